@@ -1,0 +1,139 @@
+"""The class-token Reference of CoLeaF (ECCV 2024, eq. 5-7): unimodal, with one learnable token per class.
+
+Shape letters: see `coleaf_framework.protocol`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time
+from coleaf_framework.protocol import MODALITIES, ReferenceOutput, StreamSpec
+
+
+class ClassTokenLayer(FeedForward):
+    """Self-attention over [segment tokens; class tokens] (eq. 6), then HAN's feed-forward block.
+
+    Class tokens are the same for every video, so their projections are computed once a batch.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__(width, hidden, dropout)
+        self.self_attn = Attention(width, heads, dropout)
+
+    def forward(self, segments: Tensor, classes: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Segment tokens (B,T,D) and class tokens (C,D) or None -> (B,T+C,D), segments first."""
+        attention = self.self_attn
+        x, query, key_value = (
+            segments,
+            attention.project_query(segments),
+            attention.project_key_value(segments),
+        )
+        if classes is not None:
+            shared = (classes, attention.project_query(classes), attention.project_key_value(classes))
+            x, query, key_value = (
+                torch.cat([own, common.to(own.dtype).expand(len(segments), -1, -1)], dim=1)
+                for own, common in zip((x, query, key_value), shared, strict=True)
+            )
+            if mask is not None:
+                mask = torch.cat([mask, mask.new_ones(len(mask), len(classes))], dim=1)
+        return self.feed_forward(x + self.dropout(attention.attend(query, key_value, mask)))
+
+
+class UnimodalBranch(nn.Module):
+    """One modality of the Reference: its streams -> probabilities and tokens.
+
+    Args:
+        streams: this modality's streams; several are projected each and fused by a Linear.
+        num_classes: C. width: D. heads, hidden, dropout: of the attention layer.
+        class_tokens: with the learnable class tokens of eq. 5, or without.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, StreamSpec],
+        num_classes: int,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float,
+        class_tokens: bool,
+    ) -> None:
+        super().__init__()
+        self.frames = {name: spec.frames for name, spec in streams.items()}
+        self.projections = nn.ModuleDict({name: nn.Linear(spec.width, width) for name, spec in streams.items()})
+        self.fusion = nn.Linear(len(streams) * width, width) if len(streams) > 1 else nn.Identity()
+        self.class_tokens = nn.Parameter(0.02 * torch.randn(num_classes, width)) if class_tokens else None
+        self.layer = ClassTokenLayer(width, heads, hidden, dropout)
+        self.fc_prob = nn.Linear(width, num_classes)
+        self.fc_frame_att = nn.Linear(width, num_classes)
+
+    def forward(
+        self, streams: Mapping[str, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Segment probabilities (B,T,C), modality (B,C), tokens (B,T,D), class probabilities (B,C) or None."""
+        projected = [
+            projection(average_frames(streams[name], self.frames[name]))
+            for name, projection in self.projections.items()
+        ]
+        segments = self.fusion(torch.cat(projected, dim=-1))
+        length = segments.shape[1]
+        encoded = self.layer(segments, self.class_tokens, mask)
+        tokens, classes = encoded[:, :length], encoded[:, length:]
+        segment_probs = self.fc_prob(tokens).sigmoid()
+        over_time = masked_softmax_over_time(self.fc_frame_att(tokens), mask)
+        class_probs = classes.mean(-1).sigmoid() if self.class_tokens is not None else None
+        return segment_probs, (over_time * segment_probs).sum(1), tokens, class_probs  # eq. 7
+
+
+class ClassTokenReference(nn.Module):
+    """The Reference branch: one attention layer per modality, nothing shared between them.
+
+    The attention layer is HAN's without cross-attention (residual, LayerNorm, feed-forward), as in the
+    published code; the paper gives only "self-attention layer".
+
+    Args:
+        streams: all streams; each modality's branch reads its own.
+        num_classes: C.
+        width: D, the Anchor's token width.
+        class_tokens: with class tokens (eq. 5) or without (Table 4).
+        heads, hidden, dropout: of the attention layers; `hidden` is D where None.
+
+    Raises:
+        ValueError: if a modality has no stream.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, StreamSpec],
+        num_classes: int,
+        width: int,
+        class_tokens: bool = True,
+        heads: int = 1,
+        hidden: int | None = None,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict()
+        for modality in MODALITIES:
+            own = {name: spec for name, spec in streams.items() if spec.modality == modality}
+            if not own:
+                raise ValueError(f"the class-token Reference needs a stream of modality {modality!r}, got {streams}")
+            self.branches[modality] = UnimodalBranch(
+                own, num_classes, width, heads, hidden or width, dropout, class_tokens
+            )
+
+    def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> ReferenceOutput:
+        """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
+        segment, modality, tokens, classes = zip(
+            *(branch(streams, mask) for branch in self.branches.values()), strict=True
+        )
+        return ReferenceOutput(
+            segment_probs=torch.stack(segment, dim=2),
+            modality_probs=torch.stack(modality, dim=1),
+            tokens=torch.stack(tokens, dim=2),
+            class_probs=None if classes[0] is None else torch.stack(classes, dim=1),
+        )

@@ -1,0 +1,121 @@
+"""HAN, the Hybrid Attention Network (Tian, Li, Xu, ECCV 2020), as an Anchor.
+
+Parameter names are those of the published checkpoints. Parameters that the published code holds and never
+uses are left out. Shape letters: see `coleaf_framework.protocol`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time
+from coleaf_framework.losses import binary_cross_entropy
+from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
+
+# Weight of the weak label in each modality's guided target; the rest is 0.5 (published training code).
+AUDIO_LABEL_WEIGHT, VISUAL_LABEL_WEIGHT = 1.0, 0.9
+
+
+class HybridAttentionLayer(FeedForward):
+    """Eq. 1-2 of CoLeaF: x + cross + self, then the feed-forward block; one set of weights for both modalities."""
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__(width, hidden, dropout)
+        self.self_attn = Attention(width, heads, dropout)
+        self.cm_attn = Attention(width, heads, dropout)
+
+    def forward(self, own: Tensor, other: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B,T,D) of one modality and of the other -> (B,T,D)."""
+        crossed = self.dropout(self.cm_attn(own, other, mask))
+        return self.feed_forward(own + crossed + self.dropout(self.self_attn(own, own, mask)))
+
+
+class HybridAttentionEncoder(nn.Module):
+    """Hybrid attention layers, both modalities side by side."""
+
+    def __init__(self, layers: int, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(HybridAttentionLayer(width, heads, hidden, dropout) for _ in range(layers))
+
+    def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Two (B,T,D) -> two (B,T,D)."""
+        for layer in self.layers:
+            audio, visual = layer(audio, visual, mask), layer(visual, audio, mask)
+        return audio, visual
+
+
+class HAN(nn.Module):
+    """HAN with its attentive pooling (CoLeaF eq. 1-4) and its guided loss.
+
+    Args:
+        num_classes: C.
+        streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
+        width: D, 512 as published.
+        layers, heads: of the encoder, 1 and 1 as published.
+        hidden: width of the feed-forward block; D where None.
+        dropout: in [0,1).
+
+    Raises:
+        ValueError: if the streams are not those three.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 25,
+        streams: Mapping[str, StreamSpec] = LLP_STREAMS,
+        width: int = 512,
+        layers: int = 1,
+        heads: int = 1,
+        hidden: int | None = None,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if set(streams) != set(LLP_STREAMS):
+            raise ValueError(f"HAN takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
+        self.streams, self.num_classes = streams, num_classes
+        self.fc_a = nn.Linear(streams["audio"].width, width)
+        self.fc_v = nn.Linear(streams["visual"].width, width)
+        self.fc_st = nn.Linear(streams["visual_st"].width, width)
+        self.fc_fusion = nn.Linear(2 * width, width)
+        self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout)
+        self.fc_prob = nn.Linear(width, num_classes)
+        self.fc_frame_att = nn.Linear(width, num_classes)
+        self.fc_av_att = nn.Linear(width, num_classes)
+
+    def forward(self, audio: Tensor, visual: Tensor, visual_st: Tensor, mask: Tensor | None = None) -> AnchorOutput:
+        """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
+        spec = self.streams
+        # The mean comes before the projection: both are linear, and it saves 7/8 of the arithmetic.
+        f_a = self.fc_a(average_frames(audio, spec["audio"].frames))
+        f_v = self.fc_v(average_frames(visual, spec["visual"].frames))
+        f_st = self.fc_st(average_frames(visual_st, spec["visual_st"].frames))
+        f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
+
+        tokens = torch.stack(self.hat_encoder(f_a, f_v, mask), dim=2)  # (B,T,M,D)
+        segment_probs = self.fc_prob(tokens).sigmoid()
+        over_time = masked_softmax_over_time(self.fc_frame_att(tokens), mask)  # eq. 3
+        over_modality = self.fc_av_att(tokens).softmax(dim=2)
+        weighted = over_time * segment_probs
+        return AnchorOutput(
+            segment_probs=segment_probs,
+            video_probs=(over_modality * weighted).sum((1, 2)),  # eq. 4
+            modality_probs=weighted.sum(1),
+            tokens=tokens,
+        )
+
+    def loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """The guided loss: BCE on video, audio and visual probabilities, visual labels smoothed to 0.9."""
+        assert output.modality_probs is not None
+        audio, visual = output.modality_probs.unbind(1)
+
+        def guided(weight: float) -> Tensor:
+            return weight * batch.labels + (1 - weight) * 0.5
+
+        return {
+            "video": binary_cross_entropy(output.video_probs, batch.labels),
+            "audio": binary_cross_entropy(audio, guided(AUDIO_LABEL_WEIGHT)),
+            "visual": binary_cross_entropy(visual, guided(VISUAL_LABEL_WEIGHT)),
+        }

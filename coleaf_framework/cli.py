@@ -1,0 +1,194 @@
+"""The command `coleaf`: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from coleaf_framework import plugins
+from coleaf_framework.data.writing import check_folder, write_synthetic_features
+from coleaf_framework.demo import run_demo
+from coleaf_framework.metrics import Event
+from coleaf_framework.report.pictures import timeline
+from coleaf_framework.report.predictions import read_video, write_predictions
+from coleaf_framework.report.tables import score_table
+from coleaf_framework.storage import write_atomically
+from coleaf_framework.training.config import load_config
+from coleaf_framework.training.experiment import classes_of, load_run, open_split, row_name
+from coleaf_framework.training.experiment import train as train_run
+
+app = typer.Typer(help="CoLeaF for audio-visual video parsing.", no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console()
+
+Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
+Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
+
+
+@app.command()
+def train(
+    data: Data = None,
+    anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin")] = None,
+    reference: Annotated[str | None, typer.Option(help="name of a Reference plugin")] = None,
+    out: Annotated[Path | None, typer.Option(help="run folder; named after the run if left out")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file, such as a run's config.yaml")] = None,
+    set_: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in the folder")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
+) -> None:
+    """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false."""
+    if resume and overwrite:
+        raise ValueError("--resume and --overwrite exclude each other")
+    given = {"data.root": data and data.as_posix(), "anchor.name": anchor, "reference.name": reference}
+    settings = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    resolved = load_config(config, [*settings, *(set_ or [])])
+    if out is None:
+        source = Path(resolved.data.root).resolve().name if resolved.data.root else "synthetic"
+        loop = "coleaf" if resolved.coleaf.enabled else "alone"
+        out = Path("runs") / f"{source}-{resolved.anchor.name}-{loop}-seed{resolved.trainer.seed}"
+    trainer = train_run(resolved, out, "resume" if resume else "overwrite" if overwrite else "refuse")
+    console.print(f"{len(trainer.history)} epochs; best weights in {out / 'model.safetensors'}", highlight=False)
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="run folders; runs that differ only in their seed are averaged")],
+    data: Data = None,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    set_: Settings = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown")] = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
+) -> None:
+    """Score runs on a split, beside the empty parser and the video-label parser."""
+    groups: dict[str, list[tuple[str, dict[str, float]]]] = {}
+    scored = {}
+    for run in runs:
+        config, trainer = load_run(run, tuple(set_ or ()))
+        where = config.data if data is None else config.data.model_copy(update={"root": str(data)})
+        evaluation = trainer.evaluate(open_split(where, split), row_name(config))
+        same = config.model_copy(update={"trainer": config.trainer.model_copy(update={"seed": 0})})
+        groups.setdefault(same.model_dump_json(), []).append((evaluation.name, dict(evaluation.scores)))
+        scored[str(run)] = dict(evaluation.scores)
+    rows, deviations = {}, {}
+    for members in groups.values():
+        name = members[0][0] + (f" ({len(members)} seeds)" if len(members) > 1 else "")
+        while name in rows:
+            name += "'"
+        columns = members[0][1]
+        rows[name] = {c: statistics.fmean(scores[c] for _, scores in members) for c in columns}
+        if len(members) > 1:
+            deviations[name] = {c: statistics.stdev(scores[c] for _, scores in members) for c in columns}
+    rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
+    title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
+    if deviations:
+        title += ", mean ± standard deviation over seeds"
+    print(score_table(rows, title, deviations, markdown=markdown))
+    if json_ is not None:
+        text = json.dumps(scored, indent=1)
+        write_atomically(json_, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    out: Annotated[Path, typer.Option(help="JSON file to write")],
+    data: Data = None,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    set_: Settings = None,
+) -> None:
+    """Write the events of every video: class, modality, onset, offset, confidence."""
+    config, trainer = load_run(run, tuple(set_ or ()))
+    where = config.data if data is None else config.data.model_copy(update={"root": str(data)})
+    videos = open_split(where, split)
+    predictions = trainer.predict(videos)
+    write_predictions(out, row_name(config), videos.name, split, predictions)
+    events = sum(len(video.events) for video in predictions)
+    console.print(f"{events} events in {len(predictions)} videos; {out}", highlight=False)
+
+
+@app.command()
+def plot(
+    predictions: Annotated[list[Path], typer.Argument(help="files that `coleaf predict` wrote")],
+    video: Annotated[str, typer.Option(help="id of the video")],
+    out: Annotated[Path | None, typer.Option(help="picture; VIDEO.png if left out")] = None,
+) -> None:
+    """Draw the timeline of a video: ground truth and each parser, audio and visual rows."""
+    out = out or Path(f"{video}.png")
+    rows: dict[str, list[Event]] = {}
+    for path in predictions:
+        parser, found = read_video(path, video)
+        if found.ground_truth is not None:
+            rows.setdefault("ground truth", found.ground_truth)
+        rows[parser if parser not in rows else f"{parser} ({path.stem})"] = found.events
+    timeline(rows, found.seconds, video, out)
+    console.print(str(out), highlight=False)
+
+
+@app.command()
+def synth(
+    annotations: Annotated[Path, typer.Option(help="folder with LLP's published TSV files")],
+    out: Annotated[Path, typer.Option(help="folder to write")],
+    limit: Annotated[int | None, typer.Option(min=1, help="at most so many videos of each split")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write synthetic features for real annotations, in LLP's official layout."""
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("writing features")
+        counts = write_synthetic_features(
+            annotations,
+            out,
+            limit=limit,
+            seed=seed,
+            done=lambda written, total: bar.update(task, completed=written, total=total),
+        )
+    console.print(f"{out}: synthetic features of {counts}", highlight=False)
+
+
+@app.command("check-data")
+def check_data(root: Annotated[Path, typer.Argument(help="folder in LLP's layout")]) -> None:
+    """Say what a data folder holds, what is missing and what is odd, reading every file."""
+    kinds = []
+    for kind, line in check_folder(root, classes_of(root)):
+        kinds.append(kind)
+        print(f"{kind + ':':9}{line}")
+    if "there" not in kinds:
+        raise typer.Exit(1)
+
+
+@app.command("plugins")
+def list_plugins() -> None:
+    """List Anchors and References, with the distribution that each comes from."""
+    table = Table("kind", "name", "target", "distribution", "state")
+    for kind in plugins.GROUPS:
+        for plugin in plugins.list_plugins(kind):
+            table.add_row(kind, plugin.name, plugin.target, plugin.distribution, plugin.error or "works")
+    console.print(table)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder to write; replaced if it holds a demo")] = Path("runs/demo"),
+) -> None:
+    """Train HAN alone and inside CoLeaF on a small synthetic LLP, and show what came of it."""
+    print(run_demo(out))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one sentence and exit code 1."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as problem:
+        print(f"coleaf: {problem}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("coleaf: interrupted; a run folder goes on with --resume from its last whole epoch", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,19 @@
+"""Data sets: folders in LLP's layout, LLP itself, and a synthetic LLP that needs no files."""
+
+from coleaf_framework.data.annotations import AnnotationReport
+from coleaf_framework.data.dataset import AVVPDataset, CachedVideos, Video, collate, stream_statistics
+from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder
+from coleaf_framework.data.synthetic import SyntheticLLP
+
+__all__ = [
+    "LLP",
+    "LLP_CLASSES",
+    "AVVPDataset",
+    "AVVPFolder",
+    "AnnotationReport",
+    "CachedVideos",
+    "SyntheticLLP",
+    "Video",
+    "collate",
+    "stream_statistics",
+]

@@ -1,0 +1,234 @@
+"""LLP's annotation files: weak labels and intervals, with everything odd in them counted.
+
+TSV files with a header: `filename, event_labels` (weak labels, comma separated) for each split, and
+`filename, onset, offset, event_labels` (seconds) for each modality. Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coleaf_framework._config import nearest
+from coleaf_framework.protocol import MODALITIES
+
+WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+DENSE_FILES = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}
+
+_TIMES = re.compile(r"_\d+(\.\d+)?_\d+(\.\d+)?$")
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One annotated interval: onset and offset in seconds, onset before offset, and a class index."""
+
+    onset: float
+    offset: float
+    label: int
+
+
+@dataclass
+class AnnotationReport:
+    """What is odd in a data set's annotations; counted, never hidden.
+
+    Args:
+        empty_intervals: modality -> rows of zero or negative length, left out.
+        strangers: modality -> rows that name a video in no split, left out (a row may be both).
+        disagreeing: split -> videos whose intervals and weak labels name different classes, kept as they are.
+    """
+
+    empty_intervals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
+    strangers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
+    disagreeing: dict[str, int] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """One sentence per kind of oddity that occurs."""
+        found = []
+        for modality in MODALITIES:
+            if n := self.empty_intervals[modality]:
+                found.append(f"{n} {modality} rows have zero or negative length and were left out")
+            if n := self.strangers[modality]:
+                found.append(f"{n} {modality} rows name a video in no split and were left out")
+        for split, n in self.disagreeing.items():
+            if n:
+                found.append(
+                    f"{n} {split} videos have intervals that disagree with their weak labels; kept as they are"
+                )
+        return found
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The annotations of a data set.
+
+    Args:
+        classes: C names, in index order.
+        weak: split -> video id -> class indices.
+        dense: video id -> modality -> intervals; for videos of "val" and "test".
+        filenames: video id -> `filename` as the files write it.
+        report: what was odd.
+    """
+
+    classes: tuple[str, ...]
+    weak: Mapping[str, Mapping[str, tuple[int, ...]]]
+    dense: Mapping[str, Mapping[str, list[Interval]]]
+    filenames: Mapping[str, str]
+    report: AnnotationReport
+
+
+def find_annotations(root: Path) -> Path:
+    """The folder that holds the TSV files: `root/annotations`, or `root` itself.
+
+    Raises:
+        FileNotFoundError: neither holds one.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    for folder in (root / "annotations", root):
+        if any((folder / name).is_file() for name in WEAK_FILES.values()):
+            return folder
+    raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
+
+
+def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:
+    """Read every annotation file under `root`; splits without a file are absent.
+
+    Raises:
+        FileNotFoundError: no annotation files.
+        ValueError: a malformed row; names file, line, what was found and what would be right.
+    """
+    folder = find_annotations(root)
+    index = {name: i for i, name in enumerate(classes)}
+    weak: dict[str, dict[str, tuple[int, ...]]] = {}
+    filenames: dict[str, str] = {}
+    for split, name in WEAK_FILES.items():
+        if (folder / name).is_file():
+            weak[split], names = _read_weak(folder / name, index)
+            filenames |= names
+    report = AnnotationReport()
+    evaluated = {video for split in ("val", "test") for video in weak.get(split, ())}
+    dense: dict[str, dict[str, list[Interval]]] = {video: {m: [] for m in MODALITIES} for video in evaluated}
+    # By whole filename, not by id: LLP has intervals of another clip of the same video.
+    by_filename = {filename: video for video, filename in filenames.items()}
+    for modality, name in DENSE_FILES.items():
+        path = folder / name
+        for filename, interval in _read_dense(path, index) if path.is_file() else ():
+            video = by_filename.get(filename)
+            empty = interval.offset <= interval.onset
+            report.empty_intervals[modality] += empty
+            report.strangers[modality] += video is None
+            if video in evaluated and not empty:
+                dense[video][modality].append(interval)
+    for split in ("val", "test"):
+        report.disagreeing[split] = sum(
+            {i.label for m in MODALITIES for i in dense[video][m]} != set(labels)
+            for video, labels in weak.get(split, {}).items()
+        )
+    return Annotations(classes, weak, dense, filenames, report)
+
+
+def read_classes(root: Path) -> tuple[str, ...]:
+    """Class names from `classes.txt`, one a line.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is empty or names a class twice.
+    """
+    for path in (root / "classes.txt", root / "annotations" / "classes.txt"):
+        if path.is_file():
+            names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
+            return names
+    raise FileNotFoundError(f"{root / 'classes.txt'}: no such file; write one class name a line, or pass classes=")
+
+
+def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_classes: int) -> NDArray[np.bool_]:
+    """Ground truth of one video, (T,M,C) bool: the one-second segments that an interval touches."""
+    truth = np.zeros((segments, len(MODALITIES), num_classes), dtype=bool)
+    for m, modality in enumerate(MODALITIES):
+        for interval in intervals[modality]:
+            truth[math.floor(interval.onset) : math.ceil(interval.offset), m, interval.label] = True
+    return truth
+
+
+def video_id(filename: str) -> str:
+    """The id that names a video's feature files: `filename` without its trailing `_start_end` times.
+
+    On LLP these are the first 11 characters.
+
+    Raises:
+        ValueError: it could leave the folder of features.
+    """
+    video = _TIMES.sub("", filename)
+    if not _SAFE_ID.fullmatch(video):
+        raise ValueError(f"filename {filename!r} is not a plain name of letters, digits, '_', '-' and '.'")
+    return video
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a TSV file with "FILE:LINE" each."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            header = next(reader, [])
+            if tuple(header) != columns:
+                raise ValueError(f"{path}:1: expected the header {list(columns)}, tab separated, found {header}")
+            for cells in reader:
+                where = f"{path}:{reader.line_num}"
+                if not cells:
+                    continue
+                if len(cells) != len(columns):
+                    raise ValueError(f"{where}: expected {len(columns)} tab-separated cells, found {len(cells)}")
+                yield where, dict(zip(columns, cells, strict=True))
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise ValueError(f"{path}: not a tab-separated UTF-8 text file: {problem}") from problem
+
+
+def _id_at(where: str, filename: str) -> str:
+    try:
+        return video_id(filename)
+    except ValueError as problem:
+        raise ValueError(f"{where}: {problem}") from None
+
+
+def _label_at(where: str, name: str, index: Mapping[str, int]) -> int:
+    if name not in index:
+        raise ValueError(f"{where}: unknown class {name!r}.{nearest(name, index)} There are {len(index)} classes")
+    return index[name]
+
+
+def _read_weak(path: Path, index: Mapping[str, int]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    videos: dict[str, tuple[int, ...]] = {}
+    filenames: dict[str, str] = {}
+    for where, row in _rows(path, ("filename", "event_labels")):
+        video = _id_at(where, row["filename"])
+        if video in videos:
+            raise ValueError(f"{where}: video {video!r} is listed twice in this split")
+        names = [name.strip() for name in row["event_labels"].split(",") if name.strip()]
+        videos[video] = tuple(sorted({_label_at(where, name, index) for name in names}))
+        filenames[video] = row["filename"]
+    return videos, filenames
+
+
+def _read_dense(path: Path, index: Mapping[str, int]) -> Iterator[tuple[str, Interval]]:
+    for where, row in _rows(path, ("filename", "onset", "offset", "event_labels")):
+        _id_at(where, row["filename"])
+        label = _label_at(where, row["event_labels"].strip(), index)
+        try:
+            onset, offset = float(row["onset"]), float(row["offset"])
+        except ValueError:
+            onset = offset = math.nan
+        if not (math.isfinite(onset) and math.isfinite(offset) and onset >= 0 and offset >= 0):
+            raise ValueError(
+                f"{where}: bad interval {row['onset']!r} to {row['offset']!r}: expected seconds from the video's start"
+            )
+        yield row["filename"], Interval(onset, offset, label)

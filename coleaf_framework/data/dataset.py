@@ -1,0 +1,118 @@
+"""What every data set here is, and how its videos become a batch. Shape letters: see `protocol.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from coleaf_framework.protocol import Batch, StreamSpec
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video.
+
+    Args:
+        id: names it.
+        streams: stream name -> (frames * T, width) float32.
+        labels: weak labels, (C,) float32 in {0,1}.
+        segment_labels: ground truth, (T,M,C) bool, or None.
+    """
+
+    id: str
+    streams: Mapping[str, Tensor]
+    labels: Tensor
+    segment_labels: Tensor | None = None
+
+
+class AVVPDataset(Protocol):
+    """Videos with weak labels; what `CoLeaFTrainer` takes.
+
+    Args:
+        name: for tables, such as "LLP".
+        split: "train", "val" or "test".
+        classes: C names, in index order.
+        streams: what each video holds.
+        has_ground_truth: whether videos have `segment_labels`.
+
+    `statistics()` gives mean and deviation of each stream over the training split, stream -> (2, width).
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    streams: Mapping[str, StreamSpec]
+    has_ground_truth: bool
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Video: ...
+
+    def statistics(self) -> dict[str, Tensor]: ...
+
+
+class CachedVideos(Dataset[Video]):
+    """A data set's videos, each kept in memory after it was first read."""
+
+    def __init__(self, dataset: AVVPDataset) -> None:
+        self.dataset = dataset
+        self._videos: list[Video | None] = [None] * len(dataset)
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __getitem__(self, index: int) -> Video:
+        video = self._videos[index]
+        if video is None:
+            video = self._videos[index] = self.dataset[index]
+        return video
+
+
+def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch:
+    """Stack videos; shorter ones are padded with zeros and masked.
+
+    Args:
+        videos: at least one.
+        streams: what they hold.
+    """
+    name, spec = next(iter(streams.items()))
+    lengths = [len(video.streams[name]) // spec.frames for video in videos]
+    longest = max(lengths)
+    mask = None
+    if min(lengths) < longest:
+        mask = torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]
+    pad = torch.nn.utils.rnn.pad_sequence
+    truth = [video.segment_labels for video in videos if video.segment_labels is not None]
+    return Batch(
+        streams={stream: pad([video.streams[stream] for video in videos], batch_first=True) for stream in streams},
+        labels=torch.stack([video.labels for video in videos]),
+        segment_labels=pad(truth, batch_first=True) if len(truth) == len(videos) else None,
+        mask=mask,
+        ids=tuple(video.id for video in videos),
+    )
+
+
+def stream_statistics(dataset: AVVPDataset) -> dict[str, Tensor]:
+    """Mean and deviation of each feature over all videos of a data set, in one pass.
+
+    Returns: stream name -> (2, width) float32; features that never change get deviation 1.
+    """
+    sums = {name: torch.zeros(2, spec.width, dtype=torch.float64) for name, spec in dataset.streams.items()}
+    counts = dict.fromkeys(dataset.streams, 0)
+    for i in range(len(dataset)):
+        for name, x in dataset[i].streams.items():
+            x = x.double()
+            sums[name] += torch.stack([x.sum(0), x.square().sum(0)])
+            counts[name] += len(x)
+    statistics = {}
+    for name, (total, squares) in sums.items():
+        mean = total / counts[name]
+        deviation = (squares / counts[name] - mean.square()).clamp(min=0).sqrt()
+        deviation[deviation < 1e-6] = 1.0
+        statistics[name] = torch.stack([mean, deviation]).float()
+    return statistics

@@ -1,0 +1,197 @@
+"""A synthetic LLP: events drawn from LLP's measured statistics, features from a simple model of two sensors.
+
+Numbers obtained on it say nothing about LLP itself. Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from coleaf_framework.data.dataset import Video, stream_statistics
+from coleaf_framework.data.folder import LLP_CLASSES
+from coleaf_framework.data.statistics import SEGMENTS, llp_statistics
+from coleaf_framework.protocol import LLP_STREAMS, MODALITIES, StreamSpec
+
+LLP_SIZES: Mapping[str, int] = {"train": 10_000, "val": 649, "test": 1_200}
+Bools = NDArray[np.bool_]
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard the synthetic features are; calibrated as docs/results.md tells, not tuned on CoLeaF's gain.
+
+    Everything is relative to a class prototype of unit length in a modality's latent space.
+
+    Args:
+        latent: dimensions of each modality's latent space.
+        related: share of each prototype that it takes from the classes it occurs with in LLP.
+        trace: strength of an event in the modality where it does not occur, while it lasts in the other.
+        gain: deviation of the log strength of an event, from video to video.
+        nuisance: length of a random direction added to all segments of a video, per modality.
+        noise: length of the noise of each segment, audio and visual.
+        jitter: length of the noise of each frame within its segment.
+    """
+
+    latent: int = 64
+    related: float = 0.5
+    trace: float = 0.5
+    gain: float = 0.3
+    nuisance: float = 0.8
+    noise: tuple[float, float] = (1.0, 1.0)
+    jitter: float = 0.5
+
+
+def draw_labels(rng: Generator) -> tuple[int, ...]:
+    """The classes of one video, as one of LLP's training videos has them."""
+    s = llp_statistics()
+    return s.label_sets[rng.choice(len(s.label_sets), p=s.label_set_probs)]
+
+
+def draw_events(rng: Generator, labels: tuple[int, ...]) -> Bools:
+    """When and in which modality each class of a video occurs: (T,M,C), every class at least once."""
+    s = llp_statistics()
+    truth = np.zeros((SEGMENTS, 2, len(LLP_CLASSES)), dtype=bool)
+    for c in labels:
+        kind = rng.choice(3, p=s.type_probs[c])
+        for m in (0, 1) if kind == 2 else (kind,):
+            truth[:, m, c] = _draw_runs(rng, s.length_probs[m, c], s.run_probs[m])
+        if kind == 2 and rng.random() < s.same_interval:
+            truth[:, 1, c] = truth[:, 0, c]
+    return truth
+
+
+def _draw_runs(rng: Generator, length_probs: NDArray[np.float64], run_probs: NDArray[np.float64]) -> Bools:
+    runs = 1 + rng.choice(len(run_probs), p=run_probs)
+    lengths = 1 + rng.choice(SEGMENTS, size=runs, p=length_probs)
+    while lengths.sum() + len(lengths) - 1 > SEGMENTS:  # too long to stand apart
+        lengths = lengths[1:]
+    free = SEGMENTS - lengths.sum() - (len(lengths) - 1)
+    gaps = rng.multinomial(free, np.full(len(lengths) + 1, 1 / (len(lengths) + 1)))
+    active = np.zeros(SEGMENTS, dtype=bool)
+    at = 0
+    for gap, length in zip(gaps, lengths, strict=False):
+        at += gap
+        active[at : at + length] = True
+        at += length + 1
+    return active
+
+
+class Sensors:
+    """The fixed world: prototypes of the classes, and how each stream sees them.
+
+    Each modality has a latent space in which classes have prototypes that share directions with the classes
+    they occur with; streams are fixed random projections of it. All data sets see the same world.
+    """
+
+    def __init__(self, difficulty: Difficulty, streams: Mapping[str, StreamSpec] = LLP_STREAMS) -> None:
+        self.difficulty, self.streams = difficulty, streams
+        rng = np.random.default_rng(2024)
+        d = difficulty
+        cooccurrence = llp_statistics().cooccurrence()
+        mixing = cooccurrence / cooccurrence.sum(1, keepdims=True).clip(1e-9)
+        prototypes = []
+        for _ in MODALITIES:
+            own = _unit(rng.standard_normal((len(LLP_CLASSES), d.latent)))
+            prototypes.append(_unit((1 - d.related) * own + d.related * _unit(mixing @ own)))
+        self.prototypes = np.stack(prototypes).astype(np.float32)  # (M,C,L)
+        self.views = {
+            name: rng.standard_normal((d.latent, spec.width)).astype(np.float32) for name, spec in streams.items()
+        }
+
+    def observe(self, rng: Generator, truth: Bools) -> dict[str, Array]:
+        """Streams of one video, each (frames * T, width) float32.
+
+        Args:
+            rng: for everything that differs between videos of the same events.
+            truth: (T,M,C) bool.
+        """
+        d = self.difficulty
+        length, _, classes = truth.shape
+        other = truth[:, ::-1]
+        strength = truth + d.trace * (other & ~truth)  # (T,M,C)
+        strength = strength * np.exp(d.gain * rng.standard_normal((1, 2, classes)))
+        streams = {}
+        for m, modality in enumerate(MODALITIES):
+            latent = strength[:, m] @ self.prototypes[m]
+            latent += d.nuisance * _unit(rng.standard_normal(d.latent))
+            latent += d.noise[m] * rng.standard_normal((length, d.latent)) / np.sqrt(d.latent)
+            for name, spec in self.streams.items():
+                if spec.modality != modality:
+                    continue
+                seen = latent.repeat(spec.frames, axis=0)
+                if spec.frames > 1:
+                    seen = seen + d.jitter * rng.standard_normal(seen.shape) / np.sqrt(d.latent)
+                streams[name] = seen.astype(np.float32) @ self.views[name]
+        return {name: streams[name] for name in self.streams}
+
+
+def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return result
+
+
+@cache
+def default_sensors() -> Sensors:
+    """The world of `SyntheticLLP` and `coleaf synth`."""
+    return Sensors(Difficulty())
+
+
+class SyntheticLLP(Dataset[Video]):
+    """Synthetic videos with LLP's classes, stream shapes and label statistics; needs no files.
+
+    Each video is made when it is asked for, the same every time.
+
+    Args:
+        split: "train" (weak labels only), "val" or "test".
+        n: number of videos; LLP's own where None (10,000 / 649 / 1,200).
+        seed: another seed gives other videos of the same world.
+
+    Raises:
+        ValueError: an unknown split, or n below 1.
+    """
+
+    name = "synthetic LLP"
+
+    def __init__(self, split: str, n: int | None = None, seed: int = 0) -> None:
+        if split not in LLP_SIZES:
+            raise ValueError(f"split {split!r} is not one of {list(LLP_SIZES)}")
+        self.split, self.seed = split, seed
+        self.size = LLP_SIZES[split] if n is None else n
+        if self.size < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        self.classes: tuple[str, ...] = LLP_CLASSES
+        self.streams: Mapping[str, StreamSpec] = LLP_STREAMS
+        self.has_ground_truth = split != "train"
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Video:
+        if not 0 <= index < self.size:
+            raise IndexError(f"video {index} of {self.size}")
+        rng = np.random.default_rng([self.seed, list(LLP_SIZES).index(self.split), index])
+        classes = draw_labels(rng)
+        truth = draw_events(rng, classes)
+        streams = {name: torch.from_numpy(x) for name, x in default_sensors().observe(rng, truth).items()}
+        labels = torch.zeros(len(self.classes))
+        labels[list(classes)] = 1
+        return Video(
+            id=f"synthetic-{self.split}-{self.seed}-{index:05d}",
+            streams=streams,
+            labels=labels,
+            segment_labels=torch.from_numpy(truth) if self.has_ground_truth else None,
+        )
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Mean and deviation of each stream over up to 1,000 training videos: stream -> (2, width)."""
+        return stream_statistics(SyntheticLLP("train", min(self.size, 1_000), self.seed))

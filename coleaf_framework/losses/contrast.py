@@ -1,0 +1,90 @@
+"""Event-aware contrastive learning (CoLeaF, ECCV 2024, eq. 8-11). Shape letters: see `protocol.py`.
+
+The Anchor's tokens are pulled to the Reference's of the same segment and pushed from those of the video's
+other segments, the more so the more of the video's events are heard only or seen only.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn.functional import normalize as l2_normalize
+
+from coleaf_framework.losses._precision import in_float32
+
+
+def event_weights(reference_probs: Tensor, threshold: float) -> Tensor:
+    """The weights theta_m of eq. 9-11: the unaligned share of each modality's predicted events.
+
+    Args:
+        reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
+        threshold: an event is predicted where the probability exceeds it.
+
+    Returns: (B,M) in [0,1], without gradient: N_m / (N_m + N_av), and 0 where nothing is predicted.
+    """
+    audio, visual = (reference_probs.detach() > threshold).unbind(1)
+    both = (audio & visual).sum(-1)
+    alone = torch.stack([(audio & ~visual).sum(-1), (visual & ~audio).sum(-1)], dim=1)
+    total = alone + both[:, None]
+    return alone / total.clamp(min=1)
+
+
+@in_float32
+def event_aware_contrast(
+    anchor_tokens: Tensor,
+    reference_tokens: Tensor,
+    weights: Tensor,
+    *,
+    temperature: float,
+    normalize: bool = True,
+    positive_in_denominator: bool = False,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The event-aware NCE loss of eq. 8, the mean over videos; the Reference gets no gradient.
+
+    For each video: -(1/T) sum_m theta_m sum_t log( exp(f_t.x_t / tau) / sum_{n != t} exp(f_t.x_n / tau) ).
+    The positive is not in the denominator, so the loss can be negative.
+
+    Args:
+        anchor_tokens: (B,T,M,D), queries f.
+        reference_tokens: (B,T,M,D), keys x; detached here.
+        weights: (B,M) theta, from `event_weights`; all ones give the standard NCE of Table 2.
+        temperature: tau, above 0 (0.2 in the published code).
+        normalize: L2-normalise tokens first, as the published code does and the paper does not say.
+        positive_in_denominator: put n = t into the sum as well (InfoNCE).
+        mask: (B,T) bool, True = real. Masked segments are neither query nor key and T counts real ones;
+            a video with one real segment contributes 0.
+
+    Returns: scalar.
+
+    Raises:
+        ValueError: if the token shapes differ or the temperature is not positive.
+    """
+    if anchor_tokens.shape != reference_tokens.shape:
+        raise ValueError(
+            f"tokens must have one shape (B,T,M,D): Anchor {tuple(anchor_tokens.shape)}, "
+            f"Reference {tuple(reference_tokens.shape)}"
+        )
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    queries, keys = anchor_tokens, reference_tokens.detach()
+    if normalize:
+        queries, keys = l2_normalize(queries, dim=-1), l2_normalize(keys, dim=-1)
+    queries, keys = (rearrange(x, "b t m d -> b m t d") for x in (queries, keys))
+    similarity = queries @ keys.transpose(-1, -2) / temperature  # (B,M,T,T)
+
+    batch, _, segments, _ = similarity.shape
+    real = mask if mask is not None else similarity.new_ones(batch, segments, dtype=torch.bool)
+    allowed = real[:, None, :].expand(batch, segments, segments)
+    if not positive_in_denominator:
+        allowed = allowed & ~torch.eye(segments, dtype=torch.bool, device=similarity.device)
+    # A row without any key would be log(0); zeros keep its gradient finite, and the count below drops it.
+    counted = real & (real.sum(1, keepdim=True) > 1)
+    logits = similarity.masked_fill(~allowed[:, None], -torch.inf)
+    logits = torch.where(counted[:, None, :, None], logits, 0.0)
+
+    positive = similarity.diagonal(dim1=-2, dim2=-1)  # (B,M,T)
+    nce = logits.logsumexp(-1) - positive
+    nce = torch.where(counted[:, None], nce, 0.0).sum(-1) / real.sum(1, keepdim=True).clamp(min=1)
+    return (weights * nce).sum(1).mean()

@@ -1,0 +1,36 @@
+"""Scores of audio-visual video parsing, and the decisions they score."""
+
+from coleaf_framework.metrics.decision import DecisionConfig, decide
+from coleaf_framework.metrics.events import EVENT_TYPES, Event, list_events
+from coleaf_framework.metrics.scores import (
+    COLUMNS,
+    KEYS,
+    LEVELS,
+    SUPPORT,
+    ParsingScores,
+    all_scores,
+    empty_parser,
+    mean_of,
+    parsing_scores,
+    support_only_scores,
+    video_label_parser,
+)
+
+__all__ = [
+    "COLUMNS",
+    "EVENT_TYPES",
+    "KEYS",
+    "LEVELS",
+    "SUPPORT",
+    "DecisionConfig",
+    "Event",
+    "ParsingScores",
+    "all_scores",
+    "decide",
+    "empty_parser",
+    "list_events",
+    "mean_of",
+    "parsing_scores",
+    "support_only_scores",
+    "video_label_parser",
+]

@@ -1,0 +1,187 @@
+"""The field's 18 columns, their support-only twins and the two trivial parsers.
+
+Columns: A, Ao, V, Vo, AV, Type@AV, Type@AVo, Event@AV, Event@AVo, at segment and event level (Tian et al., ECCV
+2020; the o-columns: CoLeaF, ECCV 2024, eq. 14-15). Per video and class TP, FP and FN; F per class; the mean over
+the classes with any of the three; the mean over videos. Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from coleaf_framework.metrics.events import run_bounds, split_types
+
+LEVELS = ("segment", "event")
+COLUMNS = ("A", "Ao", "V", "Vo", "AV", "Type@AV", "Type@AVo", "Event@AV", "Event@AVo")
+KEYS = tuple(f"{level}/{column}" for level in LEVELS for column in COLUMNS)
+SUPPORT = "support/"
+_MEASURED = ("A", "V", "Ao", "Vo", "AV", "Event@AV", "Event@AVo")
+_TYPE_MEANS = {"Type@AV": ("A", "V", "AV"), "Type@AVo": ("Ao", "Vo", "AV")}
+
+
+def segment_counts(predicted: Tensor, true: Tensor) -> Tensor:
+    """TP, FP and FN in segments: two (K,T,C) bool -> (3,K,C) integer."""
+    return torch.stack([(predicted & true).sum(1), (predicted & ~true).sum(1), (~predicted & true).sum(1)])
+
+
+def event_counts(predicted: Tensor, true: Tensor) -> Tensor:
+    """TP, FP and FN in events: two (K,T,C) bool -> (3,K,C) integer.
+
+    A predicted event is a TP if some true event of its class has IoU >= 0.5 with it, else an FP; a true event
+    that no predicted one matches so is an FN.
+    """
+    p_start, p_end = run_bounds(predicted.transpose(1, 2))  # (K,C,T)
+    t_start, t_end = run_bounds(true.transpose(1, 2))
+    counts = torch.stack([torch.zeros_like(p_start.sum(-1)), p_start.sum(-1), t_start.sum(-1)])
+    met = p_start.any(-1) & t_start.any(-1)  # only rows with both can match, and they are few
+    ps, pe, ts, te = p_start[met], p_end[met], t_start[met], t_end[met]  # (R,T) each
+    at = torch.arange(predicted.shape[1], device=predicted.device)
+    overlap = (torch.minimum(pe[:, :, None], te[:, None, :]) - torch.maximum(at[:, None], at[None, :])).clamp(min=0)
+    union = (pe - at)[:, :, None] + (te - at)[:, None, :] - overlap
+    match = ps[:, :, None] & ts[:, None, :] & (2 * overlap >= union)
+    hits = match.any(2).sum(-1)
+    counts[0, met] = hits
+    counts[1, met] -= hits
+    counts[2, met] -= match.any(1).sum(-1)
+    return counts
+
+
+def _video_scores(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """(3,N,C) counts -> F of each video, (N,) float64, and whether it has any support, (N,) bool."""
+    tp, fp, fn = counts.double()
+    any_ = (tp + fp + fn) > 0
+    f = torch.where(any_, 2 * tp / (2 * tp + fp + fn).clamp(min=1), 0.0)
+    supported = any_.any(1)
+    return torch.where(supported, f.sum(1) / any_.sum(1).clamp(min=1), 1.0), supported
+
+
+def _check(predictions: Tensor, ground_truth: Tensor) -> None:
+    for name, x in (("predictions", predictions), ("ground_truth", ground_truth)):
+        if x.dtype != torch.bool or x.ndim != 4 or x.shape[2] != 2:
+            raise ValueError(f"{name} must be bool (N,T,M=2,C), got {x.dtype} {tuple(x.shape)}")
+    if predictions.shape != ground_truth.shape:
+        raise ValueError(
+            f"predictions {tuple(predictions.shape)} and ground_truth {tuple(ground_truth.shape)} differ in shape"
+        )
+
+
+def video_sums(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over videos from which all scores follow, so that batches and ranks can be added up.
+
+    Args:
+        predictions, ground_truth: (N,T,M,C) bool.
+
+    Returns: for the two levels times the seven measured columns: sum of F, (14,); sum of F over the videos with
+        support, (14,); number of those, (14,). float64.
+    """
+    types = zip(split_types(predictions), split_types(ground_truth), strict=True)
+    p, t = (torch.cat(xs).transpose(1, 2) for xs in zip(*((p.mT, t.mT) for p, t in types), strict=True))
+    n, rows = len(predictions), []
+    for count in (segment_counts, event_counts):
+        audible, visible, audible_only, visible_only, both = torch.split(count(p, t), n, dim=1)
+        pooled = (audible + visible, audible_only + visible_only)
+        rows += [_video_scores(c) for c in (audible, visible, audible_only, visible_only, both, *pooled)]
+    f, supported = (torch.stack(x) for x in zip(*rows, strict=True))
+    return f.sum(1), (f * supported).sum(1), supported.sum(1).double()
+
+
+def _columns(values: Tensor) -> dict[str, float]:
+    """(14,) per measured column -> the 18 columns in percent."""
+    result: dict[str, float] = {}
+    for level, row in zip(LEVELS, values.view(2, len(_MEASURED)), strict=True):
+        measured = dict(zip(_MEASURED, (100 * row).tolist(), strict=True))
+        for mean, parts in _TYPE_MEANS.items():
+            measured[mean] = sum(measured[part] for part in parts) / len(parts)
+        result |= {f"{level}/{column}": measured[column] for column in COLUMNS}
+    return result
+
+
+class ParsingScores(Metric):
+    """All scores over any number of batches and ranks; exact, since it sums over videos.
+
+    Keep it outside any module that DistributedDataParallel wraps: its states would be broadcast.
+    `compute()` gives the 18 columns in percent, and each again under "support/...": the mean over the videos
+    that have an event of the column's type, or a prediction of one. NaN without such a video.
+    """
+
+    full_state_update = False
+    sums: Tensor
+    supported_sums: Tensor
+    supports: Tensor
+    videos: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_dtype(torch.float64)
+        for name in ("sums", "supported_sums", "supports"):
+            zeros = torch.zeros(len(LEVELS) * len(_MEASURED), dtype=torch.float64)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
+        self.add_state("videos", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, ground_truth: Tensor) -> None:
+        """Add videos: two (N,T,M,C) bool; segments that are padding are False in both."""
+        _check(predictions, ground_truth)
+        sums, supported_sums, supports = video_sums(predictions, ground_truth)
+        self.sums += sums
+        self.supported_sums += supported_sums
+        self.supports += supports
+        self.videos += len(predictions)
+
+    def compute(self) -> dict[str, float]:
+        """Column -> percent."""
+        supported = self.supported_sums / self.supports  # 0 / 0 is NaN: no such event, no score
+        return _columns(self.sums / self.videos) | {SUPPORT + k: v for k, v in _columns(supported).items()}
+
+
+def parsing_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
+    """The 18 columns in percent, under "segment/A" ... "event/Event@AVo".
+
+    Args:
+        predictions, ground_truth: (N,T,M,C) bool, N at least 1.
+
+    Raises:
+        ValueError: another shape or dtype, or no video.
+    """
+    scores = all_scores(predictions, ground_truth)
+    return {key: scores[key] for key in KEYS}
+
+
+def support_only_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
+    """The 18 columns over the videos with support; see `ParsingScores`. Arguments as in `parsing_scores`."""
+    scores = all_scores(predictions, ground_truth)
+    return {key: scores[SUPPORT + key] for key in KEYS}
+
+
+def all_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
+    """Both kinds at once, as `ParsingScores.compute` gives them."""
+    _check(predictions, ground_truth)
+    if not len(predictions):
+        raise ValueError("no videos to score")
+    sums, supported_sums, supports = video_sums(predictions, ground_truth)
+    supported = _columns(supported_sums / supports)
+    return _columns(sums / len(predictions)) | {SUPPORT + k: v for k, v in supported.items()}
+
+
+def empty_parser(ground_truth: Tensor) -> Tensor:
+    """The parser that predicts nothing: (N,T,M,C) bool, all False."""
+    return torch.zeros_like(ground_truth)
+
+
+def video_label_parser(labels: Tensor, mask: Tensor) -> Tensor:
+    """The parser that spreads the true video label over all real segments and both modalities.
+
+    Args:
+        labels: (N,C) weak labels in {0,1}. mask: (N,T) bool, True = real segment.
+
+    Returns: (N,T,M,C) bool.
+    """
+    return (mask[:, :, None, None] & labels.bool()[:, None, None, :]).expand(-1, -1, 2, -1)
+
+
+def mean_of(scores: Mapping[str, float], columns: tuple[str, ...]) -> float:
+    """Mean of the named columns."""
+    return sum(scores[column] for column in columns) / len(columns)

@@ -1,0 +1,122 @@
+"""Anchors and References by name, through entry points. The one file that knows them.
+
+A plugin is a class in any installed distribution, declared in its pyproject.toml:
+
+    [project.entry-points."coleaf_framework.anchors"]
+    mynet = "mypackage.networks:MyNet"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import entrypoints
+from torch import nn
+
+from coleaf_framework._config import nearest
+
+GROUPS = {"anchor": "coleaf_framework.anchors", "reference": "coleaf_framework.references"}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One declared plugin.
+
+    Args:
+        kind: "anchor" or "reference".
+        name: what users write.
+        target: "module:Class".
+        distribution: the distribution that declares it, with its version.
+        error: why it does not import; None where it does, or where nobody tried.
+    """
+
+    kind: str
+    name: str
+    target: str
+    distribution: str
+    error: str | None = None
+
+
+def _declared(kind: str) -> list[tuple[Plugin, entrypoints.EntryPoint]]:
+    found = {}
+    for entry in entrypoints.get_group_all(GROUPS[kind]):
+        distro = f"{entry.distro.name} {entry.distro.version}" if entry.distro else "unknown distribution"
+        plugin = Plugin(kind, entry.name, f"{entry.module_name}:{entry.object_name}", distro)
+        found[plugin] = entry  # a distribution seen twice on the path is one plugin
+    return sorted(found.items(), key=lambda pair: (pair[0].name, pair[0].distribution))
+
+
+def list_plugins(kind: str) -> list[Plugin]:
+    """Every declared plugin of a kind ("anchor" or "reference"), each imported to see whether it works.
+
+    Clashing names are all listed, with the clash as their error.
+    """
+    declared = _declared(kind)
+    names = [plugin.name for plugin, _ in declared]
+    checked = []
+    for plugin, entry in declared:
+        error = None
+        if names.count(plugin.name) > 1:
+            error = f"name declared {names.count(plugin.name)} times; it cannot be used"
+        else:
+            try:
+                entry.load()
+            except Exception as problem:  # a broken plugin breaks only itself
+                error = f"{type(problem).__name__}: {problem}"
+        checked.append(Plugin(kind, plugin.name, plugin.target, plugin.distribution, error))
+    return checked
+
+
+def _load(kind: str, name: str) -> Any:
+    declared = _declared(kind)
+    named = [(plugin, entry) for plugin, entry in declared if plugin.name == name]
+    if not named:
+        known = sorted({plugin.name for plugin, _ in declared})
+        raise ValueError(
+            f"no {kind} is called {name!r}.{nearest(name, known)} "
+            f"Known {kind}s: {', '.join(known) or 'none (is the distribution installed?)'}"
+        )
+    if len(named) > 1:
+        owners = " and ".join(f"{plugin.distribution} ({plugin.target})" for plugin, _ in named)
+        raise ValueError(f"{kind} {name!r} is declared by {owners}: uninstall one of them")
+    plugin, entry = named[0]
+    try:
+        return entry.load()
+    except Exception as problem:
+        raise ImportError(
+            f"{kind} {name!r} ({plugin.target}, from {plugin.distribution}) does not import: "
+            f"{type(problem).__name__}: {problem}"
+        ) from problem
+
+
+def _create(kind: str, name: str, kwargs: dict[str, Any]) -> nn.Module:
+    made = _load(kind, name)(**kwargs)
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"{kind} {name!r} made a {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def create_anchor(name: str, **kwargs: Any) -> nn.Module:
+    """A new Anchor plugin: `create_anchor("han", num_classes=25)`.
+
+    Raises:
+        ValueError: unknown name (lists the known ones), or one name from two distributions (names both).
+        ImportError: the plugin does not import; says why.
+    """
+    return _create("anchor", name, kwargs)
+
+
+def create_reference(name: str, **kwargs: Any) -> nn.Module:
+    """A new Reference plugin; errors as in `create_anchor`."""
+    return _create("reference", name, kwargs)
+
+
+def list_anchors() -> list[str]:
+    """Names of the declared Anchors, sorted."""
+    return sorted({plugin.name for plugin, _ in _declared("anchor")})
+
+
+def list_references() -> list[str]:
+    """Names of the declared References, sorted."""
+    return sorted({plugin.name for plugin, _ in _declared("reference")})

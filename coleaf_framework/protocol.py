@@ -1,0 +1,158 @@
+"""What a network, a data set and the training loop agree on.
+
+Shape letters, used in every docstring of this project:
+
+    B videos    T segments (10 in LLP)    M = 2 modalities (0 audio, 1 visual)
+    C event classes    D token width    k frames per segment (8 for LLP's 2D frames)
+
+Probabilities are in [0, 1] everywhere outside a network, never logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Modality = Literal["audio", "visual"]
+MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """One input stream of a network: its tensor is (B, frames * T, width), float.
+
+    Args:
+        width: feature width, at least 1.
+        modality: "audio" or "visual"; tells the unimodal Reference which branch reads it.
+        frames: vectors per segment, at least 1 (8 for LLP's 2D frames).
+    """
+
+    width: int
+    modality: Modality
+    frames: int = 1
+
+    def __post_init__(self) -> None:
+        if self.modality not in MODALITIES:
+            raise ValueError(f"StreamSpec: modality {self.modality!r} is not one of {MODALITIES}")
+        for name, value in (("width", self.width), ("frames", self.frames)):
+            if value < 1:
+                raise ValueError(f"StreamSpec: {name} must be at least 1, got {value}")
+
+
+LLP_STREAMS: Mapping[str, StreamSpec] = MappingProxyType(
+    {
+        "audio": StreamSpec(128, "audio"),
+        "visual": StreamSpec(2048, "visual", frames=8),
+        "visual_st": StreamSpec(512, "visual"),
+    }
+)
+"""LLP's published features: VGGish, ResNet152 at 8 frames a second, R(2+1)D."""
+
+
+@dataclass(frozen=True)
+class AnchorOutput:
+    """What an Anchor returns.
+
+    Args:
+        segment_probs: (B,T,M,C) in [0,1], P^a and P^v of the paper.
+        video_probs: (B,C) in [0,1], the paper's blackboard P.
+        tokens: (B,T,M,D), output tokens with gradient, F-hat of the paper.
+        modality_probs: (B,M,C) in [0,1], the paper's script P. A network that has none may leave it out:
+            `CoLeaF` then pools its segment probabilities (`coleaf_framework.losses.pool_segments`).
+    """
+
+    segment_probs: Tensor
+    video_probs: Tensor
+    tokens: Tensor
+    modality_probs: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceOutput:
+    """What a Reference returns; the double-dotted symbols of the paper.
+
+    Args:
+        segment_probs: (B,T,M,C) in [0,1].
+        modality_probs: (B,M,C) in [0,1].
+        tokens: (B,T,M,D), D equal to the Anchor's.
+        class_probs: (B,M,C) in [0,1], CLS of the paper; None without class tokens.
+    """
+
+    segment_probs: Tensor
+    modality_probs: Tensor
+    tokens: Tensor
+    class_probs: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of videos.
+
+    Args:
+        streams: stream name -> (B, frames * T, width) float.
+        labels: weak labels Y, (B,C) float in {0,1}.
+        segment_labels: ground truth, (B,T,M,C) bool; None where a split has only weak labels.
+        mask: (B,T) bool, True where a segment is real; None when all videos have T segments.
+        ids: one per video, in order.
+    """
+
+    streams: Mapping[str, Tensor]
+    labels: Tensor
+    segment_labels: Tensor | None = None
+    mask: Tensor | None = None
+    ids: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on `device`."""
+
+        def move(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=True)
+
+        return Batch(
+            streams={name: move(x) for name, x in self.streams.items()},
+            labels=move(self.labels),
+            segment_labels=None if self.segment_labels is None else move(self.segment_labels),
+            mask=None if self.mask is None else move(self.mask),
+            ids=self.ids,
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come, for losses that change over time.
+
+    Args:
+        epoch: from 1; the default lies past every warm-up.
+        step: training steps done before this one, over all epochs.
+    """
+
+    epoch: int = 1_000_000
+    step: int = 0
+
+
+class Anchor(Protocol):
+    """Any AVVP network; the branch that is deployed.
+
+    `forward` may also take `mask` (B,T) bool, needed for videos of unequal length. An Anchor may have its own
+    `loss(output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]` of named scalars;
+    without it the Anchor is trained with BCE(Y, video_probs).
+    """
+
+    streams: Mapping[str, StreamSpec]
+    num_classes: int
+
+    def __call__(self, **streams: Tensor) -> AnchorOutput: ...
+
+
+class Reference(Protocol):
+    """A unimodal network, used in training only.
+
+    Its constructor takes `streams`, `num_classes` and `width` (the Anchor's token width D).
+    """
+
+    def __call__(self, *, mask: Tensor | None = None, **streams: Tensor) -> ReferenceOutput: ...

@@ -1,0 +1,99 @@
+"""Pictures: the timeline of a video and the loss curves. Needs matplotlib, the extra `plot`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from coleaf_framework.metrics import Event
+
+# Okabe and Ito's palette: told apart by colour-blind readers and in print.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+_ROWS = (("audio", ("audible-only", "audible-visible")), ("visual", ("visible-only", "audible-visible")))
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as problem:
+        raise ImportError("pictures need matplotlib: pip install 'coleaf-framework[plot]'") from problem
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str, path: Path) -> None:
+    """Events of one video as bars over time, an audio and a visual row per parser (as in the paper's Fig. 3).
+
+    Args:
+        parsers: row name, such as "ground truth", -> its events.
+        seconds: length of the video.
+        title: stands above.
+        path: picture to write; its ending gives the format (png, svg, pdf).
+    """
+    plt = _pyplot()
+    labels = sorted({event.label for events in parsers.values() for event in events})
+    colour = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
+    rows = [(name, row, kinds, events) for name, events in parsers.items() for row, kinds in _ROWS]
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.5 * len(rows)), layout="constrained")
+    for y, (_, _, kinds, events) in enumerate(rows):
+        active = sorted({event.label for event in events if event.modality in kinds})
+        for event in events:
+            if event.modality not in kinds:
+                continue
+            lane = 0.8 / len(active)  # classes that overlap in time stand below each other
+            top = y - 0.4 + lane * active.index(event.label)
+            axes.barh(
+                top + lane / 2,
+                event.offset - event.onset,
+                left=event.onset,
+                height=0.9 * lane,
+                color=colour[event.label],
+            )
+        if y % 2 == 0 and y:
+            axes.axhline(y - 0.5, color="0.6", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{name}, {row}" for name, row, _, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, seconds)
+    axes.set_xticks(range(int(seconds) + 1))
+    axes.set_xlabel("seconds")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.grid(axis="x", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour[label]) for label in labels]
+    if handles:
+        axes.legend(handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def loss_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Each loss term over the epochs, one panel per branch.
+
+    Args:
+        histories: name of a run -> its epochs, as `CoLeaFTrainer.fit` returns them.
+        path: picture to write.
+    """
+    plt = _pyplot()
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for run, history in histories.items():
+        for entry in history:
+            for name, value in entry["losses"].items():
+                branch, _, term = name.partition("/")
+                curves = panels.setdefault(f"{run}: {branch}", {})
+                curves.setdefault(term, []).append((entry["epoch"], value))
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.4), layout="constrained", squeeze=False)
+    for axis, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        for i, (term, points) in enumerate(curves.items()):
+            axis.plot(*zip(*points, strict=True), label=term, color=_COLOURS[i % len(_COLOURS)], marker=".")
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.set_xlabel("epoch")
+        axis.legend(frameon=False, fontsize=8)
+        axis.grid(color="0.9", linewidth=0.6)
+    axes[0][0].set_ylabel("loss")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

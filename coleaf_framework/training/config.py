@@ -1,0 +1,127 @@
+"""The configuration of a run: a YAML file, changed by `--set section.key=value`, saved resolved beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from coleaf_framework._config import StrictConfig, nearest
+from coleaf_framework.metrics import KEYS, SUPPORT, DecisionConfig
+from coleaf_framework.model import CoLeaFConfig
+from coleaf_framework.storage import read_yaml
+
+SCORE_KEYS = (*KEYS, *(SUPPORT + key for key in KEYS))
+
+
+class DataConfig(StrictConfig):
+    """Which videos."""
+
+    root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
+    standardize: bool = Field(True, description="zero mean and unit deviation, by the training split")
+    cache: bool = Field(True, description="keep videos in memory after they were first read")
+    synthetic_train: int | None = Field(None, ge=1, description="synthetic videos; none is LLP's 10,000")
+    synthetic_val: int | None = Field(None, ge=1, description="none is LLP's 649")
+    synthetic_test: int | None = Field(None, ge=1, description="none is LLP's 1,200")
+    synthetic_seed: int = Field(0, ge=0)
+
+
+class AnchorConfig(StrictConfig):
+    """Which Anchor plugin; a run with a network of the user's own has no name."""
+
+    name: str | None = "han"
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
+
+
+class ReferenceConfig(StrictConfig):
+    """Which Reference plugin."""
+
+    name: str = "class_token"
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
+
+
+class TrainerConfig(StrictConfig):
+    """How to train; the defaults are the paper's (section 5, Implementation Details)."""
+
+    epochs: int = Field(15, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(5e-4, gt=0, description="of Adam")
+    lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
+    lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay")
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
+    workers: int = Field(0, ge=0, description="processes that read videos")
+    monitor: tuple[str, ...] = Field(
+        ("segment/Type@AVo", "event/Type@AVo"),
+        min_length=1,
+        description="validation columns whose mean chooses the best epoch",
+    )
+    tensorboard: bool = Field(False, description="write TensorBoard files too")
+
+    @field_validator("monitor")
+    @classmethod
+    def _known_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        for column in columns:
+            if column not in SCORE_KEYS:
+                raise ValueError(f"monitor: no column {column!r}.{nearest(column, SCORE_KEYS)}")
+        return columns
+
+
+class RunConfig(StrictConfig):
+    """Everything that makes a run what it is."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    anchor: AnchorConfig = Field(default_factory=AnchorConfig)
+    reference: ReferenceConfig = Field(default_factory=ReferenceConfig)
+    coleaf: CoLeaFConfig = Field(default_factory=CoLeaFConfig)
+    trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    decision: DecisionConfig = Field(default_factory=DecisionConfig)
+
+
+def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunConfig:
+    """A run's configuration.
+
+    Args:
+        path: YAML file with any of the sections; the `config.yaml` of a run folder is one. Defaults where None.
+        settings: "section.key=value" each, the value as in YAML; they win over the file.
+
+    Raises:
+        ValueError: an unknown section or key (names the nearest), or a value out of range; names the source.
+    """
+    values: dict[str, Any] = read_yaml(path) if path is not None else {}
+    values.pop("model", None)  # a run folder's description of the networks follows from the other sections
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or "." not in key:
+            raise ValueError(f"--set {setting!r}: expected section.key=value, such as trainer.epochs=3")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as problem:
+            raise ValueError(f"--set {setting!r}: the value is not readable as YAML: {problem}") from problem
+        _assign(values, key.split("."), value, setting)
+    return _validated(values, f"{path}" if path is not None else "config")
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"--set {setting!r}: {part!r} is a value, not a section")
+    values[path[-1]] = value
+
+
+def _validated(values: Mapping[str, Any], source: str) -> RunConfig:
+    try:
+        return RunConfig(**values)
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        where = ".".join(str(part) for part in error["loc"])
+        message = error["msg"].removeprefix("Value error, ")
+        given = "" if error["type"] == "value_error" else f", got {error['input']!r}"
+        raise ValueError(f"{source}: {where + ': ' if where else ''}{message}{given}") from None
+    except TypeError as problem:
+        raise ValueError(f"{source}: {problem}") from None

@@ -1,0 +1,82 @@
+"""How training shows itself: a progress bar with the loss terms, and TensorBoard files on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class TrainingProgress:
+    """A bar over all steps, and one line per finished epoch.
+
+    Args:
+        epochs: in all. steps: per epoch.
+        quiet: show nothing.
+    """
+
+    def __init__(self, epochs: int, steps: int, *, quiet: bool) -> None:
+        self.epochs, self.steps, self.quiet = epochs, steps, quiet
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=Console(stderr=True),
+            disable=quiet,
+            transient=True,
+        )
+        self._epoch = 0
+        self._task = self._bar.add_task("training", total=epochs * steps, losses="")
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def step(self, epoch: int, means: Mapping[str, float]) -> None:
+        """One more step of `epoch`; `means` are its loss terms so far."""
+        losses = " ".join(f"{name.rpartition('/')[2]} {value:.3f}" for name, value in means.items())
+        done = self._bar.tasks[0].completed + 1 if epoch == self._epoch else (epoch - 1) * self.steps + 1
+        self._epoch = epoch
+        self._bar.update(self._task, completed=done, description=f"epoch {epoch}/{self.epochs}", losses=losses)
+
+    def epoch_done(self, entry: Mapping[str, Any], best_epoch: int) -> None:
+        """Print an epoch's line above the bar."""
+        if self.quiet:
+            return
+        line = f"epoch {entry['epoch']:>3}  loss {sum(entry['losses'].values()):7.3f}"
+        if "monitor" in entry:
+            line += f"  validation {entry['monitor']:5.1f}" + ("  best" if best_epoch == entry["epoch"] else "")
+        self._bar.console.print(f"{line}  {entry['seconds']:.1f} s", highlight=False)
+
+
+class TensorBoard:
+    """Writes each epoch's losses and scores for TensorBoard.
+
+    Raises:
+        ImportError: TensorBoard is not installed; says how to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as problem:
+            raise ImportError(
+                "trainer.tensorboard needs TensorBoard: pip install 'coleaf-framework[tensorboard]'"
+            ) from problem
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Write one epoch."""
+        for kind, values in (("loss", entry["losses"]), ("val", entry.get("val", {}))):
+            for name, value in values.items():
+                self._writer.add_scalar(f"{kind}/{name}", value, entry["epoch"])
+        self._writer.flush()

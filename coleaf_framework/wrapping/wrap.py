@@ -1,0 +1,129 @@
+"""`wrap`: a network, its class or its name -> a checked CoLeaF model. Shape letters: see `protocol.py`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor, nn
+
+from coleaf_framework.model import Adapter, CoLeaF, CoLeaFConfig
+from coleaf_framework.plugins import create_anchor, create_reference
+from coleaf_framework.protocol import StreamSpec
+from coleaf_framework.wrapping.dry_run import dry_run
+
+
+def wrap(
+    network: nn.Module | type[nn.Module] | str,
+    *,
+    adapter: Adapter | None = None,
+    streams: Mapping[str, StreamSpec] | None = None,
+    num_classes: int | None = None,
+    segments: int | None = None,
+    reference: str = "class_token",
+    config: CoLeaFConfig | None = None,
+    statistics: Mapping[str, Tensor] | None = None,
+    anchor_options: Mapping[str, Any] | None = None,
+    reference_options: Mapping[str, Any] | None = None,
+) -> CoLeaF:
+    """Put a network into CoLeaF, after a dry run that says precisely what does not fit.
+
+    Args:
+        network: a network that returns an `AnchorOutput` or a mapping with its fields; its class, which is
+            called with `anchor_options` and with those of `streams` and `num_classes` it takes; or the name
+            of an Anchor plugin.
+        adapter: `(network, streams) -> AnchorOutput`, for a network that returns something else.
+        streams: input streams; where None, the network's attribute `streams`.
+        num_classes: C; where None, the network's attribute `num_classes`.
+        segments: T, for a network that works for one T only.
+        reference: name of a Reference plugin; it gets the Anchor's token width, read in the dry run.
+        config: loss terms; the paper's where None.
+        statistics: mean and deviation of each stream, (2, width), from `dataset.statistics()`; None leaves
+            the streams as they are.
+        anchor_options, reference_options: further arguments of the constructors.
+
+    Returns: a `CoLeaF` whose `anchor` is the network itself.
+
+    Raises:
+        ValueError, TypeError: a declaration is missing or a promise of the protocol is broken.
+    """
+    config = config or CoLeaFConfig()
+    options = dict(anchor_options or {})
+    anchor = _build(network, streams, num_classes, options)
+    name = type(anchor).__name__
+    streams = _declared(anchor, name, "streams", streams)
+    num_classes = _declared(anchor, name, "num_classes", num_classes)
+    for stream, spec in streams.items():
+        if not isinstance(spec, StreamSpec):
+            raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
+
+    def run(inputs: Mapping[str, Tensor]) -> object:
+        return adapter(anchor, inputs) if adapter is not None else anchor(**inputs)
+
+    width = dry_run(anchor, run, streams, num_classes, segments)
+    made = {"streams": streams, "num_classes": num_classes}
+    reference_options = dict(reference_options or {})
+    branch = create_reference(reference, width=width, **made, **reference_options) if config.enabled else None
+    about = {
+        "anchor": {
+            "name": network if isinstance(network, str) else None,
+            "options": options,
+        },
+        "reference": {"name": reference, "options": reference_options},
+        "coleaf": config.model_dump(),
+        "model": {
+            "anchor_class": f"{type(anchor).__module__}:{type(anchor).__qualname__}",
+            "streams": {stream: asdict(spec) for stream, spec in streams.items()},
+            "num_classes": num_classes,
+            "width": width,
+        },
+    }
+    return CoLeaF(
+        anchor,
+        branch,
+        streams=streams,
+        num_classes=num_classes,
+        config=config,
+        adapter=adapter,
+        statistics=statistics,
+        description=about,
+    )
+
+
+def _build(
+    network: nn.Module | type[nn.Module] | str,
+    streams: Mapping[str, StreamSpec] | None,
+    num_classes: int | None,
+    options: dict[str, Any],
+) -> nn.Module:
+    shape = {"streams": streams, "num_classes": num_classes}
+    given = {key: value for key, value in shape.items() if value is not None}
+    if isinstance(network, str):
+        return create_anchor(network, **given, **options)
+    if isinstance(network, nn.Module):
+        if options:
+            raise ValueError(f"anchor_options {sorted(options)} are for a class or a name, not for a network")
+        return network
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
+        raise TypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
+    parameters = inspect.signature(network).parameters
+    taken = {key: value for key, value in given.items() if key in parameters}
+    try:
+        inspect.signature(network).bind(**taken, **options)
+    except TypeError as problem:
+        raise TypeError(
+            f"{network.__name__} cannot be made from {sorted({**taken, **options}) or 'no arguments'}: {problem}; "
+            "pass anchor_options={...}, or the network itself"
+        ) from problem
+    return network(**taken, **options)
+
+
+def _declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
+    own = getattr(anchor, what, None)
+    if given is None and own is None:
+        raise ValueError(f"{name} does not declare `{what}`: set it as an attribute, or pass wrap(..., {what}=...)")
+    if given is not None and own is not None and given != own:
+        raise ValueError(f"{name} declares {what}={own!r}, but wrap was given {given!r}")
+    return given if given is not None else own

@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.data import write_data_set
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _shared(name: str) -> Path:
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"needs the development data {name!r}, which is not part of the package")
+    return path
+
+
+@pytest.fixture
+def parity() -> Path:
+    """Recorded answers of the published networks and metrics."""
+    return _shared("parity")
+
+
+@pytest.fixture
+def published_llp() -> Path:
+    """LLP's published annotations."""
+    return _shared("llp")
+
+
+@pytest.fixture
+def tuxav() -> Path:
+    """TuxAV, a small data set of real features."""
+    return _shared("tuxav")
+
+
+@pytest.fixture
+def data_root(tmp_path: Path) -> Path:
+    """A tiny data set in LLP's layout: 3 classes, 6 training, 3 validation and 3 test videos."""
+    return write_data_set(tmp_path / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,119 @@
+"""The 18 columns: recorded answers, a slow implementation, and properties."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from coleaf_framework.metrics import (
+    KEYS,
+    ParsingScores,
+    empty_parser,
+    parsing_scores,
+    support_only_scores,
+    video_label_parser,
+)
+from tests.helpers.slow_scores import slow_scores
+
+
+@st.composite
+def parsed_videos(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    n, t, c = draw(st.integers(1, 3)), draw(st.integers(1, 8)), draw(st.integers(1, 3))
+    pair = draw(arrays(bool, (2, n, t, 2, c)))
+    return torch.from_numpy(pair[0]), torch.from_numpy(pair[1])
+
+
+def same(a: dict[str, float], b: dict[str, float]) -> None:
+    assert a.keys() == b.keys()
+    for key in a:
+        assert a[key] == pytest.approx(b[key], abs=1e-9, nan_ok=True), key
+
+
+def test_recorded_answers(parity: Path) -> None:
+    recorded = np.load(parity / "metrics.npz")
+    predictions, truth = (torch.from_numpy(recorded[k]).permute(0, 3, 1, 2) for k in ("predictions", "ground_truth"))
+    same(parsing_scores(predictions, truth), json.loads((parity / "metrics.json").read_text()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(parsed_videos())
+def test_equals_the_slow_implementation(videos: tuple[torch.Tensor, torch.Tensor]) -> None:
+    published, support = slow_scores(*(x.numpy() for x in videos))
+    same(parsing_scores(*videos), published)
+    same(support_only_scores(*videos), support)
+
+
+@settings(max_examples=50, deadline=None)
+@given(parsed_videos(), st.randoms())
+def test_order_of_videos_and_classes_does_not_matter(
+    videos: tuple[torch.Tensor, torch.Tensor], random: object
+) -> None:
+    n, _, _, c = videos[0].shape
+    rows, classes = list(range(n)), list(range(c))
+    random.shuffle(rows), random.shuffle(classes)  # type: ignore[attr-defined]
+    same(parsing_scores(*videos), parsing_scores(*(x[rows][..., classes] for x in videos)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(parsed_videos())
+def test_perfect_prediction_scores_100(videos: tuple[torch.Tensor, torch.Tensor]) -> None:
+    assert set(parsing_scores(videos[1], videos[1]).values()) == {100.0}
+
+
+@settings(max_examples=50, deadline=None)
+@given(parsed_videos(), parsed_videos())
+def test_batches_add_up(a: tuple[torch.Tensor, torch.Tensor], b: tuple[torch.Tensor, torch.Tensor]) -> None:
+    b = tuple(x[:1, : a[0].shape[1], :, : a[0].shape[3]] for x in b)  # type: ignore[assignment]
+    if b[0].shape[1:] != a[0].shape[1:]:
+        return
+    meter = ParsingScores()
+    meter.update(*a)
+    meter.update(*b)
+    together = parsing_scores(*(torch.cat(pair) for pair in zip(a, b, strict=True)))
+    scores = meter.compute()
+    same({key: scores[key] for key in KEYS}, together)
+
+
+def test_padding_false_in_both_changes_nothing() -> None:
+    p, t = (torch.rand(5, 6, 2, 3) < 0.4 for _ in range(2))
+    pad = torch.zeros(5, 3, 2, 3, dtype=torch.bool)
+    same(parsing_scores(p, t), parsing_scores(torch.cat([p, pad], 1), torch.cat([t, pad], 1)))
+
+
+def test_empty_parser_gets_100_only_where_there_is_nothing() -> None:
+    truth = torch.zeros(4, 3, 2, 2, dtype=torch.bool)
+    truth[0, :, 0, 0] = True  # one video of four has one audible-only event
+    scores = parsing_scores(empty_parser(truth), truth)
+    assert scores["segment/Ao"] == 75
+    assert scores["segment/Vo"] == 100
+    assert support_only_scores(empty_parser(truth), truth)["segment/Ao"] == 0
+    assert math.isnan(support_only_scores(empty_parser(truth), truth)["segment/Vo"])
+
+
+def test_video_label_parser_spreads_labels_over_real_segments() -> None:
+    labels = torch.tensor([[1.0, 0.0]])
+    mask = torch.tensor([[True, True, False]])
+    expected = torch.zeros(1, 3, 2, 2, dtype=torch.bool)
+    expected[0, :2, :, 0] = True
+    assert torch.equal(video_label_parser(labels, mask), expected)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "message"),
+    [
+        (torch.zeros(1, 3, 2, 2), "predictions must be bool"),
+        (torch.zeros(1, 3, 3, 2, dtype=torch.bool), "M=2"),
+        (torch.zeros(1, 4, 2, 2, dtype=torch.bool), "differ in shape"),
+    ],
+)
+def test_wrong_input_is_named(predictions: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parsing_scores(predictions, torch.zeros(1, 3, 2, 2, dtype=torch.bool))
