@@ -1,0 +1,87 @@
+"""HAN: recorded answers of the published network, and that nothing about LLP is written into it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from coleaf_framework import Batch, StreamSpec, create_anchor
+from coleaf_framework.protocol import Progress
+from tests.helpers.parity import inputs, weight
+
+SMALL = {
+    "audio": StreamSpec(6, "audio"),
+    "visual": StreamSpec(8, "visual", frames=3),
+    "visual_st": StreamSpec(4, "visual"),
+}
+
+
+def small_batch(segments: int, videos: int = 3) -> dict[str, torch.Tensor]:
+    return {name: torch.randn(videos, s.frames * segments, s.width) for name, s in SMALL.items()}
+
+
+def test_answers_as_published(parity: Path) -> None:
+    published = json.loads((parity / "han.state_dict.json").read_text())
+    used = {name: tuple(entry["shape"]) for name, entry in published.items() if entry["used_in_forward"]}
+    net = create_anchor("han").eval()
+    net.load_state_dict({name: weight(name, shape) for name, shape in used.items()})
+    with torch.no_grad():
+        output = net(**inputs())
+    recorded = np.load(parity / "han.npz")
+    answers = {
+        "video_probs": output.video_probs,
+        "audio_probs": output.modality_probs[:, 0],
+        "visual_probs": output.modality_probs[:, 1],
+        "segment_probs": output.segment_probs,
+        "audio_tokens": output.tokens[:, :, 0],
+        "visual_tokens": output.tokens[:, :, 1],
+    }
+    assert set(recorded) == set(answers)
+    for name, answer in answers.items():
+        np.testing.assert_allclose(answer.numpy(), recorded[name], atol=1e-5, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("segments", [1, 7])
+def test_any_shape(segments: int) -> None:
+    net = create_anchor("han", num_classes=4, streams=SMALL, width=8, layers=2, heads=2)
+    output = net(**small_batch(segments))
+    assert output.segment_probs.shape == (3, segments, 2, 4)
+    assert output.tokens.shape == (3, segments, 2, 8)
+
+
+def test_padding_does_not_reach_the_answer() -> None:
+    net = create_anchor("han", num_classes=4, streams=SMALL, width=8, layers=2).eval()
+    short = small_batch(3)
+    padded = {name: torch.cat([x, torch.randn(3, 2 * SMALL[name].frames, x.shape[2])], 1) for name, x in short.items()}
+    mask = torch.tensor([[True] * 3 + [False] * 2] * 3)
+    a, b = net(**short), net(**padded, mask=mask)
+    torch.testing.assert_close(a.video_probs, b.video_probs)
+    torch.testing.assert_close(a.segment_probs, b.segment_probs[:, :3])
+
+
+def test_averaging_before_the_projection_changes_nothing() -> None:
+    net = create_anchor("han", num_classes=4, streams=SMALL, width=8)
+    frames = torch.randn(2, 12, 8)
+    after = net.fc_v(frames).unflatten(1, (4, 3)).mean(2)
+    torch.testing.assert_close(net.fc_v(frames.unflatten(1, (4, 3)).mean(2)), after)
+
+
+def test_guided_loss_smooths_visual_labels_only() -> None:
+    net = create_anchor("han", num_classes=4, streams=SMALL, width=8)
+    streams = small_batch(5)
+    labels = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
+    output = net(**streams)
+    terms = net.loss(output, Batch(streams=streams, labels=labels), Progress(1))
+    bce = torch.nn.functional.binary_cross_entropy
+    torch.testing.assert_close(terms["video"], bce(output.video_probs, labels))
+    torch.testing.assert_close(terms["audio"], bce(output.modality_probs[:, 0], labels))
+    torch.testing.assert_close(terms["visual"], bce(output.modality_probs[:, 1], 0.9 * labels + 0.05))
+
+
+def test_other_streams_are_refused() -> None:
+    with pytest.raises(ValueError, match="HAN takes the streams"):
+        create_anchor("han", streams={"audio": StreamSpec(6, "audio")})

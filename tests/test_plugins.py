@@ -1,0 +1,63 @@
+"""Plugins by entry points: names, clashes, broken ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from coleaf_framework import create_anchor, create_reference, list_anchors, list_references, plugins
+
+
+def install(folder: Path, distribution: str, entry: str, group: str = "coleaf_framework.anchors") -> None:
+    info = folder / f"{distribution}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path in which distributions can be installed."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return tmp_path
+
+
+def test_what_ships_is_found() -> None:
+    assert "han" in list_anchors()
+    assert "class_token" in list_references()
+    by_name = {plugin.name: plugin for plugin in plugins.list_plugins("anchor")}
+    assert by_name["han"].distribution.startswith("coleaf")
+    assert by_name["han"].error is None
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no anchor is called 'hat'. Did you mean 'han'\? Known anchors: .*han"):
+        create_anchor("hat")
+    with pytest.raises(ValueError, match="Known references: .*class_token"):
+        create_reference("x")
+
+
+def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
+    install(site, "rival", "han = rival:HAN")
+    with pytest.raises(ValueError, match=r"declared by coleaf.* and rival 1\.0 \(rival:HAN\): uninstall one"):
+        create_anchor("han")
+    assert all("2 times" in str(p.error) for p in plugins.list_plugins("anchor") if p.name == "han")
+
+
+def test_a_broken_plugin_breaks_only_itself(site: Path) -> None:
+    (site / "broken_net.py").write_text("import a_module_that_is_not_there\n")
+    install(site, "broken", "broken = broken_net:Net")
+    create_anchor("han", width=8)
+    with pytest.raises(ImportError, match=r"anchor 'broken' \(broken_net:Net, from broken 1\.0\) does not import"):
+        create_anchor("broken")
+    states = {p.name: p.error for p in plugins.list_plugins("anchor")}
+    assert "a_module_that_is_not_there" in str(states["broken"])
+    assert states["han"] is None
+
+
+def test_something_that_is_no_network_is_refused(site: Path) -> None:
+    install(site, "odd", "odd = builtins:dict")
+    with pytest.raises(TypeError, match=r"anchor 'odd' made a dict, not a torch\.nn\.Module"):
+        create_anchor("odd")

@@ -1,0 +1,194 @@
+"""wrap: what it accepts, and every complaint of the dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from coleaf_framework import AnchorOutput, CoLeaFConfig, StreamSpec, wrap
+from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
+
+
+def spoiled(spoil: Callable[[dict[str, Tensor]], Any]) -> TinyNet:
+    """A TinyNet whose output `spoil` changes."""
+    net = TinyNet()
+    net.spoil = spoil  # type: ignore[method-assign]
+    return net
+
+
+def with_field(**change: Callable[[Tensor], Tensor]) -> TinyNet:
+    """A TinyNet of which some output fields are changed."""
+    return spoiled(lambda out: AnchorOutput(**{k: change.get(k, lambda x: x)(v) for k, v in out.items()}))
+
+
+@pytest.mark.parametrize("network", [TinyNet, TinyNet(), "han"])
+def test_takes_a_class_a_network_and_a_name(network: Any) -> None:
+    model = wrap(network)
+    assert model.reference is not None
+    if isinstance(network, TinyNet):
+        assert model.anchor is network
+
+
+def test_takes_a_mapping_with_the_field_names() -> None:
+    model = wrap(spoiled(lambda out: out))
+    assert model.infer(batch_of()).segment_probs.shape == (4, 5, 2, NUM_CLASSES)
+
+
+def test_takes_an_adapter_for_anything_else() -> None:
+    def adapter(net: nn.Module, streams: Any) -> AnchorOutput:
+        segment_probs, video_probs, tokens, _ = net(**streams)
+        return AnchorOutput(segment_probs, video_probs, tokens)
+
+    model = wrap(spoiled(lambda out: tuple(out.values())), adapter=adapter)
+    assert model.infer(batch_of()).modality_probs is not None
+
+
+def test_the_reference_gets_the_anchors_token_width() -> None:
+    model = wrap(TinyNet(width=7))
+    assert model.reference is not None
+    batch = batch_of()
+    assert model.reference(**batch.streams).tokens.shape == (4, 5, 2, 7)
+
+
+def test_a_class_gets_its_declaration_and_options_from_arguments() -> None:
+    class Configurable(TinyNet):
+        def __init__(self, num_classes: int, width: int) -> None:
+            super().__init__(width)
+            self.num_classes = num_classes
+
+    assert wrap(Configurable, num_classes=3, anchor_options={"width": 4}).anchor.mix.in_features == 4
+    with pytest.raises(TypeError, match="Configurable cannot be made from"):
+        wrap(Configurable, num_classes=3)
+
+
+def test_without_coleaf_there_is_no_reference() -> None:
+    assert wrap(TinyNet, config=CoLeaFConfig(enabled=False)).reference is None
+
+
+@pytest.mark.parametrize("missing", ["streams", "num_classes"])
+def test_a_missing_declaration_is_named(missing: str) -> None:
+    class Undeclared(TinyNet):
+        pass
+
+    setattr(Undeclared, missing, None)
+    with pytest.raises(ValueError, match=f"Undeclared does not declare `{missing}`"):
+        wrap(Undeclared)
+    wrap(Undeclared, **{missing: {"streams": STREAMS, "num_classes": NUM_CLASSES}[missing]})  # type: ignore[arg-type]
+
+
+def test_a_contradicted_declaration_is_named() -> None:
+    with pytest.raises(ValueError, match="declares num_classes=3, but wrap was given 4"):
+        wrap(TinyNet, num_classes=4)
+
+
+def test_something_that_is_no_network_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
+        wrap(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no anchor is called 'ham'. Did you mean 'han'"):
+        wrap("ham")
+
+
+COMPLAINTS = {
+    "wrong shape": (with_field(video_probs=lambda x: x[:, None]), r"video_probs has shape \(3, 1, 3\) where \(B,C\)"),
+    "class count": (with_field(segment_probs=lambda x: x[..., :2]), r"segment_probs has shape \(3, 10, 2, 2\)"),
+    "logits": (with_field(segment_probs=torch.logit), "if these are logits, return their sigmoid"),
+    "above one": (with_field(modality_probs=lambda x: x + 1), r"modality_probs spans \[1\..*, .*\] where prob"),
+    "NaN": (with_field(tokens=lambda x: x * float("nan")), "tokens holds NaN or inf"),
+    "integers": (with_field(video_probs=lambda x: x.long()), r"video_probs is torch\.int64"),
+    "detached tokens": (with_field(tokens=Tensor.detach), "tokens carries no gradient"),
+    "tuple": (spoiled(lambda out: tuple(out.values())), r"returns a tuple of 4 .* not an AnchorOutput"),
+    "mapping without a field": (spoiled(lambda out: {"video_probs": out["video_probs"]}), r"it lacks \['segment_p"),
+    "mapping with another field": (spoiled(lambda out: out | {"probs": 1}), r"may not have \['probs'\]"),
+    "not a tensor": (spoiled(lambda out: out | {"tokens": None}), "tokens is a NoneType, not a tensor"),
+    "folded T": (with_field(segment_probs=lambda x: x.reshape(-1, 10, 2, 3)), "folds T=20 into the batch"),
+    "cut T": (with_field(segment_probs=lambda x: x[:, :10]), "answers 10 segments to T=20"),
+}
+
+
+@pytest.mark.parametrize("name", COMPLAINTS)
+def test_complaint(name: str) -> None:
+    network, message = COMPLAINTS[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        wrap(network)
+
+
+def test_an_ignored_stream_is_named() -> None:
+    class Deaf(TinyNet):
+        def forward(self, audio: Tensor, visual: Tensor) -> Any:
+            return super().forward(torch.zeros_like(audio), visual)
+
+    with pytest.raises(ValueError, match="segment_probs ignores the stream 'audio'"):
+        wrap(Deaf)
+
+
+def test_a_network_that_fails_is_quoted_with_its_input() -> None:
+    net = TinyNet()
+    net.streams = STREAMS | {"audio": StreamSpec(9, "audio")}
+    with pytest.raises(ValueError, match=r"fails on a synthetic batch of T=10 with audio \(3, 10, 9\)"):
+        wrap(net)
+
+
+def test_a_fixed_number_of_segments_is_accepted_when_said() -> None:
+    class TenOnly(TinyNet):
+        def forward(self, audio: Tensor, visual: Tensor) -> Any:
+            if audio.shape[1] != 10:
+                raise RuntimeError("10 segments only")
+            return super().forward(audio, visual)
+
+    with pytest.raises(ValueError, match=r"fails .* T=20 .* pass wrap\(\.\.\., segments=10\)"):
+        wrap(TenOnly)
+    model = wrap(TenOnly, segments=10)
+    model.infer(batch_of(segments=10))
+
+
+def test_a_network_that_folds_t_is_caught_on_data_too() -> None:
+    net = with_field(segment_probs=lambda x: x.reshape(-1, 10, 2, 3))
+    model = wrap(net, segments=10)
+    with pytest.raises(ValueError, match=r"answers \(B,T\) = \(8, 10\) to a batch of \(B,T\) = \(4, 20\)"):
+        model.infer(batch_of(segments=20))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda output, batch: {}, r"TinyNet\.loss\(output, batch, progress\) fails"),
+        (lambda output, batch, progress: output.video_probs.sum(), "not a mapping of named scalar tensors"),
+        (lambda output, batch, progress: {"mine": output.video_probs}, "'mine' is not a finite scalar"),
+        (lambda output, batch, progress: {"mine": output.video_probs.sum() * float("nan")}, "'mine' is not a finite"),
+    ],
+)
+def test_a_bad_loss_of_its_own_is_named(loss: Callable[..., Any], message: str) -> None:
+    net = TinyNet()
+    net.loss = loss
+    with pytest.raises((ValueError, TypeError), match=message):
+        wrap(net)
+
+
+def test_the_dry_run_leaves_no_trace() -> None:
+
+
+    class Normed(TinyNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(NUM_CLASSES)
+
+        def spoil(self, output: dict[str, Tensor]) -> Any:
+            output["video_probs"] = self.norm(output["video_probs"]).sigmoid()
+            return AnchorOutput(**output)
+
+    net = Normed()
+    net.norm.eval()
+    net.classify.weight.grad = torch.ones_like(net.classify.weight)
+    before = {name: x.clone() for name, x in net.state_dict().items()}
+    state = torch.get_rng_state()
+    wrap(net, config=CoLeaFConfig(enabled=False))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
+    assert not net.norm.training
+    assert net.classify.training
+    assert net.classify.weight.grad is not None
+    assert net.classify.bias.grad is None
