@@ -94,7 +94,9 @@ def test_nothing_is_loaded_by_pickle() -> None:
     for path in [*FRAMEWORK.values(), *modules(ROOT / "backbones" / "coleaf_backbones").values()]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
-                keywords = {k.arg: ast.literal_eval(k.value) for k in node.keywords if isinstance(k.value, ast.Constant)}
+                keywords = {
+                    k.arg: ast.literal_eval(k.value) for k in node.keywords if isinstance(k.value, ast.Constant)
+                }
                 owner = ast.unparse(node.func.value)
                 if owner == "torch":
                     assert keywords.get("weights_only") is True, path

@@ -22,20 +22,24 @@ def split_types(segments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
     return audio, visual, audio & ~visual, visual & ~audio, audio & visual
 
 
-def run_bounds(active: Tensor) -> tuple[Tensor, Tensor]:
-    """Where runs start, and the end of the run that each active segment belongs to.
+def run_starts(active: Tensor) -> Tensor:
+    """Where runs start: (..., T) bool -> (..., T) bool."""
+    before = torch.nn.functional.pad(active[..., :-1], (1, 0))
+    return active & ~before
+
+
+def run_ends(active: Tensor) -> Tensor:
+    """The end, exclusive, of the run that each active segment belongs to.
 
     Args:
         active: (..., T) bool.
 
-    Returns: starts, (..., T) bool; ends, (..., T) integer, exclusive, meaningful where `active`.
+    Returns: (..., T) integer in [1, T], meaningful where `active`.
     """
     length = active.shape[-1]
-    before = torch.nn.functional.pad(active[..., :-1], (1, 0))
     index = torch.arange(length, device=active.device).expand(active.shape)
     next_gap = torch.where(active, length, index)
-    ends = next_gap.flip(-1).cummin(-1).values.flip(-1)
-    return active & ~before, ends
+    return next_gap.flip(-1).cummin(-1).values.flip(-1)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def list_events(
     modality_index = ([0], [1], [0, 1])
     events = []
     for modality, active, index in zip(EVENT_TYPES, typed, modality_index, strict=True):
-        starts, ends = run_bounds(active.T)  # (C,T)
+        starts, ends = run_starts(active.T), run_ends(active.T)  # (C,T)
         for c, onset in starts.nonzero().tolist():
             offset = int(ends[c, onset])
             confidence = None

@@ -7,13 +7,14 @@ the classes with any of the three; the mean over videos. Shape letters: see `pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from coleaf_framework.metrics.events import run_bounds, split_types
+from coleaf_framework.metrics.events import run_ends, run_starts, split_types
 
 LEVELS = ("segment", "event")
 COLUMNS = ("A", "Ao", "V", "Vo", "AV", "Type@AV", "Type@AVo", "Event@AV", "Event@AVo")
@@ -34,12 +35,13 @@ def event_counts(predicted: Tensor, true: Tensor) -> Tensor:
     A predicted event is a TP if some true event of its class has IoU >= 0.5 with it, else an FP; a true event
     that no predicted one matches so is an FN.
     """
-    p_start, p_end = run_bounds(predicted.transpose(1, 2))  # (K,C,T)
-    t_start, t_end = run_bounds(true.transpose(1, 2))
-    counts = torch.stack([torch.zeros_like(p_start.sum(-1)), p_start.sum(-1), t_start.sum(-1)])
-    met = p_start.any(-1) & t_start.any(-1)  # only rows with both can match, and they are few
-    ps, pe, ts, te = p_start[met], p_end[met], t_start[met], t_end[met]  # (R,T) each
-    at = torch.arange(predicted.shape[1], device=predicted.device)
+    predicted, true = predicted.mT, true.mT  # (K,C,T)
+    p_runs, t_runs = run_starts(predicted).sum(-1), run_starts(true).sum(-1)
+    counts = torch.stack([torch.zeros_like(p_runs), p_runs, t_runs])
+    met = (p_runs > 0) & (t_runs > 0)  # only rows with both can match, and they are few
+    predicted, true = predicted[met], true[met]  # (R,T)
+    ps, pe, ts, te = run_starts(predicted), run_ends(predicted), run_starts(true), run_ends(true)
+    at = torch.arange(predicted.shape[-1], device=predicted.device)
     overlap = (torch.minimum(pe[:, :, None], te[:, None, :]) - torch.maximum(at[:, None], at[None, :])).clamp(min=0)
     union = (pe - at)[:, :, None] + (te - at)[:, None, :] - overlap
     match = ps[:, :, None] & ts[:, None, :] & (2 * overlap >= union)
@@ -95,7 +97,7 @@ def _columns(values: Tensor) -> dict[str, float]:
     for level, row in zip(LEVELS, values.view(2, len(_MEASURED)), strict=True):
         measured = dict(zip(_MEASURED, (100 * row).tolist(), strict=True))
         for mean, parts in _TYPE_MEANS.items():
-            measured[mean] = sum(measured[part] for part in parts) / len(parts)
+            measured[mean] = mean_of(measured, parts)
         result |= {f"{level}/{column}": measured[column] for column in COLUMNS}
     return result
 
@@ -105,7 +107,8 @@ class ParsingScores(Metric):
 
     Keep it outside any module that DistributedDataParallel wraps: its states would be broadcast.
     `compute()` gives the 18 columns in percent, and each again under "support/...": the mean over the videos
-    that have an event of the column's type, or a prediction of one. NaN without such a video.
+    that have an event of the column's type, or a prediction of one. NaN without such a video; Type@ is then the
+    mean of its other columns.
     """
 
     full_state_update = False
@@ -183,5 +186,6 @@ def video_label_parser(labels: Tensor, mask: Tensor) -> Tensor:
 
 
 def mean_of(scores: Mapping[str, float], columns: tuple[str, ...]) -> float:
-    """Mean of the named columns."""
-    return sum(scores[column] for column in columns) / len(columns)
+    """Mean of the named columns that have a value; NaN where none has."""
+    values = [scores[column] for column in columns if not math.isnan(scores[column])]
+    return sum(values) / len(values) if values else math.nan

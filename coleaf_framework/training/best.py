@@ -25,7 +25,7 @@ class BestWeights:
     def offer(self, value: float | None, epoch: int, model: nn.Module) -> None:
         """Keep `model` if `value` is above all before. Without a value the newest is the best."""
         if value is not None:
-            if not value > self.value:
+            if self.epoch and not value > self.value:  # NaN, a column without any event, is never better
                 return
             self.value = value
         self.epoch = epoch

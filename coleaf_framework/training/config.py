@@ -56,9 +56,10 @@ class TrainerConfig(StrictConfig):
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
     workers: int = Field(0, ge=0, description="processes that read videos")
     monitor: tuple[str, ...] = Field(
-        ("segment/Type@AVo", "event/Type@AVo"),
+        ("support/segment/Type@AVo", "support/event/Type@AVo"),
         min_length=1,
-        description="validation columns whose mean chooses the best epoch",
+        description="validation columns whose mean chooses the best epoch; support-only, since the published ones "
+        "prefer an epoch that predicts nothing (docs/metrics.md)",
     )
     tensorboard: bool = Field(False, description="write TensorBoard files too")
 

@@ -89,7 +89,7 @@ class RunFolder:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as problem:
-            reason = str(problem).splitlines()[0]
+            reason = (str(problem) or type(problem).__name__).splitlines()[0]
             raise ValueError(f"{path}: damaged, the run cannot go on from it: {reason}") from problem
         if not isinstance(state, dict):
             raise ValueError(f"{path}: expected a resume state, found {type(state).__name__}")

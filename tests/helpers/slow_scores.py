@@ -58,5 +58,6 @@ def slow_scores(predictions: np.ndarray, truth: np.ndarray) -> tuple[dict[str, f
             support[f"{level}/{k}"] = 100 * float(np.mean(supported)) if supported else float("nan")
         for scores in (published, support):
             for name, parts in {"Type@AV": ("A", "V", "AV"), "Type@AVo": ("Ao", "Vo", "AV")}.items():
-                scores[f"{level}/{name}"] = sum(scores[f"{level}/{k}"] for k in parts) / 3
+                values = [scores[f"{level}/{k}"] for k in parts if scores[f"{level}/{k}"] == scores[f"{level}/{k}"]]
+                scores[f"{level}/{name}"] = sum(values) / len(values) if values else float("nan")
     return published, support

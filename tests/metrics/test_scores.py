@@ -53,9 +53,7 @@ def test_equals_the_slow_implementation(videos: tuple[torch.Tensor, torch.Tensor
 
 @settings(max_examples=50, deadline=None)
 @given(parsed_videos(), st.randoms())
-def test_order_of_videos_and_classes_does_not_matter(
-    videos: tuple[torch.Tensor, torch.Tensor], random: object
-) -> None:
+def test_order_of_videos_and_classes_does_not_matter(videos: tuple[torch.Tensor, torch.Tensor], random: object) -> None:
     n, _, _, c = videos[0].shape
     rows, classes = list(range(n)), list(range(c))
     random.shuffle(rows), random.shuffle(classes)  # type: ignore[attr-defined]

@@ -170,7 +170,6 @@ def test_a_bad_loss_of_its_own_is_named(loss: Callable[..., Any], message: str) 
 
 def test_the_dry_run_leaves_no_trace() -> None:
 
-
     class Normed(TinyNet):
         def __init__(self) -> None:
             super().__init__()

@@ -1,0 +1,34 @@
+# Everything runs in an environment of its own, made on first use with the exact versions of constraints.txt.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench docs clean
+
+demo: $(READY)  ## train HAN alone and in CoLeaF on synthetic LLP, and show what came of it
+	$(BIN)/coleaf demo
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## what CI runs: formatting, lint, types, documentation, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+	$(BIN)/python -m pytest
+
+bench: $(READY)  ## side-by-side timings, each a ratio
+	$(BIN)/python benchmarks/bench_scores.py
+
+docs: $(READY)  ## the documentation as a site, in docs/_build
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) docs/_build

@@ -1,0 +1,241 @@
+"""Data sets in LLP's layout: what is read, and every way in which a folder can be wrong."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from coleaf_framework import StreamSpec
+from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
+from coleaf_framework.data import folder as folder_module
+from coleaf_framework.data.annotations import read_annotations, video_id
+from tests.helpers.data import CLASSES, SEGMENTS, write_data_set, write_features, write_tsv
+
+
+def test_reads_classes_streams_and_truth(data_root: Path) -> None:
+    data = AVVPFolder(data_root, "val")
+    assert data.classes == CLASSES
+    assert data.streams == {
+        "audio": StreamSpec(6, "audio"),
+        "visual": StreamSpec(8, "visual", frames=2),
+        "visual_st": StreamSpec(4, "visual"),
+    }
+    video = data[1]
+    assert video.id == "va01"
+    assert video.labels.tolist() == [0, 1, 0]
+    expected = torch.zeros(SEGMENTS, 2, 3, dtype=torch.bool)
+    expected[1:3, 0, 1] = True  # heard from 1 to 3 s, not seen
+    assert torch.equal(video.segment_labels, expected)
+    assert video.streams["visual"].dtype == torch.float32
+
+
+def test_training_videos_have_weak_labels_only(data_root: Path) -> None:
+    data = AVVPFolder(data_root, "train")
+    assert not data.has_ground_truth
+    assert data[0].segment_labels is None
+
+
+def test_annotations_may_lie_in_their_own_folder(data_root: Path) -> None:
+    before = AVVPFolder(data_root, "test")[0]
+    (data_root / "annotations").mkdir()
+    for path in data_root.glob("AVVP_*.csv"):
+        path.rename(data_root / "annotations" / path.name)
+    assert torch.equal(AVVPFolder(data_root, "test")[0].segment_labels, before.segment_labels)
+
+
+def test_classes_may_be_given(data_root: Path) -> None:
+    (data_root / "classes.txt").unlink()
+    assert AVVPFolder(data_root, "val", classes=CLASSES[::-1])[1].labels.tolist() == [0, 1, 0]
+    with pytest.raises(FileNotFoundError, match=r"classes\.txt: no such file"):
+        AVVPFolder(data_root, "val")
+
+
+def test_statistics_are_those_of_the_training_split(data_root: Path) -> None:
+    train = AVVPFolder(data_root, "train")
+    frames = torch.cat([train[i].streams["visual"] for i in range(len(train))]).double()
+    mean, deviation = AVVPFolder(data_root, "val").statistics()["visual"].double()
+    torch.testing.assert_close(mean, frames.mean(0), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(deviation, frames.std(0, correction=0), atol=1e-6, rtol=1e-5)
+
+
+def test_unequal_lengths_are_padded_and_masked(data_root: Path) -> None:
+    write_features(data_root, "va00", segments=6)
+    data = AVVPFolder(data_root, "val")
+    batch = collate([data[0], data[1]], data.streams)
+    assert batch.mask is not None
+    assert batch.mask.sum(1).tolist() == [6, 4]
+    assert batch.streams["visual"].shape == (2, 12, 8)
+    assert not batch.streams["visual"][1, 8:].any()
+    assert not batch.segment_labels[1, 4:].any()
+
+
+def test_equal_lengths_have_no_mask(data_root: Path) -> None:
+    data = AVVPFolder(data_root, "val")
+    assert collate([data[0], data[1]], data.streams).mask is None
+
+
+# Everything that can be wrong ------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_named_with_how_many_more(data_root: Path) -> None:
+    (data_root / "feats/vggish/tr01.npy").unlink()
+    (data_root / "feats/res152/tr02.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"vggish/tr01\.npy: no such file and 1 more; split 'train' has 6 vid"):
+        AVVPFolder(data_root, "train")
+
+
+def test_a_truncated_file_is_named(data_root: Path) -> None:
+    path = data_root / "feats/res152/tr01.npy"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"res152/tr01\.npy: not a whole \.npy file"):
+        AVVPFolder(data_root, "train")[1]
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("exploded"),))  # type: ignore[return-value]
+
+
+def test_a_pickle_in_a_feature_file_is_never_executed(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save(data_root / "feats/vggish/tr01.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    (data_root / "feats/vggish/tr02.npy").write_bytes(pickle.dumps(Bomb()))
+    for i in (1, 2):
+        with pytest.raises(ValueError, match=rf"tr0{i}\.npy: not a whole"):
+            AVVPFolder(data_root, "train")[i]
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 7)), r"found shape \(4, 7\), expected \(1 \* T, 6\)"),
+        (np.zeros((4, 6, 1)), r"found float64 \(4, 6, 1\), expected real numbers of shape"),
+        (np.zeros((4, 6), dtype=complex), "found complex128"),
+        (np.zeros((0, 6)), r"found float64 \(0, 6\)"),
+        (np.zeros((3, 6)), r"video 'tr01' has streams of differing length: \{'audio': 3, 'visual': 4"),
+        (np.full((4, 6), np.nan), "video 'tr01', stream 'audio' holds NaN or inf"),
+    ],
+)
+def test_wrong_content_is_named(data_root: Path, array: np.ndarray, message: str) -> None:
+    np.save(data_root / "feats/vggish/tr01.npy", array)
+    with pytest.raises(ValueError, match=rf"tr01\.npy: .*{message}|tr01\.npy: {message}"):
+        AVVPFolder(data_root, "train")[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["tr00_0_4 Dag"], r"AVVP_train\.csv:2: unknown class 'Dag'. Did you mean 'Dog'\?"),
+        (["../../etc/passwd_0_4 Dog"], r"AVVP_train\.csv:2: filename '\.\./\.\./etc/passwd_0_4' is not a plain name"),
+        (["tr00_0_4 Dog", "..\\x_0_4 Dog"], r"AVVP_train\.csv:3: filename"),
+        ([".._0_4 Dog"], r"AVVP_train\.csv:2: filename"),
+        (["tr00_0_4 Dog", "tr00_0_4 Car"], r"AVVP_train\.csv:3: video 'tr00' is listed twice"),
+        (["tr00_0_4 Dog Car"], r"AVVP_train\.csv:2: expected 2 tab-separated cells, found 3"),
+        ([], "split 'train' has no videos"),
+    ],
+)
+def test_bad_weak_rows_are_named_by_line(data_root: Path, rows: list[str], message: str) -> None:
+    write_tsv(data_root / "AVVP_train.csv", "filename event_labels", rows)
+    with pytest.raises(ValueError, match=message):
+        AVVPFolder(data_root, "train")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("va00_0_4 one 3 Dog", r"AVVP_eval_audio\.csv:2: bad interval 'one' to '3'"),
+        ("va00_0_4 -1 3 Dog", "bad interval '-1' to '3'"),
+        ("va00_0_4 nan 3 Dog", "bad interval 'nan' to '3'"),
+        ("va00_0_4 1 9 Dog", r"AVVP_eval_audio\.csv: video 'va00' lasts 4 s, but has an event from 1 to 9 s"),
+        ("va00_0_4 1 3 Dogs", "unknown class 'Dogs'. Did you mean 'Dog'"),
+    ],
+)
+def test_bad_intervals_are_named(data_root: Path, row: str, message: str) -> None:
+    write_tsv(data_root / "AVVP_eval_audio.csv", "filename onset offset event_labels", [row])
+    with pytest.raises(ValueError, match=message):
+        AVVPFolder(data_root, "val")[0]
+
+
+def test_a_wrong_header_is_named(data_root: Path) -> None:
+    (data_root / "AVVP_train.csv").write_text("filename,event_labels\n")
+    with pytest.raises(ValueError, match=r"AVVP_train\.csv:1: expected the header"):
+        AVVPFolder(data_root, "train")
+
+
+def test_missing_splits_and_folders_are_named(data_root: Path, tmp_path: Path) -> None:
+    (data_root / "AVVP_test_pd.csv").unlink()
+    with pytest.raises(ValueError, match=r"split 'test' has no videos .*it has \['train', 'val'\]"):
+        AVVPFolder(data_root, "test")
+    with pytest.raises(ValueError, match="split 'dev' is not one of"):
+        AVVPFolder(data_root, "dev")
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        LLP(tmp_path / "nowhere", "train")
+    (data_root / "AVVP_eval_visual.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="AVVP_eval_visual.csv: no such file; split 'val' is scored against"):
+        AVVPFolder(data_root, "val")
+
+
+# LLP as published -------------------------------------------------------------------------------------------
+
+
+def test_published_oddities_are_counted(published_llp: Path) -> None:
+    annotations = read_annotations(published_llp, LLP_CLASSES)
+    assert {split: len(videos) for split, videos in annotations.weak.items()} == {
+        "train": 10_000,
+        "val": 649,
+        "test": 1_200,
+    }
+    report = annotations.report
+    assert report.empty_intervals == {"audio": 6, "visual": 0}
+    assert report.strangers == {"audio": 14, "visual": 11}
+    assert sum(report.disagreeing.values()) == 84
+
+
+def test_published_ids_are_the_first_11_characters(published_llp: Path) -> None:
+    annotations = read_annotations(published_llp, LLP_CLASSES)
+    assert all(video == filename[:11] for video, filename in annotations.filenames.items())
+    assert any(video.startswith(("-", "_")) for video in annotations.filenames)
+
+
+@pytest.mark.parametrize(
+    ("filename", "video"),
+    [("-abc_DE12_3_20_30", "-abc_DE12_3"), ("clip_0_10", "clip"), ("clip", "clip"), ("c_0.5_10.25", "c")],
+)
+def test_ids_are_filenames_without_times(filename: str, video: str) -> None:
+    assert video_id(filename) == video
+
+
+def test_oddities_are_logged_once(data_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder_module._reported.clear()
+    rows = ["va00_0_4 3 3 Dog", "gone_0_4 1 3 Dog", "va01_0_4 1 3 Car", "va02_0_4 1 3 Speech"]
+    write_tsv(data_root / "AVVP_eval_audio.csv", "filename onset offset event_labels", rows)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            report = AVVPFolder(data_root, "val").report
+    assert report.empty_intervals["audio"] == report.strangers["audio"] == 1
+    assert len(caplog.records) == 1
+    assert "1 audio rows have zero or negative length" in caplog.text
+
+
+def test_llp_is_the_folder_with_25_classes(tmp_path: Path) -> None:
+    root = write_data_set(tmp_path / "llp")
+    (root / "classes.txt").unlink()
+    data = LLP(root, "val")
+    assert data.name == "LLP"
+    assert data[0].labels.sum() == 1
+    assert len(data.classes) == 25
+
+
+def test_real_features_are_read(tuxav: Path) -> None:
+    data = AVVPFolder(tuxav, "val")
+    assert len(data) == 200
+    assert data.streams["visual"] == StreamSpec(1280, "visual", frames=2)
+    assert data[0].streams["visual"].shape == (20, 1280)

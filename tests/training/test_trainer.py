@@ -1,0 +1,244 @@
+"""The training loop: resuming bit for bit, what it refuses, and that it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from coleaf_framework import AnchorOutput, CoLeaFConfig, CoLeaFTrainer, StreamSpec, TrainerConfig, wrap
+from coleaf_framework.data import AVVPFolder, SyntheticLLP
+from coleaf_framework.storage import read_tensors
+from coleaf_framework.training.losslog import LossLog
+from tests.helpers.data import CLASSES, write_features
+from tests.helpers.networks import TinyNet
+
+SMALL = {"width": 8}
+FAST = {"batch_size": 4, "device": "cpu", "monitor": ("segment/A",)}
+
+
+def small_model(data: AVVPFolder, seed: int = 0, **config: Any) -> Any:
+    torch.manual_seed(seed)
+    return wrap("han", streams=data.streams, num_classes=3, anchor_options=SMALL, config=CoLeaFConfig(**config))
+
+
+def run(data_root: Path, out: Path | None, epochs: int = 3, **trainer: Any) -> CoLeaFTrainer:
+    train, val = AVVPFolder(data_root, "train"), AVVPFolder(data_root, "val")
+    config = TrainerConfig(epochs=epochs, **FAST)  # type: ignore[arg-type]
+    made = CoLeaFTrainer(small_model(train), config, out=out, quiet=True, **trainer)
+    made.fit(train, val)
+    return made
+
+
+def weights(trainer: CoLeaFTrainer) -> dict[str, Tensor]:
+    return {name: x.clone() for name, x in trainer.model.state_dict().items()}
+
+
+def same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Stop training in the middle of an epoch, as a kill would."""
+    original, steps = LossLog.add, iter(range(10**6))
+
+    def add(self: LossLog, terms: Any) -> None:
+        if next(steps) == step:
+            raise Interrupted
+        original(self, terms)
+
+    monkeypatch.setattr(LossLog, "add", add)
+
+
+@pytest.mark.parametrize("step", [0, 3, 5, 7])
+def test_a_resumed_run_ends_with_the_same_weights(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """2 steps an epoch; interrupted before the first epoch's end, and in later ones."""
+    whole = run(data_root, tmp_path / "whole", epochs=4)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        with pytest.raises(Interrupted):
+            run(data_root, tmp_path / "cut", epochs=4)
+    torch.randn(17)  # whatever else the new process does
+    resumed = run(data_root, tmp_path / "cut", epochs=4, on_existing="resume")
+    assert same_weights(weights(resumed), weights(whole))
+    last = [torch.load(tmp_path / d / "resume.pt", weights_only=True)["model"] for d in ("whole", "cut")]
+    assert same_weights(*last)
+    drop = ("seconds",)
+    assert [{k: v for k, v in e.items() if k not in drop} for e in resumed.history] == [
+        {k: v for k, v in e.items() if k not in drop} for e in whole.history
+    ]
+
+
+def test_a_run_may_go_on_for_more_epochs(data_root: Path, tmp_path: Path) -> None:
+    run(data_root, tmp_path / "a", epochs=2)
+    longer = run(data_root, tmp_path / "a", epochs=3, on_existing="resume")
+    assert same_weights(weights(longer), weights(run(data_root, None, epochs=3)))
+
+
+def test_a_finished_run_resumed_does_nothing(data_root: Path, tmp_path: Path) -> None:
+    before = run(data_root, tmp_path / "a")
+    stamp = (tmp_path / "a/resume.pt").stat().st_mtime_ns
+    again = run(data_root, tmp_path / "a", on_existing="resume")
+    assert (tmp_path / "a/resume.pt").stat().st_mtime_ns == stamp
+    assert same_weights(weights(again), weights(before))
+
+
+def test_resuming_another_configuration_is_refused(data_root: Path, tmp_path: Path) -> None:
+    run(data_root, tmp_path / "a", epochs=1)
+    train = AVVPFolder(data_root, "train")
+    config = TrainerConfig(epochs=1, learning_rate=0.1, **FAST)  # type: ignore[arg-type]
+    trainer = CoLeaFTrainer(small_model(train), config, out=tmp_path / "a", on_existing="resume", quiet=True)
+    with pytest.raises(ValueError, match=r"has trainer\.learning_rate = 0\.0005, now it is 0\.1"):
+        trainer.fit(train)
+
+
+def test_a_folder_with_another_run_is_refused_or_overwritten(data_root: Path, tmp_path: Path) -> None:
+    run(data_root, tmp_path / "a", epochs=1)
+    with pytest.raises(FileExistsError, match=r"holds another run .*pass --resume .* or --overwrite"):
+        run(data_root, tmp_path / "a", epochs=1)
+    (tmp_path / "a/notes.txt").write_text("mine")
+    assert len(run(data_root, tmp_path / "a", epochs=2, on_existing="overwrite").history) == 2
+    assert (tmp_path / "a/notes.txt").read_text() == "mine"
+
+
+def test_a_damaged_resume_file_is_named_and_never_executed(data_root: Path, tmp_path: Path) -> None:
+    from tests.data.test_folder import Bomb
+
+    for damage in (b"", b"PK\x03\x04 cut", None):
+        run(data_root, tmp_path / "a", epochs=1, on_existing="overwrite")
+        path = tmp_path / "a/resume.pt"
+        if damage is None:
+            torch.save({"model": Bomb()}, path)
+        else:
+            path.write_bytes(damage)
+        with pytest.raises(ValueError, match=r"resume\.pt: damaged"):
+            run(data_root, tmp_path / "a", epochs=2, on_existing="resume")
+    assert not Path("exploded").exists()
+
+
+def test_the_best_epoch_is_kept_and_given_back(data_root: Path, tmp_path: Path) -> None:
+    trainer = run(data_root, tmp_path / "a", epochs=4)
+    best = max(trainer.history, key=lambda entry: entry["monitor"])
+    val = AVVPFolder(data_root, "val")
+    assert trainer.evaluate(val)["segment/A"] == pytest.approx(best["monitor"])
+    assert same_weights(weights(trainer), read_tensors(tmp_path / "a/model.safetensors"))
+
+
+def test_training_alone_is_the_same_loop_without_a_reference(data_root: Path) -> None:
+    train = AVVPFolder(data_root, "train")
+    config = TrainerConfig(epochs=2, **FAST)  # type: ignore[arg-type]
+    alone = CoLeaFTrainer(small_model(train, enabled=False), config, quiet=True)
+    history = alone.fit(train)
+    assert set(history[-1]["losses"]) == {"anchor/video", "anchor/audio", "anchor/visual"}
+    bare = CoLeaFTrainer(small_model(train, enabled=False).anchor, config, quiet=True)
+    bare.fit(train)
+    assert same_weights(weights(alone), weights(bare))
+
+
+class Exploding(TinyNet):
+    """A network whose loss becomes NaN when it is told to."""
+
+    streams = {"audio": StreamSpec(6, "audio"), "visual": StreamSpec(8, "visual", frames=2)}
+    after = 10**9
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        output = super().forward(audio, visual)
+        if not self.training:
+            return output
+        self.seen += 1
+        bad = float("nan") if self.seen > self.after else 0.0
+        return AnchorOutput(output.segment_probs, output.video_probs + bad, output.tokens, output.modality_probs)
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
+    data_root: Path, tmp_path: Path
+) -> None:
+    train = AVVPFolder(data_root, "train")
+    net = Exploding()
+    model = wrap(net, config=CoLeaFConfig(contrast="none"))
+    net.after = 3
+    config = TrainerConfig(epochs=4, **FAST)  # type: ignore[arg-type]
+    with pytest.raises(
+        FloatingPointError,
+        match=r"'anchor/video' became nan in epoch 2, batch 2; the last good checkpoint is that of epoch 1 in .*run",
+    ):
+        CoLeaFTrainer(model, config, out=tmp_path / "run", quiet=True).fit(train)
+    assert all(torch.isfinite(x).all() for x in read_tensors(tmp_path / "run/model.safetensors").values())
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_data_that_does_not_fit_is_refused_before_training(data_root: Path) -> None:
+    train = AVVPFolder(data_root, "train")
+    with pytest.raises(ValueError, match="tiny train has 3 classes, the model 25"):
+        CoLeaFTrainer(wrap("han", streams=train.streams, anchor_options=SMALL), quiet=True).fit(train)
+    with pytest.raises(ValueError, match=r"stream 'audio' is StreamSpec\(width=6.* the model takes .*width=128"):
+        CoLeaFTrainer(wrap("han", num_classes=3, anchor_options=SMALL), quiet=True).fit(train)
+    with pytest.raises(ValueError, match="has only weak labels"):
+        CoLeaFTrainer(small_model(train), quiet=True).evaluate(train)
+
+
+def test_other_classes_than_those_trained_on_are_refused(data_root: Path) -> None:
+    trainer = run(data_root, None, epochs=1)
+    other = AVVPFolder(data_root, "val", classes=CLASSES[::-1])
+    with pytest.raises(ValueError, match=r"tiny val has the classes \['Speech', .* trained on \['Dog'"):
+        trainer.evaluate(other)
+
+
+def test_unequal_lengths_train_and_score(data_root: Path) -> None:
+    write_features(data_root, "tr01", segments=6)
+    write_features(data_root, "va02", segments=7)
+    trainer = run(data_root, None, epochs=2)
+    lengths = {video.id: video.seconds for video in trainer.predict(AVVPFolder(data_root, "val"))}
+    assert lengths == {"va00": 4.0, "va01": 4.0, "va02": 7.0}
+
+
+def test_bf16_trains(data_root: Path) -> None:
+    train = AVVPFolder(data_root, "train")
+    config = TrainerConfig(epochs=1, precision="bf16", **FAST)  # type: ignore[arg-type]
+    losses = CoLeaFTrainer(small_model(train, reference_warmup=0, anchor_warmup=0), config, quiet=True).fit(train)
+    assert all(torch.isfinite(torch.tensor(x)) for x in losses[0]["losses"].values())
+
+
+def test_workers_and_cache_change_nothing(data_root: Path) -> None:
+    plain = run(data_root, None, epochs=2)
+    assert same_weights(weights(plain), weights(run(data_root, None, epochs=2, cache=True)))
+
+
+def test_an_unknown_device_is_named() -> None:
+    with pytest.raises(ValueError, match="device 'tpu' cannot be used here"):
+        CoLeaFTrainer(wrap(TinyNet), TrainerConfig(device="tpu"))
+
+
+def test_loss_log_finds_the_first_bad_batch_after_the_fact() -> None:
+    log = LossLog(epoch=3)
+    log._pending = [torch.tensor([1.0, 2.0]), torch.tensor([1.0, float("inf")]), torch.tensor([float("nan")] * 2)]
+    log._names = ("anchor/video", "anchor/contrast")
+    with pytest.raises(FloatingPointError, match="'anchor/contrast' became inf in epoch 3, batch 2"):
+        log.flush()
+
+
+def test_training_beats_the_trivial_parsers_on_held_out_synthetic_videos() -> None:
+    """Support-only, since the published columns pay for predicting nothing (docs/metrics.md)."""
+    torch.manual_seed(0)
+    model = wrap("han", anchor_options={"width": 64})
+    trainer = CoLeaFTrainer(
+        model, TrainerConfig(epochs=12, batch_size=16, learning_rate=2e-3, device="cpu"), cache=True, quiet=True
+    )
+    trainer.fit(SyntheticLLP("train", 300))
+    evaluation = trainer.evaluate(SyntheticLLP("test", 100))
+    column = "support/segment/Type@AVo"
+    assert evaluation[column] > evaluation.empty[column] + 3
+    assert evaluation[column] > evaluation.video_label[column] + 3
