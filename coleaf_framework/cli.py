@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import statistics
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -83,9 +83,9 @@ def evaluate(
         while name in rows:
             name += "'"
         columns = members[0][1]
-        rows[name] = {c: statistics.fmean(scores[c] for _, scores in members) for c in columns}
+        rows[name] = {c: float(np.mean([scores[c] for _, scores in members])) for c in columns}
         if len(members) > 1:
-            deviations[name] = {c: statistics.stdev(scores[c] for _, scores in members) for c in columns}
+            deviations[name] = {c: float(np.std([scores[c] for _, scores in members], ddof=1)) for c in columns}
     rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
     title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
     if deviations:

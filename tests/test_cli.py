@@ -1,0 +1,148 @@
+"""The commands end to end, on a tiny data set, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coleaf_framework.cli import main
+from coleaf_framework.data import LLP
+
+TINY = [
+    x
+    for setting in ("trainer.epochs=2", "trainer.batch_size=4", "trainer.device=cpu", "anchor.options.width=8")
+    for x in ("--set", setting)
+]
+
+
+class Command:
+    """`coleaf` in this process; a call returns what it printed."""
+
+    def __init__(self, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+        monkeypatch.chdir(cwd)
+
+    def __call__(self, *arguments: object, fails: bool = False) -> str:
+        self.monkeypatch.setattr(sys, "argv", ["coleaf", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self.capsys.readouterr()
+        assert bool(ended.value.code) == fails, printed
+        return printed.err if fails else printed.out
+
+
+@pytest.fixture
+def coleaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def run(coleaf: Command, data_root: Path, tmp_path: Path) -> Path:
+    coleaf("train", "--data", data_root, "--anchor", "han", "--out", "runs/han", *TINY)
+    return tmp_path / "runs/han"
+
+
+def test_train_evaluate_predict_plot(coleaf: Command, run: Path, data_root: Path, tmp_path: Path) -> None:
+    assert {p.name for p in run.iterdir()} == {"config.yaml", "model.safetensors", "resume.pt", "log.jsonl"}
+    table = coleaf("evaluate", run, "--data", data_root, "--split", "test", "--json", "scores.json")
+    for row in ("HAN in CoLeaF", "empty parser", "video-label parser", "event-level, support-only"):
+        assert row in table
+    assert len(next(iter(json.loads((tmp_path / "scores.json").read_text()).values()))) == 36
+
+    always = ("--set", "decision.segment_threshold=0", "--set", "decision.gate_threshold=0")
+    coleaf("predict", run, "--data", data_root, "--split", "test", "--out", "p.json", *always)
+    predictions = json.loads((tmp_path / "p.json").read_text())
+    video = predictions["videos"]["te00"]
+    assert video["seconds"] == 4
+    assert {event["modality"] for event in video["events"]} == {"audible-visible"}
+    assert set(video["events"][0]) == {"label", "modality", "onset", "offset", "confidence"}
+    assert video["ground_truth"][0]["label"] == "Dog"
+
+    assert coleaf("plot", "p.json", "--video", "te00").strip() == "te00.png"
+    assert (tmp_path / "te00.png").read_bytes().startswith(b"\x89PNG")
+    assert "no video 'te0' among its 3. Did you mean" in coleaf("plot", "p.json", "--video", "te0", fails=True)
+
+
+def test_seeds_are_averaged(coleaf: Command, run: Path, data_root: Path, tmp_path: Path) -> None:
+    seed = ("--set", "trainer.seed=1")
+    coleaf("train", "--data", data_root, "--out", "runs/other", *TINY, *seed)
+    table = coleaf("evaluate", run, "runs/other", "--split", "val", "--markdown")
+    assert "HAN in CoLeaF (2 seeds)" in table
+    assert "±" in table
+
+
+def test_a_folder_is_not_overwritten_unasked(coleaf: Command, run: Path, data_root: Path, tmp_path: Path) -> None:
+    train = ("train", "--data", data_root, "--anchor", "han", "--out", run, *TINY)
+    assert "holds another run" in coleaf(*train, fails=True)
+    coleaf(*train, "--resume")
+    coleaf(*train, "--overwrite")
+    assert "exclude each other" in coleaf(*train, "--overwrite", "--resume", fails=True)
+
+
+def test_a_run_can_be_repeated_from_its_config(coleaf: Command, run: Path, tmp_path: Path) -> None:
+    coleaf("train", "--config", run / "config.yaml", "--out", "runs/again")
+    assert (tmp_path / "runs/again/model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+
+def test_names_its_folder_after_the_run(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
+    coleaf("train", "--data", data_root, *TINY, "--set", "coleaf.enabled=false")
+    assert (tmp_path / "runs/tiny-han-alone-seed0/model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "--anchor", "hun"), "coleaf: no anchor is called 'hun'. Did you mean 'han'?"),
+        (("train", "--set", "trainer.epoch=3"), "Did you mean 'epochs'?"),
+        (("train", "--data", "nowhere"), "coleaf: nowhere: no such folder"),
+        (("evaluate", "nowhere"), "config.yaml: no such file"),
+        (("plot", "nowhere.json", "--video", "x"), "coleaf: nowhere.json: no such file"),
+        (("check-data", "nowhere"), "coleaf: nowhere: no such folder"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(coleaf: Command, arguments: tuple[str, ...], sentence: str) -> None:
+    printed = coleaf(*arguments, fails=True)
+    assert sentence in printed.strip().splitlines()[-1]
+
+
+def test_check_data_says_what_is_there_missing_and_odd(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
+    printed = coleaf("check-data", data_root)
+    assert "there:   split 'train': 6 of 6 videos can be read" in printed
+    path = data_root / "feats/vggish/tr01.npy"
+    path.write_bytes(path.read_bytes()[:-3])
+    (data_root / "feats/vggish/va01.npy").unlink()
+    printed = coleaf("check-data", data_root)
+    assert "tr01.npy: not a whole .npy file" in printed
+    assert "split 'train': 5 of 6 videos can be read" in printed
+    assert "missing: split 'val'" in printed
+
+
+def test_plugins_names_each_distribution(coleaf: Command) -> None:
+    printed = coleaf("plugins")
+    assert "class_token" in printed
+    assert "coleaf" in printed
+
+
+def test_synth_writes_the_official_layout(coleaf: Command, published_llp: Path, tmp_path: Path) -> None:
+    coleaf("synth", "--annotations", published_llp, "--out", "llp", "--limit", "3")
+    root = tmp_path / "llp"
+    assert len(list((root / "feats/res152").glob("*.npy"))) == 9
+    data = LLP(root, "test")
+    assert len(data) == 3
+    assert data[0].streams["visual"].shape == (80, 2048)
+    assert data.report.strangers == {"audio": 0, "visual": 0}
+    assert "exists already" in coleaf("synth", "--annotations", published_llp, "--out", "llp", fails=True)
+    coleaf("train", "--data", root, *TINY, "--out", "run")
+    assert "LLP test, 3 videos" in coleaf("evaluate", "run", "--data", root, "--split", "test")
+
+
+def test_the_module_runs_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "coleaf_framework", "evaluate", "nowhere"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "coleaf: nowhere/config.yaml: no such file"

@@ -1,0 +1,75 @@
+"""Configuration: defaults of the paper, files, --set, and wrong keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from coleaf_framework import CoLeaFConfig, TrainerConfig
+from coleaf_framework.training import RunConfig, load_config
+
+
+def test_defaults_are_the_papers() -> None:
+    c = RunConfig()
+    t = c.trainer
+    assert (t.epochs, t.batch_size, t.learning_rate, t.lr_step, t.lr_gamma) == (15, 128, 5e-4, 6, 0.25)
+    assert (c.coleaf.temperature, c.coleaf.threshold) == (0.2, 0.5)
+    weights = (c.coleaf.contrast_weight, c.coleaf.cooccurrence_weight, c.coleaf.self_modality_weight)
+    assert weights == (1, 1, 1)
+    assert (c.coleaf.anchor_warmup, c.coleaf.reference_warmup) == (1, 3)
+    assert (c.decision.segment_threshold, c.decision.gate, c.decision.gate_threshold) == (0.5, "video", 0.5)
+
+
+def test_settings_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("trainer: {epochs: 3, seed: 7}\nmodel: {written: by a run}\n")
+    config = load_config(path, ["trainer.epochs=5", "anchor.options.layers=2", "coleaf.enabled=false"])
+    assert (config.trainer.epochs, config.trainer.seed) == (5, 7)
+    assert config.anchor.options == {"layers": 2}
+    assert not config.coleaf.enabled
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("trainer.epoch=3", "trainer: TrainerConfig has no key 'epoch'. Did you mean 'epochs'"),
+        ("trainers.epochs=3", "RunConfig has no key 'trainers'. Did you mean 'trainer'"),
+        ("trainer.epochs=0", "trainer.epochs: Input should be greater than or equal to 1, got 0"),
+        ("trainer.epochs=many", "trainer.epochs: Input should be a valid integer.*got 'many'"),
+        ("trainer.monitor=[segment/Ab]", "trainer.monitor: monitor: no column 'segment/Ab'. Did you mean 'segment/A"),
+        ("coleaf.contrast=triplet", "coleaf.contrast: Input should be 'event_aware', 'nce', 'bce' or 'none'"),
+        ("decision.gate_threshold=.inf", "decision.gate_threshold"),
+        ("epochs=3", r"--set 'epochs=3': expected section\.key=value"),
+        ("trainer.epochs=[", "not readable as YAML"),
+        ("trainer.epochs.x=1", None),
+    ],
+)
+def test_wrong_settings_are_named(setting: str, message: str | None) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_config(settings=[setting])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "trainer: [", "\x00"])
+def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"c\.yaml: "):
+        load_config(path)
+    with pytest.raises(FileNotFoundError, match=r"gone\.yaml: no such file"):
+        load_config(tmp_path / "gone.yaml")
+
+
+def test_a_wrong_key_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("coleaf: {contrast_wieght: 1}\n")
+    with pytest.raises(ValueError, match=r"c\.yaml: coleaf: CoLeaFConfig has no key .* Did you mean 'contrast_weight'"):
+        load_config(path)
+
+
+def test_python_arguments_are_checked_alike() -> None:
+    with pytest.raises(ValidationError, match="Did you mean 'epochs'"):
+        TrainerConfig(epoch=3)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError):
+        CoLeaFConfig(temperature=0)
