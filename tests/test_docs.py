@@ -1,0 +1,77 @@
+"""The code on pages and in the README runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from coleaf_framework import AnchorOutput, StreamSpec
+from coleaf_framework.data.writing import write_synthetic_features
+from tests.helpers.data import write_tsv
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+
+
+class MyNet(nn.Module):
+    """The README's network of the reader's own."""
+
+    streams = {"audio": StreamSpec(128, "audio"), "visual": StreamSpec(2048, "visual", frames=8)}
+    num_classes = 25
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.audio, self.visual, self.classify = nn.Linear(128, 8), nn.Linear(2048, 8), nn.Linear(8, 25)
+
+    def forward(self, audio: torch.Tensor, visual: torch.Tensor) -> AnchorOutput:
+        a, v = self.audio(audio), self.visual(visual.unflatten(1, (-1, 8)).mean(2))
+        tokens = torch.stack([a + 0.1 * v, v + 0.1 * a], dim=2)
+        segment_probs = self.classify(tokens).sigmoid()
+        return AnchorOutput(segment_probs, segment_probs.mean((1, 2)), tokens)
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    """Two videos of each split, as LLP annotates them."""
+    root = tmp_path / "annotations"
+    root.mkdir()
+    for split in ("train", "val_pd", "test_pd"):
+        rows = [f"{split[:5]:x<11}_0_10 Speech", f"{split[:5]:y<11}_0_10 Dog,Cat"]
+        write_tsv(root / f"AVVP_{split}.csv", "filename event_labels", rows)
+    rows = [f"{split:x<11}_0_10 2 7 Speech" for split in ("val_p", "test_")]
+    for modality in ("audio", "visual"):
+        write_tsv(root / f"AVVP_eval_{modality}.csv", "filename onset offset event_labels", rows)
+    return root
+
+
+def test_the_readmes_example_runs_as_written(
+    annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_synthetic_features(annotations, Path("data/llp"))
+    (example,) = blocks("README.md")
+    assert len(example.splitlines()) <= 12
+    exec(example, {"MyNet": MyNet})
+    assert "LLP test, 2 videos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+def test_code_on_a_page_runs(page: str) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(page):
+        exec(block, names)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in ["README.md", "CONTRIBUTING.md", *PAGES]:
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+            if not target.startswith("http"):
+                assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"

@@ -1,0 +1,53 @@
+"""The examples run, and a plugin in a distribution of its own is found once it is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_network_of_ones_own(tmp_path: Path) -> None:
+    assert "to deploy: MyNet" in run(sys.executable, ROOT / "examples/my_network.py", cwd=tmp_path)
+
+
+def test_train_han(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one epoch of a few videos; the file itself takes its time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import train_han
+
+    from coleaf_framework import TrainerConfig
+    from coleaf_framework.data import SyntheticLLP
+
+    monkeypatch.setattr(train_han, "SyntheticLLP", lambda split, n: SyntheticLLP(split, 8))
+    monkeypatch.setattr(train_han, "TrainerConfig", lambda **given: TrainerConfig(**(given | {"epochs": 1})))
+    train_han.main()
+    assert (tmp_path / "runs/train_han/model.safetensors").exists()
+
+
+def test_an_installed_plugin_is_found(tmp_path: Path) -> None:
+    """A temporary environment on top of this one, into which only the plugin is installed."""
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env/bin/python"
+    site = run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path).strip()
+    here = [path for path in sys.path if path.endswith("site-packages")] + [str(ROOT), str(ROOT / "backbones")]
+    (Path(site) / "this_environment.pth").write_text("\n".join(here) + "\n")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site]
+    run(*install, ROOT / "examples/plugin_package", cwd=tmp_path)
+    listed = run(python, "-m", "coleaf_framework", "plugins", cwd=tmp_path, env={"COLUMNS": "200", "PATH": ""})
+    assert "tinyparser 1.0" in listed
+    assert "works" in next(line for line in listed.splitlines() if "tinyparser" in line)
+    code = "from coleaf_framework import wrap; print(type(wrap('tinyparser').anchor).__name__)"
+    assert run(python, "-c", code, cwd=tmp_path).strip() == "TinyParser"
