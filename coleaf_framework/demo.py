@@ -15,6 +15,7 @@ from coleaf_framework.training.experiment import open_split, row_name, train
 
 # Sized for three minutes on two CPU cores, installation included.
 SETTINGS = (
+    "data.cache=true",
     "data.synthetic_train=600",
     "data.synthetic_val=150",
     "data.synthetic_test=300",

@@ -10,7 +10,7 @@ Probabilities are in [0, 1] everywhere outside a network, never logits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -109,15 +109,18 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`."""
+        return self._each(lambda x: x.to(device, non_blocking=True))
 
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=True)
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; called by `torch.utils.data.DataLoader`."""
+        return self._each(Tensor.pin_memory)
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
-            streams={name: move(x) for name, x in self.streams.items()},
-            labels=move(self.labels),
-            segment_labels=None if self.segment_labels is None else move(self.segment_labels),
-            mask=None if self.mask is None else move(self.mask),
+            streams={name: change(x) for name, x in self.streams.items()},
+            labels=change(self.labels),
+            segment_labels=None if self.segment_labels is None else change(self.segment_labels),
+            mask=None if self.mask is None else change(self.mask),
             ids=self.ids,
         )
 

@@ -42,8 +42,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping of plain values as YAML, atomically, keys in their own order."""
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    """Write a mapping of plain values as YAML, atomically, keys in their own order.
+
+    Raises:
+        ValueError: a value is not plain; names it.
+    """
+    try:
+        text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as problem:
+        raise ValueError(f"{path}: holds a value that YAML cannot: {problem}") from problem
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 

@@ -47,7 +47,7 @@ class Difficulty:
     trace: float = 0.5
     gain: float = 0.3
     nuisance: float = 0.8
-    noise: tuple[float, float] = (1.0, 1.0)
+    noise: tuple[float, float] = (1.1, 2.0)
     jitter: float = 0.5
 
 

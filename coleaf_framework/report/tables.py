@@ -27,10 +27,8 @@ def _cells(scores: Scores, prefix: str, deviations: Scores | None) -> list[str]:
     cells = []
     for column in COLUMNS:
         value = scores[prefix + column]
-        text = "-" if math.isnan(value) else f"{value:.1f}"
-        if deviations is not None:
-            text += f" ± {deviations[prefix + column]:.1f}"
-        cells.append(text)
+        spread = "" if deviations is None else f" ± {deviations[prefix + column]:.1f}"
+        cells.append("-" if math.isnan(value) else f"{value:.1f}{spread}")
     return cells
 
 

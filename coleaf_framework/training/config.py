@@ -22,7 +22,7 @@ class DataConfig(StrictConfig):
 
     root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
     standardize: bool = Field(True, description="zero mean and unit deviation, by the training split")
-    cache: bool = Field(True, description="keep videos in memory after they were first read")
+    cache: bool = Field(False, description="keep videos in memory after they were first read; LLP takes 7 GB")
     synthetic_train: int | None = Field(None, ge=1, description="synthetic videos; none is LLP's 10,000")
     synthetic_val: int | None = Field(None, ge=1, description="none is LLP's 649")
     synthetic_test: int | None = Field(None, ge=1, description="none is LLP's 1,200")
