@@ -57,9 +57,8 @@ class TrainerConfig(StrictConfig):
     workers: int = Field(0, ge=0, description="processes that read videos")
     monitor: tuple[str, ...] = Field(
         ("support/segment/Type@AVo", "support/event/Type@AVo"),
-        min_length=1,
-        description="validation columns whose mean chooses the best epoch; support-only, since the published ones "
-        "prefer an epoch that predicts nothing (docs/metrics.md)",
+        description="validation columns whose mean chooses the best epoch; none keeps the last epoch. Support-only, "
+        "since the published ones prefer an epoch that predicts nothing (docs/metrics.md)",
     )
     tensorboard: bool = Field(False, description="write TensorBoard files too")
 

@@ -68,9 +68,10 @@ class CoLeaFTrainer:
         self.history: list[dict[str, Any]] = []
 
     def fit(self, train: AVVPDataset, val: AVVPDataset | None = None) -> list[dict[str, Any]]:
-        """Train; afterwards the model has the weights of the best epoch (of the last one without `val`).
+        """Train; afterwards the model has the weights of the best epoch.
 
-        The best epoch is the first with the highest mean of the columns `config.monitor` on `val`. With a run
+        The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
+        or without columns, it is the last. With a run
         folder, an interrupted run goes on from its last whole epoch and ends with the very weights that it
         would have had.
 
@@ -113,7 +114,8 @@ class CoLeaFTrainer:
                 schedule.step()
                 if val_loader is not None:
                     entry["val"] = self._score(val_loader)
-                    entry["monitor"] = mean_of(entry["val"], c.monitor)
+                    if c.monitor:
+                        entry["monitor"] = mean_of(entry["val"], c.monitor)
                 entry["seconds"] = round(time.perf_counter() - start, 3)
                 self.history.append(entry)
                 best.offer(entry.get("monitor"), epoch, self.model)
