@@ -15,19 +15,21 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from coleaf_framework import plugins
-from coleaf_framework.data.writing import check_folder, write_synthetic_features
+from coleaf_framework.data.check import check_folder
+from coleaf_framework.data.writing import write_synthetic_features
 from coleaf_framework.demo import run_demo
 from coleaf_framework.metrics import Event
 from coleaf_framework.report.pictures import timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
-from coleaf_framework.storage import write_atomically
+from coleaf_framework.storage import CONFIG, to_json, write_atomically
 from coleaf_framework.training.config import load_config
-from coleaf_framework.training.experiment import classes_of, load_run, open_split, row_name
+from coleaf_framework.training.experiment import load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 
 app = typer.Typer(help="CoLeaF for audio-visual video parsing.", no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console()
+_debugging: list[bool] = []
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
@@ -49,6 +51,8 @@ def train(
         raise ValueError("--resume and --overwrite exclude each other")
     given = {"data.root": data and data.as_posix(), "anchor.name": anchor, "reference.name": reference}
     settings = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    if resume and config is None and out is not None and (out / CONFIG).is_file():
+        config = out / CONFIG
     resolved = load_config(config, [*settings, *(set_ or [])])
     if out is None:
         source = Path(resolved.data.root).resolve().name if resolved.data.root else "synthetic"
@@ -68,31 +72,34 @@ def evaluate(
     json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
 ) -> None:
     """Score runs on a split, beside the empty parser and the video-label parser."""
-    groups: dict[str, list[tuple[str, dict[str, float]]]] = {}
-    scored = {}
+    groups: dict[str, list[tuple[str, str, dict[str, float]]]] = {}
+    scored, evaluated = {}, set()
     for run in runs:
         config, trainer = load_run(run, tuple(set_ or ()))
         where = config.data if data is None else config.data.model_copy(update={"root": str(data)})
-        evaluation = trainer.evaluate(open_split(where, split), row_name(config))
+        evaluation = trainer.evaluate(open_split(where, split))
+        evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
+        if len(evaluated) > 1:
+            raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
         same = config.model_copy(update={"trainer": config.trainer.model_copy(update={"seed": 0})})
-        groups.setdefault(same.model_dump_json(), []).append((evaluation.name, dict(evaluation.scores)))
+        groups.setdefault(same.model_dump_json(), []).append((evaluation.name, run.name, dict(evaluation.scores)))
         scored[str(run)] = dict(evaluation.scores)
     rows, deviations = {}, {}
     for members in groups.values():
         name = members[0][0] + (f" ({len(members)} seeds)" if len(members) > 1 else "")
-        while name in rows:
-            name += "'"
-        columns = members[0][1]
-        rows[name] = {c: float(np.mean([scores[c] for _, scores in members])) for c in columns}
+        if sum(other[0][0] == members[0][0] for other in groups.values()) > 1:
+            name += f" {members[0][1]}"  # the same network, trained in another way
+        columns = members[0][2]
+        rows[name] = {c: float(np.mean([scores[c] for *_, scores in members])) for c in columns}
         if len(members) > 1:
-            deviations[name] = {c: float(np.std([scores[c] for _, scores in members], ddof=1)) for c in columns}
+            deviations[name] = {c: float(np.std([scores[c] for *_, scores in members], ddof=1)) for c in columns}
     rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
     title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
     print(score_table(rows, title, deviations, markdown=markdown))
     if json_ is not None:
-        text = json.dumps(scored, indent=1)
+        text = to_json(scored, indent=1)
         write_atomically(json_, lambda file: file.write_text(text, encoding="utf-8"))
 
 
@@ -109,7 +116,7 @@ def predict(
     where = config.data if data is None else config.data.model_copy(update={"root": str(data)})
     videos = open_split(where, split)
     predictions = trainer.predict(videos)
-    write_predictions(out, row_name(config), videos.name, split, predictions)
+    write_predictions(out, trainer.name, videos.name, split, predictions)
     events = sum(len(video.events) for video in predictions)
     console.print(f"{events} events in {len(predictions)} videos; {out}", highlight=False)
 
@@ -156,10 +163,10 @@ def synth(
 def check_data(root: Annotated[Path, typer.Argument(help="folder in LLP's layout")]) -> None:
     """Say what a data folder holds, what is missing and what is odd, reading every file."""
     kinds = []
-    for kind, line in check_folder(root, classes_of(root)):
+    for kind, line in check_folder(root):
         kinds.append(kind)
         print(f"{kind + ':':9}{line}")
-    if "there" not in kinds:
+    if "missing" in kinds:
         raise typer.Exit(1)
 
 
@@ -181,13 +188,23 @@ def demo(
     print(run_demo(out))
 
 
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="show where an error comes from")] = False) -> None:
+    """CoLeaF for audio-visual video parsing."""
+    _debugging.append(debug)
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and exit code 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as problem:
+        if any(_debugging):
+            raise
         print(f"coleaf: {problem}", file=sys.stderr)
+        if isinstance(problem, TypeError):  # more likely a fault in somebody's code than a user's mistake
+            print("(`coleaf --debug ...` shows where)", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("coleaf: interrupted; a run folder goes on with --resume from its last whole epoch", file=sys.stderr)

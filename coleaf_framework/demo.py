@@ -11,7 +11,7 @@ from coleaf_framework.report.pictures import loss_curves, timeline
 from coleaf_framework.report.predictions import VideoPrediction, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.training.config import load_config
-from coleaf_framework.training.experiment import open_split, row_name, train
+from coleaf_framework.training.experiment import open_split, train
 
 # Sized for three minutes on two CPU cores, installation included.
 SETTINGS = (
@@ -40,15 +40,15 @@ def run_demo(out: Path, settings: tuple[str, ...] = SETTINGS) -> str:
         config = load_config(settings=(*settings, f"coleaf.enabled={enabled}"))
         trainer = train(config, out / name, "overwrite")
         test = open_split(config.data, "test")
-        parser = row_name(config)
-        evaluation = trainer.evaluate(test, parser)
+        parser = trainer.name
+        evaluation = trainer.evaluate(test)
         rows[parser] = evaluation.scores
         histories[parser] = trainer.history
         predicted[parser] = trainer.predict(test)
         write_predictions(out / name / "predictions.json", parser, test.name, "test", predicted[parser])
     rows |= {"empty parser": evaluation.empty, "video-label parser": evaluation.video_label}
     loss_curves(histories, out / "losses.png")
-    video = _telling_video(predicted["HAN in CoLeaF"])
+    video = _telling_video(predicted[parser])
     timeline(_lanes(predicted, video), video.seconds, f"{video.id} (synthetic)", out / "timeline.png")
     title = f"synthetic LLP (no real data), {evaluation.videos} test videos, F-scores in percent"
     return "\n".join(

@@ -17,11 +17,18 @@ from torch import Tensor, nn
 from coleaf_framework import losses
 from coleaf_framework._config import StrictConfig
 from coleaf_framework.plugins import create_anchor, create_reference
-from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput, StreamSpec
+from coleaf_framework.protocol import (
+    PAST_EVERY_WARMUP,
+    AnchorOutput,
+    Batch,
+    Progress,
+    ReferenceOutput,
+    StreamSpec,
+)
 from coleaf_framework.standardize import StandardizedAnchor, Standardizer
 from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors, read_yaml, write_tensors, write_yaml
 
-Adapter = Callable[[nn.Module, Mapping[str, Tensor]], Any]
+Adapter = Callable[..., Any]
 
 
 class CoLeaFConfig(StrictConfig):
@@ -34,12 +41,13 @@ class CoLeaFConfig(StrictConfig):
 
     enabled: bool = Field(True, description="False trains the Anchor alone, by the same loop")
     contrast: Literal["event_aware", "nce", "bce", "none"] = Field("event_aware", description="Table 2")
-    contrast_weight: float = Field(1.0, ge=0)
+    contrast_weight: float = Field(1.0, gt=0)
     cooccurrence_weight: float = Field(1.0, ge=0)
     self_modality_weight: float = Field(1.0, ge=0)
     threshold: float = Field(0.5, ge=0, le=1, description="theta of eq. 9 and 12")
     temperature: float = Field(0.2, gt=0, description="tau of eq. 8")
     normalize_tokens: bool = Field(True, description="L2-normalise tokens before the contrast")
+    positive_in_denominator: bool = Field(False, description="InfoNCE's sum instead of eq. 8's")
     anchor_warmup: int = Field(1, ge=0, description="epochs before the Anchor's collaborative terms start")
     reference_warmup: int = Field(3, ge=0, description="epochs before self-modality distillation starts")
 
@@ -56,7 +64,9 @@ class CoLeaF(nn.Module):
         streams: the Anchor's input streams.
         num_classes: C.
         config: loss terms.
-        adapter: `(anchor, streams) -> AnchorOutput`, for a network that does not return one itself.
+        segments: T, where the network has a fixed one; batches of another are refused.
+        adapter: `(anchor, streams) -> AnchorOutput`, for a network that does not return one itself; one that has
+            a parameter `mask` gets the batch's (B,T) bool or None.
         statistics: stream name -> (2, width) mean and deviation; None leaves the streams as they are.
         description: what `save` writes beside the weights, so that `load` can build the networks again.
     """
@@ -69,6 +79,7 @@ class CoLeaF(nn.Module):
         streams: Mapping[str, StreamSpec],
         num_classes: int,
         config: CoLeaFConfig,
+        segments: int | None = None,
         adapter: Adapter | None = None,
         statistics: Mapping[str, Tensor] | None = None,
         description: Mapping[str, Any] | None = None,
@@ -76,12 +87,12 @@ class CoLeaF(nn.Module):
         super().__init__()
         self.anchor, self.reference = anchor, reference
         self.streams, self.num_classes, self.config = dict(streams), num_classes, config
-        self.adapter = adapter
+        self.segments, self.adapter = segments, adapter
         self.standardizer = Standardizer(statistics) if statistics is not None else None
         self.description = dict(description or {})
-        self.takes_mask = adapter is None and "mask" in inspect.signature(anchor.forward).parameters
+        self.takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
 
-    def forward(self, batch: Batch, progress: Progress | None = None) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, progress: Progress = PAST_EVERY_WARMUP) -> dict[str, Tensor]:
         """Every loss term of a batch, weighted, by name; their sum is what training minimises.
 
         Each term stops gradients on its teacher's side, so one backward updates both branches as the paper's
@@ -89,11 +100,14 @@ class CoLeaF(nn.Module):
 
         Args:
             batch: streams and weak labels (B,C).
-            progress: epoch and step; None lies past every warm-up.
+            progress: epoch and step.
 
         Returns: names "anchor/..." and "reference/..." -> scalar.
+
+        Raises:
+            ValueError: the batch lacks a stream, has another T than the network's fixed one, or has videos of
+                unequal length that the network cannot be told about.
         """
-        progress = progress or Progress()
         streams = self._inputs(batch.streams)
         anchor = self._run_anchor(streams, batch.mask)
         terms = {f"anchor/{name}": term for name, term in self._anchor_loss(anchor, batch, progress).items()}
@@ -104,7 +118,10 @@ class CoLeaF(nn.Module):
         return terms
 
     def infer(self, batch: Batch) -> AnchorOutput:
-        """The Anchor's answer to a batch; the Reference takes no part. `modality_probs` is always set."""
+        """The Anchor's answer to a batch; the Reference takes no part. `modality_probs` is always set.
+
+        Errors as in `forward`.
+        """
         return self._run_anchor(self._inputs(batch.streams), batch.mask)
 
     def _inputs(self, streams: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -112,18 +129,24 @@ class CoLeaF(nn.Module):
         if missing:
             raise ValueError(f"the batch lacks the streams {sorted(missing)}; it has {sorted(streams)}")
         streams = {name: streams[name] for name in self.streams}
+        if self.segments is not None:
+            name, spec = next(iter(self.streams.items()))
+            if streams[name].shape[1] != self.segments * spec.frames:
+                raise ValueError(
+                    f"the batch has T = {streams[name].shape[1] // spec.frames} segments; "
+                    f"{type(self.anchor).__name__} was wrapped with segments={self.segments}"
+                )
         return streams if self.standardizer is None else self.standardizer(streams)
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         if mask is not None and not self.takes_mask:
+            told = "its forward" if self.adapter is None else "the adapter"
             raise ValueError(
                 f"the videos of this batch differ in length, but {type(self.anchor).__name__} cannot be told: "
-                "give its forward a `mask` argument ((B,T) bool, True = real), or batch videos of equal length"
+                f"give {told} a `mask` argument ((B,T) bool, True = real), or batch videos of equal length"
             )
-        if self.adapter is not None:
-            raw = self.adapter(self.anchor, streams)
-        else:
-            raw = self.anchor(**streams, **({} if mask is None else {"mask": mask}))
+        kwargs = {"mask": mask} if self.takes_mask else {}
+        raw = self.adapter(self.anchor, streams, **kwargs) if self.adapter else self.anchor(**streams, **kwargs)
         output = raw if isinstance(raw, AnchorOutput) else AnchorOutput(**raw)
         name, spec = next(iter(self.streams.items()))
         expected = (len(streams[name]), streams[name].shape[1] // spec.frames)
@@ -156,7 +179,7 @@ class CoLeaF(nn.Module):
         assert anchor.modality_probs is not None
         terms = {}
         if progress.epoch > c.anchor_warmup:
-            if c.contrast != "none" and c.contrast_weight:
+            if c.contrast != "none":
                 terms["anchor/contrast"] = c.contrast_weight * self._contrast(anchor, reference, batch.mask)
             if c.cooccurrence_weight:
                 terms["anchor/cooccurrence"] = c.cooccurrence_weight * losses.cooccurrence_distillation(
@@ -184,6 +207,7 @@ class CoLeaF(nn.Module):
             weights,
             temperature=c.temperature,
             normalize=c.normalize_tokens,
+            positive_in_denominator=c.positive_in_denominator,
             mask=mask,
         )
 
@@ -228,12 +252,13 @@ def _load(
     described = read_yaml(directory / CONFIG)
     tensors = read_tensors(directory / WEIGHTS)
     try:
-        config = CoLeaFConfig(**described["coleaf"])
         about, made_of = described["model"], described["anchor"]
+        segments = about.get("segments")
         streams = {name: StreamSpec(**spec) for name, spec in about["streams"].items()}
         shape = {"streams": streams, "num_classes": about["num_classes"]}
         reference_spec = described["reference"]
-    except (KeyError, TypeError, AttributeError) as problem:
+        config = CoLeaFConfig(**described["coleaf"])
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise ValueError(f"{directory / CONFIG}: not the description of a model: {problem!r}") from problem
     if anchor is None and made_of.get("name") is None:
         raise ValueError(
@@ -254,6 +279,7 @@ def _load(
         anchor,
         reference,
         config=config,
+        segments=segments,
         adapter=adapter,
         statistics=statistics or None,
         description=described,

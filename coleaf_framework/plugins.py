@@ -8,6 +8,8 @@ A plugin is a class in any installed distribution, declared in its pyproject.tom
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +93,30 @@ def _load(kind: str, name: str) -> Any:
 
 
 def _create(kind: str, name: str, kwargs: dict[str, Any]) -> nn.Module:
-    made = _load(kind, name)(**kwargs)
+    factory = _load(kind, name)
+    require_arguments(factory, kwargs, f"{kind} {name!r}")
+    made = factory(**kwargs)
     if not isinstance(made, nn.Module):
         raise TypeError(f"{kind} {name!r} made a {type(made).__name__}, not a torch.nn.Module")
     return made
+
+
+def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> None:
+    """Check that `factory(**kwargs)` is a call that its signature allows.
+
+    Raises:
+        TypeError: it is not; names `what`, the wrong argument and the nearest right one.
+    """
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:  # a builtin without one
+        return
+    try:
+        signature.bind(**kwargs)
+    except TypeError as problem:
+        unknown = [key for key in kwargs if key not in signature.parameters]
+        hint = nearest(unknown[0], signature.parameters) if unknown else ""
+        raise TypeError(f"{what} cannot be made from {sorted(kwargs)}: {problem}.{hint}") from None
 
 
 def create_anchor(name: str, **kwargs: Any) -> nn.Module:
@@ -103,12 +125,17 @@ def create_anchor(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         ValueError: unknown name (lists the known ones), or one name from two distributions (names both).
         ImportError: the plugin does not import; says why.
+        TypeError: its constructor does not take these arguments, or what it makes is no network.
     """
     return _create("anchor", name, kwargs)
 
 
 def create_reference(name: str, **kwargs: Any) -> nn.Module:
-    """A new Reference plugin; errors as in `create_anchor`."""
+    """A new Reference plugin: `create_reference("class_token", streams=..., num_classes=25, width=512)`.
+
+    Raises:
+        ValueError, ImportError, TypeError: as `create_anchor` does.
+    """
     return _create("reference", name, kwargs)
 
 

@@ -10,6 +10,7 @@ Probabilities are in [0, 1] everywhere outside a network, never logits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -130,12 +131,15 @@ class Progress:
     """How far training has come, for losses that change over time.
 
     Args:
-        epoch: from 1; the default lies past every warm-up.
+        epoch: from 1.
         step: training steps done before this one, over all epochs.
     """
 
-    epoch: int = 1_000_000
+    epoch: int
     step: int = 0
+
+
+PAST_EVERY_WARMUP = Progress(epoch=sys.maxsize)
 
 
 class Anchor(Protocol):

@@ -24,7 +24,11 @@ class Standardizer(nn.Module):
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Streams (B, frames * T, width) -> the same, standardised, float32."""
-        return {name: (x - self._buffers[name][0]) / self._buffers[name][1] for name, x in streams.items()}  # type: ignore[index]
+        standardized = {}
+        for name, x in streams.items():
+            mean, deviation = self.get_buffer(name)
+            standardized[name] = (x - mean) / deviation
+        return standardized
 
 
 class StandardizedAnchor(nn.Module):

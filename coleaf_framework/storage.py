@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -70,6 +72,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a YAML mapping of sections, found {type(content).__name__}")
     return content
+
+
+def to_json(content: Any, indent: int | None = None) -> str:
+    """JSON that any program can read: a score without a value, NaN, is null."""
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, Mapping):
+            return {str(key): plain(value) for key, value in x.items()}
+        if isinstance(x, list | tuple):
+            return [plain(value) for value in x]
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    return json.dumps(plain(content), indent=indent, allow_nan=False)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

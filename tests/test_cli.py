@@ -32,6 +32,7 @@ class Command:
             main()
         printed = self.capsys.readouterr()
         assert bool(ended.value.code) == fails, printed
+        self.printed = printed.out
         return printed.err if fails else printed.out
 
 
@@ -75,10 +76,28 @@ def test_seeds_are_averaged(coleaf: Command, run: Path, data_root: Path, tmp_pat
     assert "±" in table
 
 
+def test_runs_on_differing_data_are_not_put_into_one_table(
+    run: Path, data_root: Path, tmp_path: Path, coleaf: Command
+) -> None:
+    import shutil
+
+    shutil.copytree(data_root, tmp_path / "other")
+    coleaf("train", "--data", tmp_path / "other", "--out", "runs/other", *TINY)
+    assert "differ from the other runs'" in coleaf("evaluate", run, "runs/other", fails=True)
+    table = coleaf("evaluate", run, "runs/other", "--data", data_root, "--markdown")
+    assert "| HAN in CoLeaF han |" in table
+    assert "| HAN in CoLeaF other |" in table
+
+
+def test_a_trained_run_cannot_be_changed_afterwards(run: Path, coleaf: Command) -> None:
+    assert "can only change data., decision." in coleaf("evaluate", run, "--set", "coleaf.enabled=false", fails=True)
+
+
 def test_a_folder_is_not_overwritten_unasked(coleaf: Command, run: Path, data_root: Path, tmp_path: Path) -> None:
     train = ("train", "--data", data_root, "--anchor", "han", "--out", run, *TINY)
     assert "holds another run" in coleaf(*train, fails=True)
     coleaf(*train, "--resume")
+    coleaf("train", "--resume", "--out", run)
     coleaf(*train, "--overwrite")
     assert "exclude each other" in coleaf(*train, "--overwrite", "--resume", fails=True)
 
@@ -115,16 +134,20 @@ def test_check_data_says_what_is_there_missing_and_odd(coleaf: Command, data_roo
     path = data_root / "feats/vggish/tr01.npy"
     path.write_bytes(path.read_bytes()[:-3])
     (data_root / "feats/vggish/va01.npy").unlink()
-    printed = coleaf("check-data", data_root)
+    (data_root / "AVVP_test_pd.csv").write_text((data_root / "AVVP_test_pd.csv").read_text() + "tr00_0_4\tDog\n")
+    coleaf("check-data", data_root, fails=True)
+    printed = coleaf.printed
     assert "tr01.npy: not a whole .npy file" in printed
     assert "split 'train': 5 of 6 videos can be read" in printed
-    assert "missing: split 'val'" in printed
+    assert f"missing: split 'val': {data_root / 'feats/vggish/va01.npy'}" in printed
+    assert "split 'val': 2 of 3 videos can be read" in printed
+    assert "1 videos are in both 'train' and 'test', such as 'tr00'" in printed
 
 
 def test_plugins_names_each_distribution(coleaf: Command) -> None:
     printed = coleaf("plugins")
     assert "class_token" in printed
-    assert "coleaf" in printed
+    assert "coleaf-framework" in printed
 
 
 def test_synth_writes_the_official_layout(coleaf: Command, published_llp: Path, tmp_path: Path) -> None:
@@ -135,9 +158,10 @@ def test_synth_writes_the_official_layout(coleaf: Command, published_llp: Path, 
     assert len(data) == 3
     assert data[0].streams["visual"].shape == (80, 2048)
     assert data.report.strangers == {"audio": 0, "visual": 0}
-    assert "exists already" in coleaf("synth", "--annotations", published_llp, "--out", "llp", fails=True)
+    for out in ("llp", published_llp):  # never over what is there, least of all over the annotations themselves
+        assert "exists already" in coleaf("synth", "--annotations", published_llp, "--out", out, fails=True)
     coleaf("train", "--data", root, *TINY, "--out", "run")
-    assert "LLP test, 3 videos" in coleaf("evaluate", "run", "--data", root, "--split", "test")
+    assert "LLP, synthetic features test, 3 videos" in coleaf("evaluate", "run", "--data", root, "--split", "test")
 
 
 def test_the_module_runs_as_the_command() -> None:

@@ -60,7 +60,7 @@ def test_the_readmes_example_runs_as_written(
     (example,) = blocks("README.md")
     assert len(example.splitlines()) <= 12
     exec(example, {"MyNet": MyNet})
-    assert "LLP test, 2 videos" in capsys.readouterr().out
+    assert "LLP, synthetic features test, 2 videos" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])

@@ -44,7 +44,7 @@ def test_an_installed_plugin_is_found(tmp_path: Path) -> None:
     site = run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path).strip()
     here = [path for path in sys.path if path.endswith("site-packages")] + [str(ROOT), str(ROOT / "backbones")]
     (Path(site) / "this_environment.pth").write_text("\n".join(here) + "\n")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site]
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", site]
     run(*install, ROOT / "examples/plugin_package", cwd=tmp_path)
     listed = run(python, "-m", "coleaf_framework", "plugins", cwd=tmp_path, env={"COLUMNS": "200", "PATH": ""})
     assert "tinyparser 1.0" in listed

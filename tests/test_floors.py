@@ -35,18 +35,23 @@ def modules(folder: Path) -> dict[str, Path]:
     return found
 
 
+FRAMEWORK = modules(ROOT / PACKAGE)
+KNOWN = set(FRAMEWORK)
+
+
 def imports(path: Path) -> set[str]:
+    """Names imported; what comes from the package's own face counts as importing its `__init__`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            if node.module == PACKAGE:
+                names = {name if name in KNOWN else f"{PACKAGE}.__init__" for name in names}
+            found |= names | {str(node.module)}
     return found
-
-
-FRAMEWORK = modules(ROOT / PACKAGE)
 
 
 def floor(module: str) -> int:

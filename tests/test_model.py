@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,6 @@ def test_terms_start_when_the_recipe_says(epoch: int, expected: set[str]) -> Non
     ("change", "gone"),
     [
         ({"contrast": "none"}, {"anchor/contrast"}),
-        ({"contrast_weight": 0.0}, {"anchor/contrast"}),
         ({"cooccurrence_weight": 0.0}, {"anchor/cooccurrence"}),
         ({"self_modality_weight": 0.0}, {"reference/self_modality"}),
     ],
@@ -116,6 +116,18 @@ def test_unequal_lengths_need_a_network_that_takes_a_mask() -> None:
     assert all(torch.isfinite(term) for term in wrap(MaskedNet)(batch).values())
 
 
+def test_an_adapter_can_be_told_about_unequal_lengths() -> None:
+    seen = []
+
+    def adapter(net: Any, streams: Any, mask: Tensor | None = None) -> Any:
+        seen.append(mask)
+        return net(**streams)
+
+    batch = batch_of(lengths=[5, 3, 1, 2])
+    wrap(TinyNet, adapter=adapter)(batch)
+    assert seen[-1] is batch.mask
+
+
 def test_a_batch_without_a_stream_is_named() -> None:
     batch = batch_of()
     with pytest.raises(ValueError, match=r"lacks the streams \['visual'\]"):
@@ -135,6 +147,11 @@ def test_standardised_streams_reach_both_branches() -> None:
     shifted = type(batch)(streams={n: 2 * x + 3 for n, x in batch.streams.items()}, labels=batch.labels)
     for name, term in raw(batch).items():
         torch.testing.assert_close(standardised(shifted)[name], term, msg=name)
+
+
+def test_models_can_be_copied() -> None:
+    model = wrap("han", anchor_options={"width": 8})
+    assert copy.deepcopy(model).anchor.streams == model.anchor.streams
 
 
 def test_saved_and_loaded_models_answer_alike(tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         create_reference("x")
 
 
+def test_wrong_options_are_named() -> None:
+    with pytest.raises(TypeError, match="anchor 'han' cannot be made from .*'widht'. Did you mean 'width'"):
+        create_anchor("han", widht=8)
+
+
 def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
     install(site, "rival", "han = rival:HAN")
     with pytest.raises(ValueError, match=r"declared by coleaf.* and rival 1\.0 \(rival:HAN\): uninstall one"):

@@ -75,7 +75,7 @@ class HAN(nn.Module):
         super().__init__()
         if set(streams) != set(LLP_STREAMS):
             raise ValueError(f"HAN takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
-        self.streams, self.num_classes = streams, num_classes
+        self.streams, self.num_classes = dict(streams), num_classes
         self.fc_a = nn.Linear(streams["audio"].width, width)
         self.fc_v = nn.Linear(streams["visual"].width, width)
         self.fc_st = nn.Linear(streams["visual_st"].width, width)

@@ -2,7 +2,7 @@
 
 from coleaf_framework.data.annotations import AnnotationReport
 from coleaf_framework.data.dataset import AVVPDataset, CachedVideos, Video, collate, stream_statistics
-from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder
+from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder, open_folder
 from coleaf_framework.data.synthetic import SyntheticLLP
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "SyntheticLLP",
     "Video",
     "collate",
+    "open_folder",
     "stream_statistics",
 ]

@@ -22,17 +22,20 @@ from coleaf_framework.protocol import MODALITIES
 WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 DENSE_FILES = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}
 
+CLASSES_FILE = "classes.txt"
+
 _TIMES = re.compile(r"_\d+(\.\d+)?_\d+(\.\d+)?$")
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One annotated interval: onset and offset in seconds, onset before offset, and a class index."""
+    """One annotated interval: onset and offset in seconds, onset before offset, class index, and FILE:LINE."""
 
     onset: float
     offset: float
     label: int
+    where: str
 
 
 @dataclass
@@ -84,18 +87,19 @@ class Annotations:
     report: AnnotationReport
 
 
-def find_annotations(root: Path) -> Path:
-    """The folder that holds the TSV files: `root/annotations`, or `root` itself.
+def find_file(root: Path, name: str) -> Path | None:
+    """`root/name` or `root/annotations/name`; None where there is neither.
 
     Raises:
-        FileNotFoundError: neither holds one.
+        FileNotFoundError: `root` is no folder.
+        ValueError: there are both, so that it is unclear which one counts.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    for folder in (root / "annotations", root):
-        if any((folder / name).is_file() for name in WEAK_FILES.values()):
-            return folder
-    raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
+    found = [path for path in (root / name, root / "annotations" / name) if path.is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{found[0]} and {found[1]} both exist: remove one of them")
+    return found[0] if found else None
 
 
 def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:
@@ -105,22 +109,23 @@ def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:
         FileNotFoundError: no annotation files.
         ValueError: a malformed row; names file, line, what was found and what would be right.
     """
-    folder = find_annotations(root)
     index = {name: i for i, name in enumerate(classes)}
     weak: dict[str, dict[str, tuple[int, ...]]] = {}
     filenames: dict[str, str] = {}
     for split, name in WEAK_FILES.items():
-        if (folder / name).is_file():
-            weak[split], names = _read_weak(folder / name, index)
+        if (path := find_file(root, name)) is not None:
+            weak[split], names = _read_weak(path, index)
             filenames |= names
+    if not weak:
+        raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
     report = AnnotationReport()
     evaluated = {video for split in ("val", "test") for video in weak.get(split, ())}
     dense: dict[str, dict[str, list[Interval]]] = {video: {m: [] for m in MODALITIES} for video in evaluated}
     # By whole filename, not by id: LLP has intervals of another clip of the same video.
     by_filename = {filename: video for video, filename in filenames.items()}
     for modality, name in DENSE_FILES.items():
-        path = folder / name
-        for filename, interval in _read_dense(path, index) if path.is_file() else ():
+        dense_path = find_file(root, name)
+        for filename, interval in _read_dense(dense_path, index) if dense_path is not None else ():
             video = by_filename.get(filename)
             empty = interval.offset <= interval.onset
             report.empty_intervals[modality] += empty
@@ -142,13 +147,13 @@ def read_classes(root: Path) -> tuple[str, ...]:
         FileNotFoundError: there is none.
         ValueError: it is empty or names a class twice.
     """
-    for path in (root / "classes.txt", root / "annotations" / "classes.txt"):
-        if path.is_file():
-            names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-            if not names or len(set(names)) != len(names):
-                raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
-            return names
-    raise FileNotFoundError(f"{root / 'classes.txt'}: no such file; write one class name a line, or pass classes=")
+    path = find_file(root, CLASSES_FILE)
+    if path is None:
+        raise FileNotFoundError(f"{root / CLASSES_FILE}: no such file; write one class name a line, or pass classes=")
+    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
+    return names
 
 
 def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_classes: int) -> NDArray[np.bool_]:
@@ -231,4 +236,4 @@ def _read_dense(path: Path, index: Mapping[str, int]) -> Iterator[tuple[str, Int
             raise ValueError(
                 f"{where}: bad interval {row['onset']!r} to {row['offset']!r}: expected seconds from the video's start"
             )
-        yield row["filename"], Interval(onset, offset, label)
+        yield row["filename"], Interval(onset, offset, label, where)

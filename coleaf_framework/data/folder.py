@@ -20,11 +20,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from coleaf_framework.data.annotations import (
+    CLASSES_FILE,
     DENSE_FILES,
     WEAK_FILES,
     AnnotationReport,
     Annotations,
     dense_labels,
+    find_file,
     read_annotations,
     read_classes,
 )
@@ -36,6 +38,9 @@ FOLDERS: Mapping[str, tuple[str, Modality]] = {
     "visual": ("res152", "visual"),
     "visual_st": ("r2plus1d_18", "visual"),
 }
+
+SYNTHETIC_MARKER = "SYNTHETIC.txt"
+"""A folder with this file holds synthetic features, and every name made from it says so."""
 
 LLP_CLASSES = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -58,7 +63,8 @@ class AVVPFolder(Dataset[Video]):
         classes: class names; from `classes.txt` where None.
 
     Stream widths, frames per segment, number of segments and dtype are read from the files: the first video of
-    the split sets width and frames, and every other must agree; the number of segments may vary. What is odd in
+    the split sets width and frames, and every other must agree; the number of segments may vary. The shortest
+    stream has one vector per segment. Without both `AVVP_eval_*.csv` there is no ground truth. What is odd in
     the annotations is counted in `report` and logged once.
 
     Raises:
@@ -70,9 +76,8 @@ class AVVPFolder(Dataset[Video]):
         self.root, self.split = Path(root), split
         if split not in WEAK_FILES:
             raise ValueError(f"split {split!r} is not one of {list(WEAK_FILES)}")
-        self.name = self.root.resolve().name
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"{self.root}: no such folder")
+        self.synthetic = find_file(self.root, SYNTHETIC_MARKER) is not None
+        self.name = self.root.resolve().name + (", synthetic features" if self.synthetic else "")
         self.classes = read_classes(self.root) if classes is None else tuple(classes)
         self.annotations: Annotations = read_annotations(self.root, self.classes)
         self.report: AnnotationReport = self.annotations.report
@@ -80,9 +85,8 @@ class AVVPFolder(Dataset[Video]):
             filled = [name for name, videos in self.annotations.weak.items() if videos]
             raise ValueError(f"{self.root}: split {split!r} has no videos ({WEAK_FILES[split]}); it has {filled}")
         self.ids = tuple(self.annotations.weak[split])
-        self.has_ground_truth = split != "train"
-        if self.has_ground_truth:
-            self._require_dense_files()
+        dense = [find_file(self.root, name) for name in DENSE_FILES.values()]
+        self.has_ground_truth = split != "train" and None not in dense
         self._require_features()
         self.streams: Mapping[str, StreamSpec] = self._detect_streams()
         self._log_report()
@@ -101,9 +105,8 @@ class AVVPFolder(Dataset[Video]):
         streams = {name: self._read(name, video) for name in self.streams}
         lengths = {name: len(x) // self.streams[name].frames for name, x in streams.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(
-                f"{self._path('audio', video)}: video {video!r} has streams of differing length: {lengths}"
-            )
+            found = "; ".join(f"{self._path(name, video)} has {n}" for name, n in lengths.items())
+            raise ValueError(f"video {video!r}: its streams differ in their number of segments: {found}")
         labels = torch.zeros(len(self.classes))
         labels[list(self.annotations.weak[self.split][video])] = 1
         truth = None
@@ -113,24 +116,22 @@ class AVVPFolder(Dataset[Video]):
 
     def statistics(self) -> dict[str, Tensor]:
         """Mean and deviation of each stream over the training split: stream -> (2, width)."""
-        train = self if self.split == "train" else type(self)(self.root, "train", self.classes)
+        train = self if self.split == "train" else AVVPFolder(self.root, "train", self.classes)
         return stream_statistics(train)
 
     def _path(self, stream: str, video: str) -> Path:
         return self.root / "feats" / FOLDERS[stream][0] / f"{video}.npy"
 
-    def _require_dense_files(self) -> None:
-        for name in DENSE_FILES.values():
-            if not any((folder / name).is_file() for folder in (self.root, self.root / "annotations")):
-                raise FileNotFoundError(f"{self.root / name}: no such file; split {self.split!r} is scored against it")
-
-    def _require_features(self) -> None:
+    def _missing_features(self) -> list[Path]:
         missing = []
         for stream in FOLDERS:
             folder = self._path(stream, "x").parent
             present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             missing += [folder / f"{video}.npy" for video in self.ids if f"{video}.npy" not in present]
-        if missing:
+        return missing
+
+    def _require_features(self) -> None:
+        if missing := self._missing_features():
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise FileNotFoundError(
                 f"{missing[0]}: no such file{more}; split {self.split!r} has {len(self.ids)} videos "
@@ -165,13 +166,12 @@ class AVVPFolder(Dataset[Video]):
 
     def _truth(self, video: str, segments: int) -> Tensor:
         intervals = self.annotations.dense[video]
-        for modality, events in intervals.items():
-            for event in events:
-                if event.offset > segments:
-                    raise ValueError(
-                        f"{self.root / DENSE_FILES[modality]}: video {video!r} lasts {segments} s, but has an event "
-                        f"from {event.onset:g} to {event.offset:g} s"
-                    )
+        for event in (event for events in intervals.values() for event in events):
+            if event.offset > segments:
+                raise ValueError(
+                    f"{event.where}: bad interval {event.onset:g} to {event.offset:g}: "
+                    f"video {video!r} lasts {segments} s"
+                )
         return torch.from_numpy(dense_labels(intervals, segments, len(self.classes)))
 
     def _log_report(self) -> None:
@@ -187,12 +187,16 @@ class LLP(AVVPFolder):
     Args:
         root: its folder; see this module's head for the layout.
         split: "train" (10,000 videos), "val" (649) or "test" (1,200).
-        classes: leave it out.
     """
 
-    def __init__(self, root: Path | str, split: str, classes: Sequence[str] = LLP_CLASSES) -> None:
-        super().__init__(root, split, classes)
-        self.name = "LLP"
+    def __init__(self, root: Path | str, split: str) -> None:
+        super().__init__(root, split, LLP_CLASSES)
+        self.name = "LLP, synthetic features" if self.synthetic else "LLP"
+
+
+def open_folder(root: Path | str, split: str) -> AVVPFolder:
+    """`AVVPFolder` where `root` has a `classes.txt`, `LLP` where it has none; errors are theirs."""
+    return LLP(root, split) if find_file(Path(root), CLASSES_FILE) is None else AVVPFolder(root, split)
 
 
 def _load(path: Path) -> NDArray[np.generic]:

@@ -170,7 +170,7 @@ class SyntheticLLP(Dataset[Video]):
         if self.size < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         self.classes: tuple[str, ...] = LLP_CLASSES
-        self.streams: Mapping[str, StreamSpec] = LLP_STREAMS
+        self.streams: Mapping[str, StreamSpec] = dict(LLP_STREAMS)
         self.has_ground_truth = split != "train"
 
     def __len__(self) -> int:
@@ -193,5 +193,5 @@ class SyntheticLLP(Dataset[Video]):
         )
 
     def statistics(self) -> dict[str, Tensor]:
-        """Mean and deviation of each stream over up to 1,000 training videos: stream -> (2, width)."""
-        return stream_statistics(SyntheticLLP("train", min(self.size, 1_000), self.seed))
+        """Mean and deviation of each stream over the first 1,000 training videos: stream -> (2, width)."""
+        return stream_statistics(SyntheticLLP("train", 1_000, self.seed))

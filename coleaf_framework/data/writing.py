@@ -1,9 +1,9 @@
-"""Synthetic features for real annotations, in LLP's official layout; and a check of what a folder holds."""
+"""Synthetic features for real annotations, in LLP's official layout."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from coleaf_framework.data.annotations import (
     WEAK_FILES,
     Annotations,
     dense_labels,
-    find_annotations,
+    find_file,
     read_annotations,
 )
-from coleaf_framework.data.folder import FOLDERS, LLP_CLASSES, AVVPFolder
+from coleaf_framework.data.folder import FOLDERS, LLP_CLASSES, SYNTHETIC_MARKER
 from coleaf_framework.data.statistics import SEGMENTS
 from coleaf_framework.data.synthetic import default_sensors, draw_events
 
@@ -36,7 +36,7 @@ def write_synthetic_features(
 
     Args:
         annotations_root: folder with the published TSV files.
-        out: an empty or new folder; gets `feats/...` and the TSV files.
+        out: an empty or new folder; gets `feats/...`, the TSV files and a note that the features are synthetic.
         limit: at most so many videos of each split.
         seed: of everything random.
         done: called with videos written and videos in all.
@@ -44,19 +44,19 @@ def write_synthetic_features(
     Returns: split -> number of videos.
 
     Raises:
-        FileExistsError: `out` holds features already.
+        FileExistsError: `out` holds something already.
     """
-    if (out / "feats").exists():
-        raise FileExistsError(f"{out / 'feats'} exists already: choose another folder, or remove it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists already and is not an empty folder: choose another one")
     annotations = read_annotations(annotations_root, LLP_CLASSES)
     chosen = {split: list(videos)[:limit] for split, videos in annotations.weak.items()}
     for folder, _ in FOLDERS.values():
         (out / "feats" / folder).mkdir(parents=True)
-    source = find_annotations(annotations_root)
+    (out / SYNTHETIC_MARKER).write_text(f"coleaf synth: features drawn from a model, limit {limit}, seed {seed}\n")
     kept = {annotations.filenames[video] for videos in chosen.values() for video in videos}
     for name in (*WEAK_FILES.values(), *DENSE_FILES.values()):
-        if (source / name).is_file():
-            _copy_rows(source / name, out / name, kept)
+        if (source := find_file(annotations_root, name)) is not None:
+            _copy_rows(source, out / name, kept)
     total = sum(map(len, chosen.values()))
     written = 0
     for split, videos in chosen.items():
@@ -81,37 +81,3 @@ def _copy_rows(source: Path, target: Path, filenames: set[str]) -> None:
         writer = csv.writer(write, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator="\n")
         writer.writerow(next(rows))
         writer.writerows(row for row in rows if row and row[0] in filenames)
-
-
-def check_folder(root: Path, classes: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
-    """What a folder in LLP's layout holds, what is missing and what is odd, reading every file.
-
-    Args:
-        root: the folder.
-        classes: class names; from `classes.txt` where None.
-
-    Yields: ("there" | "missing" | "odd", a sentence).
-    """
-    splits = []
-    for split in WEAK_FILES:
-        try:
-            splits.append(AVVPFolder(root, split, classes))
-        except (FileNotFoundError, ValueError) as problem:
-            yield "missing", f"split {split!r}: {problem}"
-    if not splits:
-        return
-    shape = ", ".join(f"{name} {spec.width} x {spec.frames} a segment" for name, spec in splits[0].streams.items())
-    yield "there", f"{len(splits[0].classes)} classes; streams: {shape}"
-    for line in splits[0].report.lines():
-        yield "odd", f"annotations: {line}"
-    for data in splits:
-        if data.streams != splits[0].streams:
-            yield "odd", f"split {data.split!r} has other streams: {data.streams}"
-        bad = 0
-        for i in range(len(data)):
-            try:
-                data[i]
-            except (ValueError, OSError) as problem:
-                bad += 1
-                yield "odd", str(problem)
-        yield "there", f"split {data.split!r}: {len(data) - bad} of {len(data)} videos can be read"

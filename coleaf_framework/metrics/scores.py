@@ -102,6 +102,11 @@ def _columns(values: Tensor) -> dict[str, float]:
     return result
 
 
+def _finish(sums: Tensor, supported_sums: Tensor, supports: Tensor, videos: Tensor | int) -> dict[str, float]:
+    supported = _columns(supported_sums / supports)  # 0 / 0 is NaN: no such event, no score
+    return _columns(sums / videos) | {SUPPORT + key: value for key, value in supported.items()}
+
+
 class ParsingScores(Metric):
     """All scores over any number of batches and ranks; exact, since it sums over videos.
 
@@ -126,7 +131,11 @@ class ParsingScores(Metric):
         self.add_state("videos", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, ground_truth: Tensor) -> None:
-        """Add videos: two (N,T,M,C) bool; segments that are padding are False in both."""
+        """Add videos: two (N,T,M,C) bool; segments that are padding are False in both.
+
+        Raises:
+            ValueError: another shape or dtype.
+        """
         _check(predictions, ground_truth)
         sums, supported_sums, supports = video_sums(predictions, ground_truth)
         self.sums += sums
@@ -136,8 +145,7 @@ class ParsingScores(Metric):
 
     def compute(self) -> dict[str, float]:
         """Column -> percent."""
-        supported = self.supported_sums / self.supports  # 0 / 0 is NaN: no such event, no score
-        return _columns(self.sums / self.videos) | {SUPPORT + k: v for k, v in _columns(supported).items()}
+        return _finish(self.sums, self.supported_sums, self.supports, self.videos)
 
 
 def parsing_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
@@ -164,9 +172,7 @@ def all_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
     _check(predictions, ground_truth)
     if not len(predictions):
         raise ValueError("no videos to score")
-    sums, supported_sums, supports = video_sums(predictions, ground_truth)
-    supported = _columns(supported_sums / supports)
-    return _columns(sums / len(predictions)) | {SUPPORT + k: v for k, v in supported.items()}
+    return _finish(*video_sums(predictions, ground_truth), len(predictions))
 
 
 def empty_parser(ground_truth: Tensor) -> Tensor:

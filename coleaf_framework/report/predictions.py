@@ -16,7 +16,7 @@ from typing import Any
 
 from coleaf_framework._config import nearest
 from coleaf_framework.metrics import Event
-from coleaf_framework.storage import write_atomically
+from coleaf_framework.storage import to_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def write_predictions(path: Path, parser: str, data: str, split: str, videos: Se
         return {key: value for key, value in asdict(video).items() if key != "id"}
 
     content = {"parser": parser, "data": data, "split": split, "videos": {v.id: plain(v) for v in videos}}
-    text = json.dumps(content, indent=1)
+    text = to_json(content, indent=1)
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 

@@ -68,6 +68,5 @@ def score_table(
         for name, scores in rows.items():
             table.add_row(name, *_cells(scores, prefix, deviations.get(name)))
     text = io.StringIO()
-    width = 130 if deviations else 100
-    Console(file=text, width=width).print(table)
-    return text.getvalue().rstrip()
+    Console(file=text, width=1000).print(table)  # as wide as it needs: a cut number is worse than a wrapped line
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())

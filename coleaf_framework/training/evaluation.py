@@ -1,4 +1,4 @@
-"""What an evaluation is."""
+"""Scores of a model beside the trivial parsers."""
 
 from __future__ import annotations
 

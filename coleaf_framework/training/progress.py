@@ -59,20 +59,25 @@ class TrainingProgress:
 
 
 class TensorBoard:
-    """Writes each epoch's losses and scores for TensorBoard.
-
-    Raises:
-        ImportError: TensorBoard is not installed; says how to.
-    """
+    """Writes each epoch's losses and scores for TensorBoard."""
 
     def __init__(self, folder: Path) -> None:
+        self._writer = self.require()(str(folder / "tensorboard"))
+
+    @staticmethod
+    def require() -> Any:
+        """TensorBoard's writer class.
+
+        Raises:
+            ImportError: TensorBoard is not installed; says how to.
+        """
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as problem:
             raise ImportError(
                 "trainer.tensorboard needs TensorBoard: pip install 'coleaf-framework[tensorboard]'"
             ) from problem
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+        return SummaryWriter
 
     def write(self, entry: Mapping[str, Any]) -> None:
         """Write one epoch."""
@@ -80,3 +85,7 @@ class TensorBoard:
             for name, value in values.items():
                 self._writer.add_scalar(f"{kind}/{name}", value, entry["epoch"])
         self._writer.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()

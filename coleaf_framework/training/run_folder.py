@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from coleaf_framework.storage import CONFIG, WEIGHTS, read_yaml, write_atomically, write_yaml
+from coleaf_framework.storage import CONFIG, WEIGHTS, read_yaml, to_json, write_atomically, write_yaml
 
 RESUME, LOG = "resume.pt", "log.jsonl"
 OnExisting = Literal["refuse", "resume", "overwrite"]
@@ -52,6 +53,7 @@ class RunFolder:
         if held and on_existing == "overwrite":
             for name in held:
                 (self.path / name).unlink()
+            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         self.resuming = bool(held) and on_existing == "resume"
         self.path.mkdir(parents=True, exist_ok=True)
 
@@ -97,20 +99,8 @@ class RunFolder:
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """Write one line per epoch."""
-        text = "".join(json.dumps(entry) + "\n" for entry in history)
+        text = "".join(to_json(entry) + "\n" for entry in history)
         write_atomically(self.path / LOG, lambda file: file.write_text(text, encoding="utf-8"))
-
-
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, from its log.
-
-    Raises:
-        FileNotFoundError: there is no log.
-    """
-    path = run / LOG
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; is {run} the folder of a run?")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _require_same(path: Path, section: str, before: Any, now: Any) -> None:

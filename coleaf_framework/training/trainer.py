@@ -63,9 +63,16 @@ class CoLeaFTrainer:
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
         self.decision = decision or DecisionConfig()
         self.device = choose_device(self.config.device)
+        if self.config.tensorboard:
+            TensorBoard.require()
         self.out, self.on_existing = out, on_existing
         self.cache, self.quiet = cache, quiet
         self.history: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        """What tables call the model: the class of its Anchor, and whether it is trained in CoLeaF."""
+        return type(self.model.anchor).__name__ + (" in CoLeaF" if self.model.config.enabled else "")
 
     def fit(self, train: AVVPDataset, val: AVVPDataset | None = None) -> list[dict[str, Any]]:
         """Train; afterwards the model has the weights of the best epoch.
@@ -124,6 +131,8 @@ class CoLeaFTrainer:
                     board.write(entry)
                 if folder is not None:
                     self._save(folder, optimizer, schedule, best)
+        if board is not None:
+            board.close()
         best.restore(self.model)
         return self.history
 
@@ -132,7 +141,7 @@ class CoLeaFTrainer:
 
         Args:
             data: the split.
-            name: the model's row in the table; the class of its Anchor where None.
+            name: the model's row in the table; the class of its Anchor, and whether in CoLeaF, where None.
 
         Raises:
             ValueError: the data set does not fit the model, or has no ground truth.
@@ -147,8 +156,7 @@ class CoLeaFTrainer:
             ):
                 meter.update(predicted.cpu(), truth.cpu())
         scores, empty, video_label = (meter.compute() for meter in meters)
-        label = name or type(self.model.anchor).__name__
-        return Evaluation(label, f"{data.name} {data.split}", len(data), scores, empty, video_label)
+        return Evaluation(name or self.name, f"{data.name} {data.split}", len(data), scores, empty, video_label)
 
     def predict(self, data: AVVPDataset) -> list[VideoPrediction]:
         """The events of every video, with the annotated ones where the split has them.
@@ -200,7 +208,7 @@ class CoLeaFTrainer:
     def _last_good(self) -> str:
         if self.out is None or not self.history:
             return "no epoch was completed with a run folder, so there is no checkpoint"
-        return f"the last good checkpoint is that of epoch {len(self.history)} in {self.out}"
+        return f"{self.out} keeps the best weights so far and, for --resume, epoch {len(self.history)}"
 
     def _score(self, loader: DataLoader[Video]) -> dict[str, float]:
         meter = ParsingScores()
@@ -228,7 +236,6 @@ class CoLeaFTrainer:
             batch_size=self.config.batch_size,
             sampler=RandomSampler(videos, generator=order) if order is not None else None,
             num_workers=self.config.workers,
-            persistent_workers=self.config.workers > 0,
             pin_memory=self.device.type == "cuda",
             collate_fn=functools.partial(collate, streams=data.streams),
         )
@@ -250,7 +257,7 @@ class CoLeaFTrainer:
                     "wrap the network with streams=dataset.streams"
                 )
         if truth and not data.has_ground_truth:
-            raise ValueError(f"{where} has only weak labels; evaluation needs segment labels")
+            raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
 
     def _describe(self, train: AVVPDataset) -> None:
         described = self.model.description

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
@@ -27,8 +28,8 @@ def dry_run(
 ) -> int:
     """Run `network` on synthetic batches and check every promise of the protocol.
 
-    Runs at T = 10 in training mode and T = 20 in evaluation mode (a multiple of 10, since networks with 10
-    segments written into them fold 20 into the batch). Leaves random state, buffers, modes and gradients alone.
+    Runs at T = 10 and T = 20 in training mode (a multiple of 10, since networks with 10 segments written into
+    them fold 20 into the batch), and once in evaluation mode. Leaves random state, buffers, modes and gradients alone.
 
     Args:
         network: what `run` runs.
@@ -46,19 +47,21 @@ def dry_run(
     lengths = (10, 20) if segments is None else (segments, segments)
     widths: list[int] = []
     with _unchanged(network):
-        for batch, length, training in ((3, lengths[0], True), (2, lengths[1], False)):
+        for batch, length, training in ((3, lengths[0], True), (2, lengths[1], True), (2, lengths[1], False)):
             network.train(training)
             inputs = _synthetic(network, streams, batch, length)
             try:
                 with torch.enable_grad():
-                    raw = run(inputs)
+                    # Copies, since a network may change its inputs in place, as it would those of a data loader.
+                    raw = run({stream: x.clone() for stream, x in inputs.items()})
             except Exception as problem:
-                raise ValueError(_failure(name, problem, streams, batch, length, bool(widths))) from problem
+                worked = lengths[0] if widths and segments is None else None
+                raise ValueError(_failure(name, problem, streams, batch, length, worked)) from problem
             output = as_output(raw, name)
             _check_shapes(output, name, batch, length, num_classes)
             _check_values(output, name)
-            _check_gradients(output, name, inputs)
             if training:
+                _check_gradients(output, name, inputs, length)
                 _check_own_loss(network, output, inputs, num_classes)
             widths.append(output.tokens.shape[-1])
     if widths[0] != widths[1]:
@@ -129,10 +132,12 @@ def _failure(
     streams: Mapping[str, StreamSpec],
     batch: int,
     length: int,
-    worked_before: bool,
+    worked_at: int | None,
 ) -> str:
     given = ", ".join(f"{s} ({batch}, {spec.frames * length}, {spec.width})" for s, spec in streams.items())
-    hint = " It ran at T=10: if its number of segments is fixed, pass wrap(..., segments=10)." if worked_before else ""
+    hint = ""
+    if worked_at is not None and worked_at != length:
+        hint = f" It ran at T={worked_at}: if its number of segments is fixed, pass wrap(..., segments={worked_at})."
     return f"{name} fails on a synthetic batch of T={length} with {given}: {type(problem).__name__}: {problem}.{hint}"
 
 
@@ -188,7 +193,7 @@ def _check_values(output: AnchorOutput, name: str) -> None:
             )
 
 
-def _check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor]) -> None:
+def _check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor], length: int) -> None:
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:
@@ -204,6 +209,13 @@ def _check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tenso
         for stream, gradient in zip(inputs, found, strict=True):
             if gradient is None or not gradient.any():
                 raise ValueError(f"{name}: {field} ignores the stream {stream!r}: it has no gradient to it")
+            # Pooling may pass over segments; what is said of each segment may not.
+            unread = ~rearrange(gradient, "b (t k) w -> t (b k w)", t=length).any(1)
+            if field in ("segment_probs", "tokens") and unread.any():
+                raise ValueError(
+                    f"{name}: {field} ignores {int(unread.sum())} of T={length} segments of the stream {stream!r}; "
+                    "if its T is fixed, pass wrap(..., segments=...)"
+                )
 
 
 def _check_own_loss(network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from coleaf_framework.model import Adapter, CoLeaF, CoLeaFConfig
-from coleaf_framework.plugins import create_anchor, create_reference
+from coleaf_framework.plugins import create_anchor, create_reference, require_arguments
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.wrapping.dry_run import dry_run
 
@@ -34,7 +34,8 @@ def wrap(
         network: a network that returns an `AnchorOutput` or a mapping with its fields; its class, which is
             called with `anchor_options` and with those of `streams` and `num_classes` it takes; or the name
             of an Anchor plugin.
-        adapter: `(network, streams) -> AnchorOutput`, for a network that returns something else.
+        adapter: `(network, streams) -> AnchorOutput`, for a network that returns something else; with a further
+            parameter `mask` it can handle videos of unequal length.
         streams: input streams; where None, the network's attribute `streams`.
         num_classes: C; where None, the network's attribute `num_classes`.
         segments: T, for a network that works for one T only.
@@ -59,18 +60,18 @@ def wrap(
         if not isinstance(spec, StreamSpec):
             raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
 
+    takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
+    kwargs: dict[str, Any] = {"mask": None} if takes_mask else {}
+
     def run(inputs: Mapping[str, Tensor]) -> object:
-        return adapter(anchor, inputs) if adapter is not None else anchor(**inputs)
+        return adapter(anchor, inputs, **kwargs) if adapter is not None else anchor(**inputs, **kwargs)
 
     width = dry_run(anchor, run, streams, num_classes, segments)
     made = {"streams": streams, "num_classes": num_classes}
     reference_options = dict(reference_options or {})
     branch = create_reference(reference, width=width, **made, **reference_options) if config.enabled else None
-    about = {
-        "anchor": {
-            "name": network if isinstance(network, str) else None,
-            "options": options,
-        },
+    description = {
+        "anchor": {"name": network if isinstance(network, str) else None, "options": options},
         "reference": {"name": reference, "options": reference_options},
         "coleaf": config.model_dump(),
         "model": {
@@ -78,6 +79,7 @@ def wrap(
             "streams": {stream: asdict(spec) for stream, spec in streams.items()},
             "num_classes": num_classes,
             "width": width,
+            "segments": segments,
         },
     }
     return CoLeaF(
@@ -86,9 +88,10 @@ def wrap(
         streams=streams,
         num_classes=num_classes,
         config=config,
+        segments=segments,
         adapter=adapter,
         statistics=statistics,
-        description=about,
+        description=description,
     )
 
 
@@ -110,13 +113,7 @@ def _build(
         raise TypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
     parameters = inspect.signature(network).parameters
     taken = {key: value for key, value in given.items() if key in parameters}
-    try:
-        inspect.signature(network).bind(**taken, **options)
-    except TypeError as problem:
-        raise TypeError(
-            f"{network.__name__} cannot be made from {sorted({**taken, **options}) or 'no arguments'}: {problem}; "
-            "pass anchor_options={...}, or the network itself"
-        ) from problem
+    require_arguments(network, {**taken, **options}, f"{network.__name__} (pass anchor_options={{...}}?)")
     return network(**taken, **options)
 
 

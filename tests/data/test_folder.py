@@ -120,13 +120,19 @@ def test_a_pickle_in_a_feature_file_is_never_executed(
         (np.zeros((4, 6, 1)), r"found float64 \(4, 6, 1\), expected real numbers of shape"),
         (np.zeros((4, 6), dtype=complex), "found complex128"),
         (np.zeros((0, 6)), r"found float64 \(0, 6\)"),
-        (np.zeros((3, 6)), r"video 'tr01' has streams of differing length: \{'audio': 3, 'visual': 4"),
         (np.full((4, 6), np.nan), "video 'tr01', stream 'audio' holds NaN or inf"),
+        (np.full((4, 6), -np.inf), "video 'tr01', stream 'audio' holds NaN or inf"),
     ],
 )
 def test_wrong_content_is_named(data_root: Path, array: np.ndarray, message: str) -> None:
     np.save(data_root / "feats/vggish/tr01.npy", array)
-    with pytest.raises(ValueError, match=rf"tr01\.npy: .*{message}|tr01\.npy: {message}"):
+    with pytest.raises(ValueError, match=rf"vggish/tr01\.npy: {message}"):
+        AVVPFolder(data_root, "train")[1]
+
+
+def test_streams_of_differing_length_are_all_named(data_root: Path) -> None:
+    np.save(data_root / "feats/res152/tr01.npy", np.zeros((6, 8)))
+    with pytest.raises(ValueError, match=r"video 'tr01': .*vggish/tr01\.npy has 4; .*res152/tr01\.npy has 3; "):
         AVVPFolder(data_root, "train")[1]
 
 
@@ -154,7 +160,8 @@ def test_bad_weak_rows_are_named_by_line(data_root: Path, rows: list[str], messa
         ("va00_0_4 one 3 Dog", r"AVVP_eval_audio\.csv:2: bad interval 'one' to '3'"),
         ("va00_0_4 -1 3 Dog", "bad interval '-1' to '3'"),
         ("va00_0_4 nan 3 Dog", "bad interval 'nan' to '3'"),
-        ("va00_0_4 1 9 Dog", r"AVVP_eval_audio\.csv: video 'va00' lasts 4 s, but has an event from 1 to 9 s"),
+        ("va00_0_4 1 9 Dog", r"AVVP_eval_audio\.csv:2: bad interval 1 to 9: video 'va00' lasts 4 s"),
+        ("../va00_0_4 1 3 Dog", r"AVVP_eval_audio\.csv:2: filename '\.\./va00_0_4' is not a plain name"),
         ("va00_0_4 1 3 Dogs", "unknown class 'Dogs'. Did you mean 'Dog'"),
     ],
 )
@@ -178,8 +185,23 @@ def test_missing_splits_and_folders_are_named(data_root: Path, tmp_path: Path) -
         AVVPFolder(data_root, "dev")
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         LLP(tmp_path / "nowhere", "train")
+
+
+def test_without_interval_files_there_is_no_ground_truth(data_root: Path) -> None:
     (data_root / "AVVP_eval_visual.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="AVVP_eval_visual.csv: no such file; split 'val' is scored against"):
+    data = AVVPFolder(data_root, "val")
+    assert not data.has_ground_truth
+    assert data[0].segment_labels is None
+
+
+def test_annotations_in_both_places_are_refused_or_put_together(data_root: Path) -> None:
+    before = AVVPFolder(data_root, "val")[0].segment_labels
+    (data_root / "annotations").mkdir()
+    audio = data_root / "AVVP_eval_audio.csv"
+    audio.rename(data_root / "annotations" / audio.name)
+    assert torch.equal(AVVPFolder(data_root, "val")[0].segment_labels, before)
+    audio.write_text("another one")
+    with pytest.raises(ValueError, match="both exist: remove one of them"):
         AVVPFolder(data_root, "val")
 
 

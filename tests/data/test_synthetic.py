@@ -37,7 +37,7 @@ def test_class_frequencies_are_llps(drawn: tuple[np.ndarray, np.ndarray]) -> Non
     expected = np.zeros(len(LLP_CLASSES))
     for classes, p in zip(s.label_sets, s.label_set_probs, strict=True):
         expected[list(classes)] += p
-    np.testing.assert_allclose(drawn[0].mean(0), expected, atol=0.04)
+    np.testing.assert_allclose(drawn[0].mean(0), expected, atol=0.015)
 
 
 def test_every_label_occurs_and_nothing_else(drawn: tuple[np.ndarray, np.ndarray]) -> None:

@@ -24,6 +24,14 @@ def test_a_table_shows_every_column_of_every_parser() -> None:
         assert table.count(f" {i}.0 ") == 2
 
 
+def test_a_table_is_never_cut() -> None:
+    name = "a parser with a rather long name (3 seeds)"
+    rows = {name: dict.fromkeys(SCORES, 100.0)}
+    table = score_table(rows, "LLP test", {name: dict.fromkeys(SCORES, 10.0)})
+    assert table.count("100.0 ± 10.0") == 36
+    assert "…" not in table
+
+
 def test_a_markdown_table_has_deviations_and_dashes_for_what_has_no_value() -> None:
     scores = SCORES | {"support/event/Vo": math.nan}
     table = score_table({"HAN": scores}, "LLP test", {"HAN": dict.fromkeys(SCORES, 0.5)}, markdown=True)
@@ -40,7 +48,6 @@ EVENTS = [
 
 
 def test_a_timeline_has_an_audio_and_a_visual_row_for_each_parser(tmp_path: Path) -> None:
-    timeline({"ground truth": EVENTS, "HAN": EVENTS[:1]}, 10.0, "video", tmp_path / "t.svg")
     import matplotlib
 
     with matplotlib.rc_context({"svg.fonttype": "none"}):

@@ -43,10 +43,10 @@ def test_settings_win_over_the_file(tmp_path: Path) -> None:
         ("decision.gate_threshold=.inf", "decision.gate_threshold"),
         ("epochs=3", r"--set 'epochs=3': expected section\.key=value"),
         ("trainer.epochs=[", "not readable as YAML"),
-        ("trainer.epochs.x=1", None),
+        ("trainer.epochs.x=1", "trainer.epochs: Input should be a valid integer"),
     ],
 )
-def test_wrong_settings_are_named(setting: str, message: str | None) -> None:
+def test_wrong_settings_are_named(setting: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_config(settings=[setting])
 
@@ -59,6 +59,13 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
         load_config(path)
     with pytest.raises(FileNotFoundError, match=r"gone\.yaml: no such file"):
         load_config(tmp_path / "gone.yaml")
+
+
+def test_a_section_that_is_a_value_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("trainer: 3\n")
+    with pytest.raises(ValueError, match="'trainer' is a value, not a section"):
+        load_config(path, ["trainer.epochs=1"])
 
 
 def test_a_wrong_key_in_a_file_names_the_file(tmp_path: Path) -> None:

@@ -25,10 +25,17 @@ def small_model(data: AVVPFolder, seed: int = 0, **config: Any) -> Any:
     return wrap("han", streams=data.streams, num_classes=3, anchor_options=SMALL, config=CoLeaFConfig(**config))
 
 
-def run(data_root: Path, out: Path | None, epochs: int = 3, **trainer: Any) -> CoLeaFTrainer:
+def run(
+    data_root: Path,
+    out: Path | None,
+    epochs: int = 3,
+    on_existing: Any = "refuse",
+    cache: bool = False,
+    **settings: Any,
+) -> CoLeaFTrainer:
     train, val = AVVPFolder(data_root, "train"), AVVPFolder(data_root, "val")
-    config = TrainerConfig(epochs=epochs, **FAST)  # type: ignore[arg-type]
-    made = CoLeaFTrainer(small_model(train), config, out=out, quiet=True, **trainer)
+    config = TrainerConfig(epochs=epochs, **(FAST | settings))  # type: ignore[arg-type]
+    made = CoLeaFTrainer(small_model(train), config, out=out, on_existing=on_existing, cache=cache, quiet=True)
     made.fit(train, val)
     return made
 
@@ -183,10 +190,13 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_good_checkpoin
     config = TrainerConfig(epochs=4, **FAST)  # type: ignore[arg-type]
     with pytest.raises(
         FloatingPointError,
-        match=r"'anchor/video' became nan in epoch 2, batch 2; the last good checkpoint is that of epoch 1 in .*run",
+        match=r"'anchor/video' became nan in epoch 2, batch 2; .*run keeps the best weights so far and, .* epoch 1",
     ):
         CoLeaFTrainer(model, config, out=tmp_path / "run", quiet=True).fit(train)
-    assert all(torch.isfinite(x).all() for x in read_tensors(tmp_path / "run/model.safetensors").values())
+    kept = torch.load(tmp_path / "run/resume.pt", weights_only=True)
+    assert len(kept["history"]) == 1
+    assert same_weights(read_tensors(tmp_path / "run/model.safetensors"), kept["model"])
+    assert all(torch.isfinite(x).all() for x in kept["model"].values())
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
@@ -222,9 +232,25 @@ def test_bf16_trains(data_root: Path) -> None:
     assert all(torch.isfinite(torch.tensor(x)) for x in losses[0]["losses"].values())
 
 
-def test_workers_and_cache_change_nothing(data_root: Path) -> None:
+def test_the_cache_changes_nothing(data_root: Path) -> None:
     plain = run(data_root, None, epochs=2)
     assert same_weights(weights(plain), weights(run(data_root, None, epochs=2, cache=True)))
+
+
+def test_workers_change_nothing_and_resume_exactly(data_root: Path, tmp_path: Path) -> None:
+    plain = weights(run(data_root, None, epochs=2))
+    run(data_root, tmp_path / "a", epochs=1, workers=1)
+    assert same_weights(plain, weights(run(data_root, tmp_path / "a", epochs=2, workers=1, on_existing="resume")))
+
+
+def test_the_learning_rate_follows_the_papers_steps(data_root: Path) -> None:
+    history = run(data_root, None, epochs=5, lr_step=2, lr_gamma=0.25).history
+    assert [entry["lr"] for entry in history] == pytest.approx([5e-4, 5e-4, 1.25e-4, 1.25e-4, 3.125e-5])
+
+
+def test_tensorboard_files_are_written(data_root: Path, tmp_path: Path) -> None:
+    run(data_root, tmp_path / "a", epochs=1, tensorboard=True)
+    assert list((tmp_path / "a/tensorboard").glob("events.*"))
 
 
 def test_an_unknown_device_is_named() -> None:
