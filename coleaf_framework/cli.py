@@ -23,8 +23,8 @@ from coleaf_framework.report.pictures import timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.storage import CONFIG, to_json, write_atomically
-from coleaf_framework.training.config import load_config
-from coleaf_framework.training.experiment import load_run, open_split
+from coleaf_framework.training.config import RunConfig, load_config
+from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 
 app = typer.Typer(help="CoLeaF for audio-visual video parsing.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -50,7 +50,7 @@ def train(
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
     given = {"data.root": data and data.as_posix(), "anchor.name": anchor, "reference.name": reference}
-    settings = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None]
     if resume and config is None and out is not None and (out / CONFIG).is_file():
         config = out / CONFIG
     resolved = load_config(config, [*settings, *(set_ or [])])
@@ -58,8 +58,12 @@ def train(
         source = Path(resolved.data.root).resolve().name if resolved.data.root else "synthetic"
         loop = "coleaf" if resolved.coleaf.enabled else "alone"
         out = Path("runs") / f"{source}-{resolved.anchor.name}-{loop}-seed{resolved.trainer.seed}"
-    trainer = train_run(resolved, out, "resume" if resume else "overwrite" if overwrite else "refuse")
-    console.print(f"{len(trainer.history)} epochs; best weights in {out / 'model.safetensors'}", highlight=False)
+    try:
+        trainer = train_run(resolved, out, "resume" if resume else "overwrite" if overwrite else "refuse")
+    except KeyboardInterrupt:
+        print(f"coleaf: interrupted; `coleaf train --resume --out {out}` goes on from the last epoch", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print(f"{len(trainer.history)} epochs; best weights in {out / 'model.safetensors'}")
 
 
 @app.command()
@@ -74,15 +78,16 @@ def evaluate(
     """Score runs on a split, beside the empty parser and the video-label parser."""
     groups: dict[str, list[tuple[str, str, dict[str, float]]]] = {}
     scored, evaluated = {}, set()
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ValueError("a run is named twice")
     for run in runs:
         config, trainer = load_run(run, tuple(set_ or ()))
-        where = config.data if data is None else config.data.model_copy(update={"root": str(data)})
+        where = data_of(run, config, data)
         evaluation = trainer.evaluate(open_split(where, split))
         evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
             raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
-        same = config.model_copy(update={"trainer": config.trainer.model_copy(update={"seed": 0})})
-        groups.setdefault(same.model_dump_json(), []).append((evaluation.name, run.name, dict(evaluation.scores)))
+        groups.setdefault(_all_but_seed(config), []).append((evaluation.name, run.name, dict(evaluation.scores)))
         scored[str(run)] = dict(evaluation.scores)
     rows, deviations = {}, {}
     for members in groups.values():
@@ -103,6 +108,14 @@ def evaluate(
         write_atomically(json_, lambda file: file.write_text(text, encoding="utf-8"))
 
 
+def _all_but_seed(config: RunConfig) -> str:
+    """What two runs have in common that differ in their seed alone, wherever and on whatever they ran."""
+    content = config.model_dump(mode="json", exclude={"data": {"root", "cache"}})
+    for key in ("seed", "device", "workers", "tensorboard"):
+        del content["trainer"][key]
+    return json.dumps(content)
+
+
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="run folder")],
@@ -113,12 +126,12 @@ def predict(
 ) -> None:
     """Write the events of every video: class, modality, onset, offset, confidence."""
     config, trainer = load_run(run, tuple(set_ or ()))
-    where = config.data if data is None else config.data.model_copy(update={"root": str(data)})
+    where = data_of(run, config, data)
     videos = open_split(where, split)
     predictions = trainer.predict(videos)
     write_predictions(out, trainer.name, videos.name, split, predictions)
     events = sum(len(video.events) for video in predictions)
-    console.print(f"{events} events in {len(predictions)} videos; {out}", highlight=False)
+    print(f"{events} events in {len(predictions)} videos; {out}")
 
 
 @app.command()
@@ -134,9 +147,9 @@ def plot(
         parser, found = read_video(path, video)
         if found.ground_truth is not None:
             rows.setdefault("ground truth", found.ground_truth)
-        rows[parser if parser not in rows else f"{parser} ({path.stem})"] = found.events
+        rows[parser if parser not in rows else f"{parser} ({path})"] = found.events
     timeline(rows, found.seconds, video, out)
-    console.print(str(out), highlight=False)
+    print(out)
 
 
 @app.command()
@@ -156,7 +169,7 @@ def synth(
             seed=seed,
             done=lambda written, total: bar.update(task, completed=written, total=total),
         )
-    console.print(f"{out}: synthetic features of {counts}", highlight=False)
+    print(f"{out}: synthetic features of {counts}")
 
 
 @app.command("check-data")
@@ -199,13 +212,11 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         app()
-    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as problem:
+    except Exception as problem:
         if any(_debugging):
             raise
-        print(f"coleaf: {problem}", file=sys.stderr)
-        if isinstance(problem, TypeError):  # more likely a fault in somebody's code than a user's mistake
-            print("(`coleaf --debug ...` shows where)", file=sys.stderr)
+        expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
+        if not expected:  # a fault in somebody's code rather than a user's mistake
+            print("(`coleaf --debug ...` shows where this came from)", file=sys.stderr)
+        print(f"coleaf: {problem}" if expected else f"coleaf: {type(problem).__name__}: {problem}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("coleaf: interrupted; a run folder goes on with --resume from its last whole epoch", file=sys.stderr)
-        sys.exit(130)

@@ -31,9 +31,17 @@ def run_demo(out: Path, settings: tuple[str, ...] = SETTINGS) -> str:
         out: folder; runs of an earlier demo in it are replaced.
         settings: sizes, as for `--set`.
 
+    Raises:
+        FileExistsError: `out` holds something else than a demo.
+
     Returns: the table of scores and where the files are, as text.
     """
     start = time.perf_counter()
+    marker = out / "DEMO.txt"
+    if out.exists() and any(out.iterdir()) and not marker.exists():
+        raise FileExistsError(f"{out} holds something else than a demo: choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    marker.write_text("written by `coleaf demo`, which may replace it\n")
     rows: dict[str, Mapping[str, float]] = {}
     histories, predicted = {}, {}
     for name, enabled in (("han", "false"), ("han-coleaf", "true")):

@@ -52,6 +52,12 @@ class CoLeaFConfig(StrictConfig):
     reference_warmup: int = Field(3, ge=0, description="epochs before self-modality distillation starts")
 
 
+def own_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
+    """The Anchor's `loss(output, batch, progress)`, or None; a submodule of that name, such as BCELoss, is none."""
+    own = getattr(anchor, "loss", None)
+    return own if callable(own) and not isinstance(own, nn.Module) else None
+
+
 class CoLeaF(nn.Module):
     """An Anchor and a Reference in contrastive-collaborative training.
 
@@ -88,7 +94,7 @@ class CoLeaF(nn.Module):
         self.anchor, self.reference = anchor, reference
         self.streams, self.num_classes, self.config = dict(streams), num_classes, config
         self.segments, self.adapter = segments, adapter
-        self.standardizer = Standardizer(statistics) if statistics is not None else None
+        self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.description = dict(description or {})
         self.takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
 
@@ -146,7 +152,7 @@ class CoLeaF(nn.Module):
                 f"give {told} a `mask` argument ((B,T) bool, True = real), or batch videos of equal length"
             )
         kwargs = {"mask": mask} if self.takes_mask else {}
-        raw = self.adapter(self.anchor, streams, **kwargs) if self.adapter else self.anchor(**streams, **kwargs)
+        raw = self.adapter(self.anchor, dict(streams), **kwargs) if self.adapter else self.anchor(**streams, **kwargs)
         output = raw if isinstance(raw, AnchorOutput) else AnchorOutput(**raw)
         name, spec = next(iter(self.streams.items()))
         expected = (len(streams[name]), streams[name].shape[1] // spec.frames)
@@ -161,8 +167,8 @@ class CoLeaF(nn.Module):
         return output
 
     def _anchor_loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        own = getattr(self.anchor, "loss", None)
-        if callable(own):
+        own = own_loss(self.anchor)
+        if own is not None:
             return dict(own(output, batch, progress))
         return {"video": losses.binary_cross_entropy(output.video_probs, batch.labels)}
 
@@ -218,7 +224,7 @@ class CoLeaF(nn.Module):
 
     @classmethod
     def load(cls, directory: Path | str, *, anchor: nn.Module | None = None, adapter: Adapter | None = None) -> CoLeaF:
-        """The model that `save` or a training run wrote, on the CPU.
+        """The model that `save` or a training run wrote, on the CPU, in evaluation mode.
 
         Args:
             directory: holds `config.yaml` and `model.safetensors`.
@@ -229,16 +235,27 @@ class CoLeaF(nn.Module):
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged, or the weights do not fit the networks; names both.
         """
-        return _load(cls, Path(directory), anchor, adapter, with_reference=True)
+        model = _load(cls, Path(directory), anchor, adapter, with_reference=True)
+        _require_adapter(model, directory)
+        return model.eval()
 
 
-def load_anchor(directory: Path | str, *, anchor: nn.Module | None = None) -> nn.Module:
+def load_anchor(directory: Path | str, *, anchor: nn.Module | None = None, adapter: Adapter | None = None) -> nn.Module:
     """The trained Anchor alone, on the CPU, in evaluation mode; arguments and errors as in `CoLeaF.load`.
 
-    It takes raw streams: where the run standardised them, it comes as a `StandardizedAnchor`.
+    It takes raw streams: where the run standardised them, it comes as a `StandardizedAnchor`, which then calls
+    the adapter too.
     """
-    model = _load(CoLeaF, Path(directory), anchor, None, with_reference=False).eval()
-    return model.anchor if model.standardizer is None else StandardizedAnchor(model.standardizer, model.anchor)
+    model = _load(CoLeaF, Path(directory), anchor, adapter, with_reference=False).eval()
+    if model.standardizer is None:
+        return model.anchor
+    _require_adapter(model, directory)
+    return StandardizedAnchor(model.standardizer, model.anchor, adapter).eval()
+
+
+def _require_adapter(model: CoLeaF, directory: Path | str) -> None:
+    if model.description["model"].get("adapter") and model.adapter is None:
+        raise ValueError(f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function>")
 
 
 def _load(

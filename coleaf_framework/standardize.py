@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from coleaf_framework.protocol import StreamSpec
 
 
 class Standardizer(nn.Module):
@@ -15,12 +18,22 @@ class Standardizer(nn.Module):
 
     Args:
         statistics: stream name -> (2, width): mean and deviation of each feature, deviation above 0.
+        streams: what they must fit.
+
+    Raises:
+        ValueError: a stream has no statistics, or they have another shape or are not finite.
     """
 
-    def __init__(self, statistics: Mapping[str, Tensor]) -> None:
+    def __init__(self, statistics: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> None:
         super().__init__()
-        for name, values in statistics.items():
-            self.register_buffer(name, values.float())
+        for name, spec in streams.items():
+            values = statistics.get(name)
+            if values is None or values.shape != (2, spec.width):
+                found = "none" if values is None else tuple(values.shape)
+                raise ValueError(f"statistics of stream {name!r}: expected shape (2, {spec.width}), found {found}")
+            if not torch.isfinite(values).all() or (values[1] <= 0).any():
+                raise ValueError(f"statistics of stream {name!r}: expected finite means and deviations above 0")
+            self.register_buffer(name, values.float().clone())
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Streams (B, frames * T, width) -> the same, standardised, float32."""
@@ -34,11 +47,16 @@ class Standardizer(nn.Module):
 class StandardizedAnchor(nn.Module):
     """An Anchor that was trained on standardised streams, with their standardisation before it."""
 
-    def __init__(self, standardizer: Standardizer, anchor: nn.Module) -> None:
+    def __init__(
+        self, standardizer: Standardizer, anchor: nn.Module, adapter: Callable[..., Any] | None = None
+    ) -> None:
         super().__init__()
-        self.standardizer, self.anchor = standardizer, anchor
+        self.standardizer, self.anchor, self.adapter = standardizer, anchor, adapter
 
     def forward(self, mask: Tensor | None = None, **streams: Tensor) -> Any:
-        """Raw streams -> what the Anchor returns."""
+        """Raw streams -> what the Anchor, or the adapter, returns."""
         kwargs = {} if mask is None else {"mask": mask}
-        return self.anchor(**self.standardizer(streams), **kwargs)
+        standardized = self.standardizer(streams)
+        if self.adapter is not None:
+            return self.adapter(self.anchor, standardized, **kwargs)
+        return self.anchor(**standardized, **kwargs)

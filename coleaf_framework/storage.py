@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -88,8 +89,8 @@ def to_json(content: Any, indent: int | None = None) -> str:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors, atomically."""
-    payload = save({name: x.detach().cpu().contiguous() for name, x in tensors.items()})
+    """Write named tensors as safetensors, atomically; tied ones are written once each."""
+    payload = save({name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()})
     write_atomically(path, lambda file: file.write_bytes(payload))
 
 

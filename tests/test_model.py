@@ -22,7 +22,9 @@ class MaskedNet(TinyNet):
     """TinyNet that can be told about padding."""
 
     def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Any:
-        return super().forward(audio, visual)
+        output = super().forward(audio, visual)
+        modality_probs = losses.pool_segments(output.segment_probs, mask)
+        return AnchorOutput(output.segment_probs, modality_probs.mean(1), output.tokens)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +123,10 @@ def test_an_adapter_can_be_told_about_unequal_lengths() -> None:
 
     def adapter(net: Any, streams: Any, mask: Tensor | None = None) -> Any:
         seen.append(mask)
-        return net(**streams)
+        return net(**streams, mask=mask)
 
     batch = batch_of(lengths=[5, 3, 1, 2])
-    wrap(TinyNet, adapter=adapter)(batch)
+    wrap(MaskedNet, adapter=adapter)(batch)
     assert seen[-1] is batch.mask
 
 
@@ -181,6 +183,40 @@ def batch_like(streams: dict[str, Tensor]) -> Any:
     from coleaf_framework import Batch
 
     return Batch(streams=streams, labels=torch.zeros(2, 4))
+
+
+def test_an_adapter_is_asked_for_when_it_is_needed(tmp_path: Path) -> None:
+    def adapter(net: Any, streams: Any) -> Any:
+        return net(**streams)
+
+    wrap(TinyNet, adapter=adapter, statistics=statistics()).save(tmp_path)
+    for load in (CoLeaF.load, load_anchor):
+        with pytest.raises(ValueError, match="wrapped with an adapter: pass adapter="):
+            load(tmp_path, anchor=TinyNet())
+    anchor = load_anchor(tmp_path, anchor=TinyNet(), adapter=adapter)
+    assert anchor(**batch_of().streams).video_probs.shape == (4, 3)
+
+
+def test_tied_weights_are_saved(tmp_path: Path) -> None:
+    net = TinyNet()
+    net.again = net.mix
+    wrap(net).save(tmp_path)
+    other = TinyNet()
+    other.again = other.mix
+    assert torch.equal(load_anchor(tmp_path, anchor=other).mix.weight, net.mix.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"audio": None}, r"'audio': expected shape \(2, 6\), found none"),
+        ({"audio": torch.ones(2, 1)}, r"found \(2, 1\)"),
+        ({"audio": torch.zeros(2, 6)}, "deviations above 0"),
+    ],
+)
+def test_wrong_statistics_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        wrap(TinyNet, statistics={k: v for k, v in (statistics() | change).items() if v is not None})
 
 
 def test_a_network_of_ones_own_is_loaded_into_it(tmp_path: Path) -> None:

@@ -115,7 +115,12 @@ def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:
     for split, name in WEAK_FILES.items():
         if (path := find_file(root, name)) is not None:
             weak[split], names = _read_weak(path, index)
-            filenames |= names
+            for video, filename in names.items():
+                if filenames.setdefault(video, filename) != filename:
+                    raise ValueError(
+                        f"{path}: {filename!r} and {filenames[video]!r} of another split share the id {video!r}, "
+                        "so they would share their features"
+                    )
     if not weak:
         raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
     report = AnnotationReport()
@@ -126,12 +131,12 @@ def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:
     for modality, name in DENSE_FILES.items():
         dense_path = find_file(root, name)
         for filename, interval in _read_dense(dense_path, index) if dense_path is not None else ():
-            video = by_filename.get(filename)
+            named = by_filename.get(filename)
             empty = interval.offset <= interval.onset
             report.empty_intervals[modality] += empty
-            report.strangers[modality] += video is None
-            if video in evaluated and not empty:
-                dense[video][modality].append(interval)
+            report.strangers[modality] += named is None
+            if named in evaluated and not empty:
+                dense[named][modality].append(interval)
     for split in ("val", "test"):
         report.disagreeing[split] = sum(
             {i.label for m in MODALITIES for i in dense[video][m]} != set(labels)
@@ -150,7 +155,7 @@ def read_classes(root: Path) -> tuple[str, ...]:
     path = find_file(root, CLASSES_FILE)
     if path is None:
         raise FileNotFoundError(f"{root / CLASSES_FILE}: no such file; write one class name a line, or pass classes=")
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     if not names or len(set(names)) != len(names):
         raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
     return names
@@ -163,6 +168,15 @@ def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_cla
         for interval in intervals[modality]:
             truth[math.floor(interval.onset) : math.ceil(interval.offset), m, interval.label] = True
     return truth
+
+
+def video_seconds(filename: str) -> int | None:
+    """The length that `filename`'s trailing `_start_end` tells, in whole seconds; None where it tells none."""
+    times = _TIMES.search(filename)
+    if times is None:
+        return None
+    start, end = times.group().split("_")[1:]
+    return round(float(end) - float(start)) or None
 
 
 def video_id(filename: str) -> str:
@@ -182,7 +196,7 @@ def video_id(filename: str) -> str:
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a TSV file with "FILE:LINE" each."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             header = next(reader, [])
             if tuple(header) != columns:

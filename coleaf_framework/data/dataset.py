@@ -38,6 +38,7 @@ class AVVPDataset(Protocol):
         split: "train", "val" or "test".
         classes: C names, in index order.
         streams: what each video holds.
+        ids: of the videos, in order.
         has_ground_truth: whether videos have `segment_labels`.
 
     `statistics()` gives mean and deviation of each stream over the training split, stream -> (2, width).
@@ -47,6 +48,7 @@ class AVVPDataset(Protocol):
     split: str
     classes: tuple[str, ...]
     streams: Mapping[str, StreamSpec]
+    ids: Sequence[str]
     has_ground_truth: bool
 
     def __len__(self) -> int: ...
@@ -113,6 +115,6 @@ def stream_statistics(dataset: AVVPDataset) -> dict[str, Tensor]:
     for name, (total, squares) in sums.items():
         mean = total / counts[name]
         deviation = (squares / counts[name] - mean.square()).clamp(min=0).sqrt()
-        deviation[deviation < 1e-6] = 1.0
+        deviation[deviation < 1e-6 * (1 + mean.abs())] = 1.0  # rounding of a feature that never changes
         statistics[name] = torch.stack([mean, deviation]).float()
     return statistics

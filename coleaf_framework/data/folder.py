@@ -29,6 +29,7 @@ from coleaf_framework.data.annotations import (
     find_file,
     read_annotations,
     read_classes,
+    video_seconds,
 )
 from coleaf_framework.data.dataset import Video, stream_statistics
 from coleaf_framework.protocol import Modality, StreamSpec
@@ -63,9 +64,10 @@ class AVVPFolder(Dataset[Video]):
         classes: class names; from `classes.txt` where None.
 
     Stream widths, frames per segment, number of segments and dtype are read from the files: the first video of
-    the split sets width and frames, and every other must agree; the number of segments may vary. The shortest
-    stream has one vector per segment. Without both `AVVP_eval_*.csv` there is no ground truth. What is odd in
-    the annotations is counted in `report` and logged once.
+    the split sets width and frames, and every other must agree; the number of segments may vary. A segment is a
+    second by the times in `filename`; where it has none, the shortest stream has one vector per segment. Without
+    both `AVVP_eval_*.csv` there is no ground truth. What is odd in the annotations is counted in `report` and
+    logged once.
 
     Raises:
         FileNotFoundError: a file is missing; names it.
@@ -84,7 +86,7 @@ class AVVPFolder(Dataset[Video]):
         if not self.annotations.weak.get(split):
             filled = [name for name, videos in self.annotations.weak.items() if videos]
             raise ValueError(f"{self.root}: split {split!r} has no videos ({WEAK_FILES[split]}); it has {filled}")
-        self.ids = tuple(self.annotations.weak[split])
+        self.ids: Sequence[str] = tuple(self.annotations.weak[split])
         dense = [find_file(self.root, name) for name in DENSE_FILES.values()]
         self.has_ground_truth = split != "train" and None not in dense
         self._require_features()
@@ -140,7 +142,10 @@ class AVVPFolder(Dataset[Video]):
 
     def _detect_streams(self) -> dict[str, StreamSpec]:
         shapes = {stream: _load(self._path(stream, self.ids[0])).shape for stream in FOLDERS}
+        seconds = video_seconds(self.annotations.filenames[self.ids[0]])
         segments = min(shape[0] for shape in shapes.values())
+        if seconds is not None and all(shape[0] % seconds == 0 for shape in shapes.values()):
+            segments = seconds  # a segment is a second, however many vectors each stream has for it
         for stream, (length, _) in shapes.items():
             if length % segments:
                 raise ValueError(

@@ -5,7 +5,7 @@ Numbers obtained on it say nothing about LLP itself. Shape letters: see `protoco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -171,6 +171,7 @@ class SyntheticLLP(Dataset[Video]):
             raise ValueError(f"n must be at least 1, got {n}")
         self.classes: tuple[str, ...] = LLP_CLASSES
         self.streams: Mapping[str, StreamSpec] = dict(LLP_STREAMS)
+        self.ids: Sequence[str] = tuple(f"synthetic-{split}-{seed}-{i:05d}" for i in range(self.size))
         self.has_ground_truth = split != "train"
 
     def __len__(self) -> int:
@@ -186,7 +187,7 @@ class SyntheticLLP(Dataset[Video]):
         labels = torch.zeros(len(self.classes))
         labels[list(classes)] = 1
         return Video(
-            id=f"synthetic-{self.split}-{self.seed}-{index:05d}",
+            id=self.ids[index],
             streams=streams,
             labels=labels,
             segment_labels=torch.from_numpy(truth) if self.has_ground_truth else None,

@@ -69,6 +69,8 @@ def event_aware_contrast(
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     queries, keys = anchor_tokens, reference_tokens.detach()
+    if mask is not None:  # what lies in padding may be anything, and 0 * NaN is NaN in a gradient
+        queries, keys = (torch.where(mask[:, :, None, None], x, 0.0) for x in (queries, keys))
     if normalize:
         queries, keys = l2_normalize(queries, dim=-1), l2_normalize(keys, dim=-1)
     queries, keys = (rearrange(x, "b t m d -> b m t d") for x in (queries, keys))

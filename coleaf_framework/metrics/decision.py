@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -25,6 +24,17 @@ class DecisionConfig(StrictConfig):
     gate: Literal["video", "modality"] = Field("video", description="which probabilities open the gate")
     gate_threshold: Threshold = Field(0.5, description="one value, or one per class")
 
+    def require_classes(self, num_classes: int) -> None:
+        """Check that thresholds per class are as many as there are classes.
+
+        Raises:
+            ValueError: they are not; names the field.
+        """
+        for name in ("segment_threshold", "gate_threshold"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != num_classes:
+                raise ValueError(f"decision.{name} has {len(value)} values for {num_classes} classes")
+
 
 def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = None) -> Tensor:
     """Decisions on a batch.
@@ -39,17 +49,11 @@ def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = N
     Raises:
         ValueError: a per-class threshold of another number of classes.
     """
+    config.require_classes(output.video_probs.shape[-1])
     gate = output.video_probs[:, None, :] if config.gate == "video" else output.modality_probs
     if gate is None:
         raise ValueError("the gate is on modality probabilities, but the output has none")
-    opened = gate >= _threshold(config.gate_threshold, gate, "gate_threshold")
     segments = output.segment_probs
-    decided = (segments >= _threshold(config.segment_threshold, segments, "segment_threshold")) & opened[:, None]
+    opened = gate >= gate.new_tensor(config.gate_threshold)
+    decided = (segments >= segments.new_tensor(config.segment_threshold)) & opened[:, None]
     return decided if mask is None else decided & mask[:, :, None, None]
-
-
-def _threshold(value: float | tuple[float, ...], like: Tensor, name: str) -> Tensor:
-    threshold = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-    if threshold.ndim and len(threshold) != like.shape[-1]:
-        raise ValueError(f"decision.{name} has {len(threshold)} values for {like.shape[-1]} classes")
-    return threshold

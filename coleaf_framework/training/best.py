@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class BestWeights:
     def offer(self, value: float | None, epoch: int, model: nn.Module) -> None:
         """Keep `model` if `value` is above all before. Without a value the newest is the best."""
         if value is not None:
-            if self.epoch and not value > self.value:  # NaN, a column without any event, is never better
+            if self.epoch and not (value > self.value or math.isnan(self.value)):
                 return
             self.value = value
         self.epoch = epoch

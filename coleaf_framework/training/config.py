@@ -51,7 +51,7 @@ class TrainerConfig(StrictConfig):
     learning_rate: float = Field(5e-4, gt=0, description="of Adam")
     lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
     lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
     workers: int = Field(0, ge=0, description="processes that read videos")
@@ -93,7 +93,8 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
         ValueError: an unknown section or key (names the nearest), or a value out of range; names the source.
     """
     values: dict[str, Any] = read_yaml(path) if path is not None else {}
-    values.pop("model", None)  # a run folder's description of the networks follows from the other sections
+    for derived in ("model", "train"):  # a run folder's own notes, which follow from the other sections
+        values.pop(derived, None)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or "." not in key:

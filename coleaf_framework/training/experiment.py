@@ -7,7 +7,7 @@ from pathlib import Path
 from coleaf_framework.data import AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotations import WEAK_FILES, find_file
 from coleaf_framework.model import CoLeaF
-from coleaf_framework.storage import CONFIG
+from coleaf_framework.storage import CONFIG, read_yaml
 from coleaf_framework.training.config import DataConfig, RunConfig, load_config
 from coleaf_framework.training.device import seed_everything
 from coleaf_framework.training.run_folder import OnExisting
@@ -70,6 +70,19 @@ def train(config: RunConfig, out: Path, on_existing: OnExisting = "refuse", *, q
     )
     trainer.fit(data, val)
     return trainer
+
+
+def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
+    """The data to score a run on: `root` if given, what it was trained on otherwise.
+
+    Raises:
+        ValueError: the run was trained from Python, on data that only its author knows.
+    """
+    if root is not None:
+        return config.data.model_copy(update={"root": str(root)})
+    if "data" not in read_yaml(run / CONFIG):
+        raise ValueError(f"{run}: was trained from Python, so its config.yaml names no data: pass --data")
+    return config.data
 
 
 def load_run(run: Path, settings: tuple[str, ...] = ()) -> tuple[RunConfig, CoLeaFTrainer]:

@@ -25,6 +25,7 @@ class LossLog:
         self._names: tuple[str, ...] = ()
         self._pending: list[Tensor] = []
         self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
         self._steps = 0
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
@@ -56,8 +57,9 @@ class LossLog:
             )
         for name, total in zip(self._names, rows.sum(0).tolist(), strict=True):
             self._sums[name] = self._sums.get(name, 0.0) + total
+            self._counts[name] = self._counts.get(name, 0) + len(rows)
         self._steps += len(rows)
 
     def means(self) -> dict[str, float]:
-        """Each term's mean over the steps looked at."""
-        return {name: total / self._steps for name, total in self._sums.items()}
+        """Each term's mean over the steps looked at in which it occurred."""
+        return {name: total / self._counts[name] for name, total in self._sums.items()}

@@ -93,8 +93,8 @@ class RunFolder:
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as problem:
             reason = (str(problem) or type(problem).__name__).splitlines()[0]
             raise ValueError(f"{path}: damaged, the run cannot go on from it: {reason}") from problem
-        if not isinstance(state, dict):
-            raise ValueError(f"{path}: expected a resume state, found {type(state).__name__}")
+        if not isinstance(state, dict) or not {"model", "optimizer", "schedule", "history", "best"} <= state.keys():
+            raise ValueError(f"{path}: expected a resume state, found something else")
         return state
 
     def write_log(self, history: list[dict[str, Any]]) -> None:

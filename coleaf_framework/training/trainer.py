@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,10 @@ class CoLeaFTrainer:
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
+        if not any(p.requires_grad for p in self.model.parameters()):
+            raise ValueError(f"{self.name} has no parameter that requires a gradient: there is nothing to train")
         self.decision = decision or DecisionConfig()
+        self.decision.require_classes(self.model.num_classes)
         self.device = choose_device(self.config.device)
         if self.config.tensorboard:
             TensorBoard.require()
@@ -96,34 +100,29 @@ class CoLeaFTrainer:
             if val.classes != train.classes:
                 raise ValueError(f"classes of {val.split} differ from those of {train.split}")
         self._describe(train)
+        c = self.config
         folder = RunFolder(self.out, self.on_existing) if self.out is not None else None
+        state = folder.load_resume() if folder is not None else None
+        if state is not None and len(state["history"]) > c.epochs:
+            raise ValueError(f"{self.out}: has {len(state['history'])} epochs already, trainer.epochs is {c.epochs}")
         if folder is not None:
             folder.begin(self.model.description)
 
-        c = self.config
         self.model.to(self.device)
         optimizer = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], lr=c.learning_rate)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, c.lr_step, c.lr_gamma)
         best = BestWeights(folder)
-        self.history = self._restore(folder, optimizer, schedule, best)
+        self.history = self._restore(state, optimizer, schedule, best)
 
         order = torch.Generator()
         train_loader, val_loader = self._loader(train, order), self._loader(val) if val is not None else None
         board = TensorBoard(folder.path) if folder is not None and c.tensorboard else None
         with TrainingProgress(c.epochs, len(train_loader), quiet=self.quiet) as progress:
             for epoch in range(len(self.history) + 1, c.epochs + 1):
-                start = time.perf_counter()
                 # Everything random in an epoch follows from its number, so a resumed run repeats it exactly.
                 seed_everything(c.seed * 1_000_003 + epoch)
                 order.manual_seed(c.seed * 1_000_003 + epoch)
-                entry: dict[str, Any] = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
-                entry["losses"] = self._train_epoch(train_loader, optimizer, epoch, progress)
-                schedule.step()
-                if val_loader is not None:
-                    entry["val"] = self._score(val_loader)
-                    if c.monitor:
-                        entry["monitor"] = mean_of(entry["val"], c.monitor)
-                entry["seconds"] = round(time.perf_counter() - start, 3)
+                entry = self._epoch(epoch, train_loader, val_loader, optimizer, schedule, progress)
                 self.history.append(entry)
                 best.offer(entry.get("monitor"), epoch, self.model)
                 progress.epoch_done(entry, best.epoch)
@@ -134,6 +133,7 @@ class CoLeaFTrainer:
         if board is not None:
             board.close()
         best.restore(self.model)
+        self.model.eval()
         return self.history
 
     def evaluate(self, data: AVVPDataset, name: str | None = None) -> Evaluation:
@@ -177,6 +177,26 @@ class CoLeaFTrainer:
                     truth = list_events(batch.segment_labels[i, :length].cpu(), data.classes)
                 predictions.append(VideoPrediction(video, float(length), events, truth))
         return predictions
+
+    def _epoch(
+        self,
+        epoch: int,
+        train: DataLoader[Video],
+        val: DataLoader[Video] | None,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        progress: TrainingProgress,
+    ) -> dict[str, Any]:
+        start = time.perf_counter()
+        entry: dict[str, Any] = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
+        entry["losses"] = self._train_epoch(train, optimizer, epoch, progress)
+        schedule.step()
+        if val is not None:
+            entry["val"] = self._score(val)
+            if self.config.monitor:
+                entry["monitor"] = mean_of(entry["val"], self.config.monitor)
+        entry["seconds"] = round(time.perf_counter() - start, 3)
+        return entry
 
     def _train_epoch(
         self,
@@ -223,7 +243,12 @@ class CoLeaFTrainer:
         for batch in loader:
             batch = batch.to(self.device)
             with torch.inference_mode(), self._autocast():
-                yield batch, self.model.infer(batch)
+                output = self.model.infer(batch)
+            if not (torch.isfinite(output.segment_probs).all() and torch.isfinite(output.video_probs).all()):
+                raise FloatingPointError(
+                    f"{type(self.model.anchor).__name__} gives NaN or inf for videos {list(batch.ids[:3])} ..."
+                )
+            yield batch, output
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
@@ -262,6 +287,8 @@ class CoLeaFTrainer:
     def _describe(self, train: AVVPDataset) -> None:
         described = self.model.description
         described.setdefault("model", {})["classes"] = list(train.classes)
+        ids = hashlib.sha256("\n".join(train.ids).encode()).hexdigest()[:16]
+        described["train"] = {"name": train.name, "videos": len(train), "ids": ids}
         described["trainer"] = self.config.model_dump(mode="json")
         described["decision"] = self.decision.model_dump(mode="json")
 
@@ -277,18 +304,14 @@ class CoLeaFTrainer:
             }
         )
 
-    def _restore(
-        self, folder: RunFolder | None, optimizer: Any, schedule: Any, best: BestWeights
-    ) -> list[dict[str, Any]]:
-        state = folder.load_resume() if folder is not None else None
+    def _restore(self, state: Any, optimizer: Any, schedule: Any, best: BestWeights) -> list[dict[str, Any]]:
         if state is None:
             return []
         self.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         best.value, best.epoch = state["best"]["value"], state["best"]["epoch"]
-        history: list[dict[str, Any]] = state["history"]
-        return history
+        return list(state["history"])
 
 
 def _truth_and_mask(batch: Batch) -> tuple[Tensor, Tensor]:

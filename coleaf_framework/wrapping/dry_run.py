@@ -5,18 +5,22 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from coleaf_framework.model import own_loss
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
 
 FIELDS = tuple(f.name for f in fields(AnchorOutput))
-Run = Callable[[Mapping[str, Tensor]], object]
+Run = Callable[[Mapping[str, Tensor], Tensor | None], object]
+_RESERVED = ("contrast", "cooccurrence")
 
 
 def dry_run(
@@ -25,6 +29,7 @@ def dry_run(
     streams: Mapping[str, StreamSpec],
     num_classes: int,
     segments: int | None,
+    takes_mask: bool,
 ) -> int:
     """Run `network` on synthetic batches and check every promise of the protocol.
 
@@ -33,10 +38,11 @@ def dry_run(
 
     Args:
         network: what `run` runs.
-        run: streams -> what the network returns.
+        run: streams and mask -> what the network returns.
         streams: its inputs.
         num_classes: C.
-        segments: T, if the network has a fixed one; then both runs use it.
+        segments: T, if the network has a fixed one; then all runs use it.
+        takes_mask: whether the network can be told about padding; then it is checked that padding changes nothing.
 
     Returns: D, the token width.
 
@@ -49,11 +55,13 @@ def dry_run(
     with _unchanged(network):
         for batch, length, training in ((3, lengths[0], True), (2, lengths[1], True), (2, lengths[1], False)):
             network.train(training)
+            if widths:
+                _jitter(network)
             inputs = _synthetic(network, streams, batch, length)
             try:
                 with torch.enable_grad():
                     # Copies, since a network may change its inputs in place, as it would those of a data loader.
-                    raw = run({stream: x.clone() for stream, x in inputs.items()})
+                    raw = run({stream: x.clone() for stream, x in inputs.items()}, None)
             except Exception as problem:
                 worked = lengths[0] if widths and segments is None else None
                 raise ValueError(_failure(name, problem, streams, batch, length, worked)) from problem
@@ -61,9 +69,11 @@ def dry_run(
             _check_shapes(output, name, batch, length, num_classes)
             _check_values(output, name)
             if training:
-                _check_gradients(output, name, inputs, length)
+                _check_gradients(output, name, inputs, length, final=bool(widths))
                 _check_own_loss(network, output, inputs, num_classes)
             widths.append(output.tokens.shape[-1])
+        if takes_mask and segments is None:
+            _check_mask(run, name, streams, inputs)
     if widths[0] != widths[1]:
         raise ValueError(f"{name}: token width D changes with T: {widths[0]} at T={lengths[0]}, then {widths[1]}")
     return widths[0]
@@ -103,7 +113,9 @@ def _describe(value: object) -> str:
 @contextmanager
 def _unchanged(network: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    tensors = [*network.parameters(), *network.buffers()]
+    kept = [x.detach().clone() for x in tensors]
+    generators = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     try:
         with torch.random.fork_rng(devices=list(devices)):
@@ -112,10 +124,18 @@ def _unchanged(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
         with torch.no_grad():
-            for name, buffer in network.named_buffers():
-                if name in buffers:
-                    buffer.copy_(buffers[name])
+            for x, before in zip(tensors, kept, strict=True):
+                x.copy_(before)
+
+
+def _jitter(network: nn.Module) -> None:
+    """Move every parameter a little: a layer that starts at zero passes no gradient on, and is no fault."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
 
 
 def _synthetic(network: nn.Module, streams: Mapping[str, StreamSpec], batch: int, length: int) -> dict[str, Tensor]:
@@ -179,8 +199,8 @@ def _check_values(output: AnchorOutput, name: str) -> None:
         value = getattr(output, field)
         if value is None:
             continue
-        if not value.is_floating_point():
-            raise ValueError(f"{name}: {field} is {value.dtype}, where floating point was expected")
+        if value.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"{name}: {field} is {value.dtype}, where float32 (or a half precision) was expected")
         if not torch.isfinite(value).all():
             raise ValueError(f"{name}: {field} holds NaN or inf on a synthetic batch of standard normal features")
         if field == "tokens":
@@ -193,7 +213,7 @@ def _check_values(output: AnchorOutput, name: str) -> None:
             )
 
 
-def _check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor], length: int) -> None:
+def _check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor], length: int, final: bool) -> None:
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:
@@ -203,6 +223,8 @@ def _check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tenso
                 f"{name}: {field} carries no gradient (detached, or computed without autograd); "
                 "CoLeaF teaches the Anchor through it"
             )
+        if not final:  # zeros at initialisation; looked at again with all parameters moved
+            continue
         # Random weights: the sum of a softmax, say, is constant and would have no gradient.
         scalar = (value * torch.randn_like(value)).sum()
         found = torch.autograd.grad(scalar, list(inputs.values()), retain_graph=True, allow_unused=True)
@@ -218,9 +240,32 @@ def _check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tenso
                 )
 
 
+def _check_mask(run: Run, name: str, streams: Mapping[str, StreamSpec], inputs: Mapping[str, Tensor]) -> None:
+    """Compare a batch with the same batch padded by junk: what is real must stay as it is."""
+    name_of_one, spec = next(iter(streams.items()))
+    batch, length = len(inputs[name_of_one]), inputs[name_of_one].shape[1] // spec.frames
+    junk = {stream: torch.randn_like(x[:, : 3 * streams[stream].frames]) for stream, x in inputs.items()}
+    padded = {stream: torch.cat([x.detach(), junk[stream]], dim=1) for stream, x in inputs.items()}
+    mask = torch.arange(length + 3, device=inputs[name_of_one].device).expand(batch, -1) < length
+    with torch.no_grad():
+        alone = as_output(run({stream: x.detach().clone() for stream, x in inputs.items()}, None), name)
+        told = as_output(run(padded, mask), name)
+    for field in FIELDS:
+        expected, found = getattr(alone, field), getattr(told, field)
+        if expected is None:
+            continue
+        if field in ("segment_probs", "tokens"):
+            found = found[:, :length]
+        if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"{name} takes a mask, but {field} of a video changes with the padding after it: "
+                "masked segments ((B,T) bool, False) must not reach the real ones"
+            )
+
+
 def _check_own_loss(network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int) -> None:
-    own, name = getattr(network, "loss", None), type(network).__name__
-    if not callable(own):
+    own, name = own_loss(network), type(network).__name__
+    if own is None:
         return
     device = output.video_probs.device
     labels = torch.zeros(len(output.video_probs), num_classes, device=device)
@@ -234,5 +279,7 @@ def _check_own_loss(network: nn.Module, output: AnchorOutput, inputs: Mapping[st
     if not isinstance(terms, Mapping) or not terms:
         raise TypeError(f"{name}.loss returns {_describe(terms)}, not a mapping of named scalar tensors")
     for term, value in terms.items():
+        if term in _RESERVED:
+            raise ValueError(f"{name}.loss: {term!r} is the name of a term of CoLeaF: call yours something else")
         if not isinstance(value, Tensor) or value.ndim or not value.requires_grad or not torch.isfinite(value):
             raise ValueError(f"{name}.loss: {term!r} is not a finite scalar tensor with gradient: {value!r}")

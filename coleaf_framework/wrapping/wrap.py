@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from coleaf_framework.model import Adapter, CoLeaF, CoLeaFConfig
 from coleaf_framework.plugins import create_anchor, create_reference, require_arguments
 from coleaf_framework.protocol import StreamSpec
+from coleaf_framework.standardize import StandardizedAnchor
 from coleaf_framework.wrapping.dry_run import dry_run
 
 
@@ -56,22 +58,34 @@ def wrap(
     name = type(anchor).__name__
     streams = _declared(anchor, name, "streams", streams)
     num_classes = _declared(anchor, name, "num_classes", num_classes)
+    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise TypeError(f"{name}: num_classes is {num_classes!r}, where a whole number above 0 was expected")
+    num_classes = int(num_classes)
+    if segments is not None and segments < 1:
+        raise ValueError(f"segments must be at least 1, got {segments}")
+    if not isinstance(streams, Mapping) or not streams:
+        raise TypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
     for stream, spec in streams.items():
+        if not stream.isidentifier():
+            raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
         if not isinstance(spec, StreamSpec):
             raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
 
     takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
-    kwargs: dict[str, Any] = {"mask": None} if takes_mask else {}
 
-    def run(inputs: Mapping[str, Tensor]) -> object:
-        return adapter(anchor, inputs, **kwargs) if adapter is not None else anchor(**inputs, **kwargs)
+    def run(inputs: Mapping[str, Tensor], mask: Tensor | None) -> object:
+        kwargs = {"mask": mask} if takes_mask else {}
+        return adapter(anchor, dict(inputs), **kwargs) if adapter is not None else anchor(**inputs, **kwargs)
 
-    width = dry_run(anchor, run, streams, num_classes, segments)
+    width = dry_run(anchor, run, streams, num_classes, segments, takes_mask)
     made = {"streams": streams, "num_classes": num_classes}
     reference_options = dict(reference_options or {})
     branch = create_reference(reference, width=width, **made, **reference_options) if config.enabled else None
     description = {
-        "anchor": {"name": network if isinstance(network, str) else None, "options": options},
+        "anchor": {
+            "name": network if isinstance(network, str) else None,
+            "options": options if isinstance(network, str) else {},  # only a plugin is built again from them
+        },
         "reference": {"name": reference, "options": reference_options},
         "coleaf": config.model_dump(),
         "model": {
@@ -80,6 +94,7 @@ def wrap(
             "num_classes": num_classes,
             "width": width,
             "segments": segments,
+            "adapter": adapter is not None,
         },
     }
     return CoLeaF(
@@ -95,6 +110,14 @@ def wrap(
     )
 
 
+_REFUSED: Mapping[type[nn.Module], str] = {
+    CoLeaF: "its .anchor",
+    StandardizedAnchor: "its .anchor, and statistics=...",
+    nn.DataParallel: "its .module",
+    nn.parallel.DistributedDataParallel: "its .module",
+}
+
+
 def _build(
     network: nn.Module | type[nn.Module] | str,
     streams: Mapping[str, StreamSpec] | None,
@@ -106,6 +129,11 @@ def _build(
     if isinstance(network, str):
         return create_anchor(network, **given, **options)
     if isinstance(network, nn.Module):
+        for wrapper, inner in _REFUSED.items():
+            if isinstance(network, wrapper):
+                raise TypeError(f"wrap takes the network itself, got a {type(network).__name__}: pass {inner}")
+        if hasattr(network, "_orig_mod"):
+            raise TypeError("wrap takes the network itself, got a compiled one: pass its ._orig_mod")
         if options:
             raise ValueError(f"anchor_options {sorted(options)} are for a class or a name, not for a network")
         return network

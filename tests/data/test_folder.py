@@ -187,6 +187,26 @@ def test_missing_splits_and_folders_are_named(data_root: Path, tmp_path: Path) -
         LLP(tmp_path / "nowhere", "train")
 
 
+def test_two_clips_with_one_id_are_refused(data_root: Path) -> None:
+    write_tsv(data_root / "AVVP_test_pd.csv", "filename event_labels", ["va00_30_34 Dog"])
+    with pytest.raises(ValueError, match=r"AVVP_test_pd\.csv: 'va00_30_34' and 'va00_0_4' .* share the id 'va00'"):
+        AVVPFolder(data_root, "val")
+
+
+def test_a_segment_is_a_second_however_many_vectors_it_has(tmp_path: Path) -> None:
+    root = write_data_set(tmp_path / "fast", segments=8)  # files of twice the length for videos of 4 s
+    data = AVVPFolder(root, "val")
+    assert data.streams["audio"].frames == 2
+    assert data[0].segment_labels.shape[0] == 4
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(data_root: Path) -> None:
+    for name in ("classes.txt", "AVVP_val_pd.csv"):
+        path = data_root / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert AVVPFolder(data_root, "val").classes == CLASSES
+
+
 def test_without_interval_files_there_is_no_ground_truth(data_root: Path) -> None:
     (data_root / "AVVP_eval_visual.csv").unlink()
     data = AVVPFolder(data_root, "val")

@@ -72,6 +72,17 @@ def test_one_real_segment_contributes_nothing_and_has_a_finite_gradient(lengths:
     assert not anchor.grad[0].any()
 
 
+def test_nan_in_padding_reaches_neither_loss_nor_gradient() -> None:
+    anchor = torch.randn(1, 4, 2, 3)
+    anchor[:, 3] = float("nan")
+    anchor.requires_grad_()
+    keys = anchor.detach().clone()
+    mask = torch.tensor([[True, True, True, False]])
+    event_aware_contrast(anchor, keys, torch.ones(1, 2), temperature=0.2, mask=mask).backward()
+    assert anchor.grad is not None
+    assert torch.isfinite(anchor.grad).all()
+
+
 def test_t_equal_to_1_is_zero() -> None:
     assert event_aware_contrast(*torch.randn(2, 3, 1, 2, 4), torch.ones(3, 2), temperature=0.2) == 0
 

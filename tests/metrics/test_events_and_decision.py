@@ -36,7 +36,7 @@ def test_thresholds_per_class() -> None:
     out = AnchorOutput(torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 2), torch.zeros(1, 1, 2, 4))
     decided = decide(out, DecisionConfig(segment_threshold=(0.4, 0.6)))
     assert decided[0, 0, 0].tolist() == [True, False]
-    with pytest.raises(ValueError, match="segment_threshold has 3 values for 2 classes"):
+    with pytest.raises(ValueError, match=r"decision\.segment_threshold has 3 values for 2 classes"):
         decide(out, DecisionConfig(segment_threshold=(0.4, 0.6, 0.5)))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from coleaf_framework import AnchorOutput, CoLeaFConfig, CoLeaFTrainer, StreamSpec, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, SyntheticLLP
 from coleaf_framework.storage import read_tensors
+from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.losslog import LossLog
 from tests.helpers.data import CLASSES, write_features
 from tests.helpers.networks import TinyNet
@@ -251,6 +252,42 @@ def test_the_learning_rate_follows_the_papers_steps(data_root: Path) -> None:
 def test_tensorboard_files_are_written(data_root: Path, tmp_path: Path) -> None:
     run(data_root, tmp_path / "a", epochs=1, tensorboard=True)
     assert list((tmp_path / "a/tensorboard").glob("events.*"))
+
+
+def test_a_network_that_says_nan_is_not_scored_as_silent(data_root: Path) -> None:
+    trainer = run(data_root, None, epochs=1)
+    with torch.no_grad():
+        trainer.model.anchor.fc_prob.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"HAN gives NaN or inf for videos \['va00'"):
+        trainer.evaluate(AVVPFolder(data_root, "val"))
+
+
+def test_the_model_is_ready_to_deploy_after_training(data_root: Path) -> None:
+    assert not run(data_root, None, epochs=1).model.anchor.training
+
+
+def test_resuming_for_fewer_epochs_or_on_other_videos_is_refused(data_root: Path, tmp_path: Path) -> None:
+    run(data_root, tmp_path / "a", epochs=2)
+    with pytest.raises(ValueError, match="has 2 epochs already, trainer.epochs is 1"):
+        run(data_root, tmp_path / "a", epochs=1, on_existing="resume")
+    train = data_root / "AVVP_train.csv"
+    train.write_text("\n".join(train.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(ValueError, match=r"has train\.ids = .*, now it is"):
+        run(data_root, tmp_path / "a", epochs=3, on_existing="resume")
+
+
+def test_nan_scores_never_keep_a_worse_epoch() -> None:
+    best, net = BestWeights(None), TinyNet()
+    for epoch, value in enumerate((float("nan"), 10.0, 5.0, float("nan")), start=1):
+        best.offer(value, epoch, net)
+    assert best.epoch == 2
+
+
+def test_terms_that_come_and_go_are_averaged_over_their_own_steps() -> None:
+    log = LossLog(1)
+    for i in range(4):
+        log.add({"video": torch.tensor(1.0)} | ({"extra": torch.tensor(4.0)} if i % 2 else {}))
+    assert log.means() == {"video": 1.0, "extra": 4.0}
 
 
 def test_an_unknown_device_is_named() -> None:

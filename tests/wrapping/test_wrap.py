@@ -99,6 +99,7 @@ COMPLAINTS = {
     "above one": (with_field(modality_probs=lambda x: x + 1), r"modality_probs spans \[1\..*, .*\] where prob"),
     "NaN": (with_field(tokens=lambda x: x * float("nan")), "tokens holds NaN or inf"),
     "integers": (with_field(video_probs=lambda x: x.long()), r"video_probs is torch\.int64"),
+    "float64": (with_field(tokens=lambda x: x.double()), r"tokens is torch\.float64, where float32"),
     "detached tokens": (with_field(tokens=Tensor.detach), "tokens carries no gradient"),
     "tuple": (spoiled(lambda out: tuple(out.values())), r"returns a tuple of 4 .* not an AnchorOutput"),
     "mapping without a field": (spoiled(lambda out: {"video_probs": out["video_probs"]}), r"it lacks \['segment_p"),
@@ -151,6 +152,34 @@ def test_a_fixed_number_of_segments_is_accepted_when_said() -> None:
         model.infer(batch_of(segments=5))
 
 
+def test_a_network_that_ignores_its_mask_is_named() -> None:
+    class Deceiver(TinyNet):
+        def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Any:
+            return super().forward(audio, visual)
+
+    with pytest.raises(ValueError, match="Deceiver takes a mask, but video_probs of a video changes with the padding"):
+        wrap(Deceiver)
+
+
+def test_layers_that_start_at_zero_are_no_fault() -> None:
+    net = TinyNet()
+    nn.init.zeros_(net.classify.weight)
+    wrap(net)
+    assert not net.classify.weight.any()
+
+
+@pytest.mark.parametrize("wrapped", [nn.DataParallel(TinyNet()), wrap(TinyNet)])
+def test_networks_inside_something_else_are_refused(wrapped: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r"pass its \.(module|anchor)"):
+        wrap(wrapped)
+
+
+def test_a_loss_module_called_loss_is_not_the_networks_own_loss() -> None:
+    net = TinyNet()
+    net.loss = nn.BCELoss()
+    assert "anchor/video" in wrap(net)(batch_of())
+
+
 def test_a_network_may_change_its_inputs_in_place() -> None:
     class InPlace(TinyNet):
         def forward(self, audio: Tensor, visual: Tensor) -> Any:
@@ -163,6 +192,7 @@ def test_a_network_may_change_its_inputs_in_place() -> None:
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
+        (lambda output, batch, progress: {"contrast": output.video_probs.sum()}, "'contrast' is the name of a term"),
         (lambda output, batch: {}, r"TinyNet\.loss\(output, batch, progress\) fails"),
         (lambda output, batch, progress: output.video_probs.sum(), "not a mapping of named scalar tensors"),
         (lambda output, batch, progress: {"mine": output.video_probs}, "'mine' is not a finite scalar"),
