@@ -40,10 +40,12 @@ class CoLeaFConfig(StrictConfig):
     """
 
     enabled: bool = Field(True, description="False trains the Anchor alone, by the same loop")
-    contrast: Literal["event_aware", "nce", "bce", "none"] = Field("event_aware", description="Table 2")
-    contrast_weight: float = Field(1.0, gt=0)
-    cooccurrence_weight: float = Field(1.0, ge=0)
-    self_modality_weight: float = Field(1.0, ge=0)
+    contrast: Literal["event_aware", "nce", "bce", "none"] = Field(
+        "event_aware", description="event_aware, nce, bce or none; Table 2"
+    )
+    contrast_weight: float = Field(1.0, gt=0, description="of eq. 8")
+    cooccurrence_weight: float = Field(1.0, ge=0, description="of eq. 13; Table 4")
+    self_modality_weight: float = Field(1.0, ge=0, description="of the BCE after eq. 12; Table 3")
     threshold: float = Field(0.5, ge=0, le=1, description="theta of eq. 9 and 12")
     temperature: float = Field(0.2, gt=0, description="tau of eq. 8")
     normalize_tokens: bool = Field(True, description="L2-normalise tokens before the contrast")

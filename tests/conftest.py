@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from tests.helpers.data import write_data_set
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("COLEAF_TEST_DATA", Path(__file__).resolve().parents[2] / "shared"))
 
 
 def _shared(name: str) -> Path:

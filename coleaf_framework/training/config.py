@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,36 +23,36 @@ class DataConfig(StrictConfig):
 
     root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
     standardize: bool = Field(True, description="zero mean and unit deviation, by the training split")
-    cache: bool = Field(False, description="keep videos in memory after they were first read; LLP takes 7 GB")
+    cache: bool = Field(False, description="keep videos in memory, in each worker process; LLP takes 7 GB")
     synthetic_train: int | None = Field(None, ge=1, description="synthetic videos; none is LLP's 10,000")
     synthetic_val: int | None = Field(None, ge=1, description="none is LLP's 649")
     synthetic_test: int | None = Field(None, ge=1, description="none is LLP's 1,200")
-    synthetic_seed: int = Field(0, ge=0)
+    synthetic_seed: int = Field(0, ge=0, description="another one gives other videos")
 
 
 class AnchorConfig(StrictConfig):
     """Which Anchor plugin; a run with a network of the user's own has no name."""
 
-    name: str | None = "han"
+    name: str | None = Field("han", description="`coleaf plugins` lists them")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
 
 
 class ReferenceConfig(StrictConfig):
     """Which Reference plugin."""
 
-    name: str = "class_token"
+    name: str = Field("class_token", description="`coleaf plugins` lists them")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
 
 
 class TrainerConfig(StrictConfig):
     """How to train; the defaults are the paper's (section 5, Implementation Details)."""
 
-    epochs: int = Field(15, ge=1)
-    batch_size: int = Field(128, ge=1)
+    epochs: int = Field(15, ge=1, description="passes over the training split")
+    batch_size: int = Field(128, ge=1, description="videos a step")
     learning_rate: float = Field(5e-4, gt=0, description="of Adam")
     lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
     lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay")
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="of initial weights, order and dropout")
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
     workers: int = Field(0, ge=0, description="processes that read videos")
@@ -126,3 +127,28 @@ def _validated(values: Mapping[str, Any], source: str) -> RunConfig:
         raise ValueError(f"{source}: {where + ': ' if where else ''}{message}{given}") from None
     except TypeError as problem:
         raise ValueError(f"{source}: {problem}") from None
+
+
+def describe() -> str:
+    """Every section and key with its default, as the Markdown page docs/configuration.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "A YAML file with any of these sections (`coleaf train --config FILE`), changed by `--set section.key=value`.",
+        "A run folder's `config.yaml` is one, resolved.",
+    ]
+    for section, field in RunConfig.model_fields.items():
+        made = field.annotation
+        assert isinstance(made, type)
+        assert issubclass(made, StrictConfig)
+        lines += ["", f"## {section}", "", "| key | default | meaning |", "|---|---|---|"]
+        for key, about in made.model_fields.items():
+            default = about.get_default(call_default_factory=True)
+            shown = yaml.safe_dump(list(default) if isinstance(default, tuple) else default, default_flow_style=True)
+            shown = shown.replace("\n...", "").strip()
+            lines.append(f"| `{key}` | `{shown}` | {about.description or ''} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(describe() + "\n")
