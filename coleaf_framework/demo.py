@@ -16,10 +16,10 @@ from coleaf_framework.training.experiment import open_split, train
 # Sized for three minutes on two CPU cores, installation included.
 SETTINGS = (
     "data.cache=true",
-    "data.synthetic_train=600",
-    "data.synthetic_val=150",
-    "data.synthetic_test=300",
-    "trainer.epochs=8",
+    "data.synthetic_train=450",
+    "data.synthetic_val=100",
+    "data.synthetic_test=200",
+    "trainer.epochs=6",
     "trainer.batch_size=32",
 )
 
