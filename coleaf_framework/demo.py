@@ -19,7 +19,7 @@ SETTINGS = (
     "data.synthetic_train=450",
     "data.synthetic_val=100",
     "data.synthetic_test=200",
-    "trainer.epochs=6",
+    "trainer.epochs=5",
     "trainer.batch_size=32",
 )
 
