@@ -109,8 +109,9 @@ def evaluate(
 
 
 def _all_but_seed(config: RunConfig) -> str:
-    """What two runs have in common that differ in their seed alone, wherever and on whatever they ran."""
-    content = config.model_dump(mode="json", exclude={"data": {"root", "cache"}})
+    """What two runs have in common that differ in their seed alone, wherever they ran."""
+    content = config.model_dump(mode="json", exclude={"data": {"cache"}})
+    content["data"]["root"] = config.data.root and str(Path(config.data.root).resolve())
     for key in ("seed", "device", "workers", "tensorboard"):
         del content["trainer"][key]
     return json.dumps(content)

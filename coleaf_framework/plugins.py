@@ -43,7 +43,9 @@ class Plugin:
 def _declared(kind: str) -> list[tuple[Plugin, entrypoints.EntryPoint]]:
     found = {}
     for entry in entrypoints.get_group_all(GROUPS[kind]):
-        distro = f"{entry.distro.name} {entry.distro.version}" if entry.distro else "unknown distribution"
+        distro = "unknown distribution"
+        if entry.distro:  # its folder writes the name with underscores, everybody else with hyphens
+            distro = f"{entry.distro.name.replace('_', '-')} {entry.distro.version}"
         plugin = Plugin(kind, entry.name, f"{entry.module_name}:{entry.object_name}", distro)
         found[plugin] = entry  # a distribution seen twice on the path is one plugin
     return sorted(found.items(), key=lambda pair: (pair[0].name, pair[0].distribution))
