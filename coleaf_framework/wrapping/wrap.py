@@ -58,18 +58,8 @@ def wrap(
     name = type(anchor).__name__
     streams = _declared(anchor, name, "streams", streams)
     num_classes = _declared(anchor, name, "num_classes", num_classes)
-    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
-        raise TypeError(f"{name}: num_classes is {num_classes!r}, where a whole number above 0 was expected")
+    _require_sound(name, streams, num_classes, segments)
     num_classes = int(num_classes)
-    if segments is not None and segments < 1:
-        raise ValueError(f"segments must be at least 1, got {segments}")
-    if not isinstance(streams, Mapping) or not streams:
-        raise TypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
-    for stream, spec in streams.items():
-        if not stream.isidentifier():
-            raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
-        if not isinstance(spec, StreamSpec):
-            raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
 
     takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
 
@@ -108,6 +98,20 @@ def wrap(
         statistics=statistics,
         description=description,
     )
+
+
+def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
+    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise TypeError(f"{name}: num_classes is {num_classes!r}, where a whole number above 0 was expected")
+    if segments is not None and segments < 1:
+        raise ValueError(f"segments must be at least 1, got {segments}")
+    if not isinstance(streams, Mapping) or not streams:
+        raise TypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
+    for stream, spec in streams.items():
+        if not stream.isidentifier():
+            raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
+        if not isinstance(spec, StreamSpec):
+            raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
 
 
 _REFUSED: Mapping[type[nn.Module], str] = {
