@@ -37,7 +37,8 @@ def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str,
     labels = sorted({event.label for events in parsers.values() for event in events})
     colour = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
     rows = [(name, row, kinds, events) for name, events in parsers.items() for row, kinds in _ROWS]
-    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.5 * len(rows)), layout="constrained")
+    height = max(1.2 + 0.5 * len(rows), 0.8 + 0.22 * len(labels))  # bars, or the legend beside them
+    figure, axes = plt.subplots(figsize=(10, height), layout="constrained")
     for y, (_, _, kinds, events) in enumerate(rows):
         active = sorted({event.label for event in events if event.modality in kinds})
         for event in events:

@@ -57,6 +57,13 @@ def test_a_timeline_has_an_audio_and_a_visual_row_for_each_parser(tmp_path: Path
         assert row in text
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_timeline_has_room_for_many_classes(tmp_path: Path) -> None:
+    events = [Event(f"Some_long_class_name_{i}", "audible-visible", 0.0, 10.0) for i in range(25)]
+    timeline({"HAN in CoLeaF": events}, 10.0, "video", tmp_path / "t.png")
+    assert (tmp_path / "t.png").exists()
+
+
 def test_loss_curves_have_a_panel_for_each_branch(tmp_path: Path) -> None:
     import matplotlib
 
