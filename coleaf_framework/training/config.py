@@ -59,7 +59,7 @@ class TrainerConfig(StrictConfig):
     monitor: tuple[str, ...] = Field(
         ("support/segment/Type@AVo", "support/event/Type@AVo"),
         description="validation columns whose mean chooses the best epoch; none keeps the last epoch. Support-only, "
-        "since the published ones prefer an epoch that predicts nothing (docs/metrics.md)",
+        "since the published ones prefer an epoch that predicts little (docs/metrics.md)",
     )
     tensorboard: bool = Field(False, description="write TensorBoard files too")
 
