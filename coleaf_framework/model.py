@@ -137,14 +137,17 @@ class CoLeaF(nn.Module):
         if missing:
             raise ValueError(f"the batch lacks the streams {sorted(missing)}; it has {sorted(streams)}")
         streams = {name: streams[name] for name in self.streams}
-        if self.segments is not None:
-            name, spec = next(iter(self.streams.items()))
-            if streams[name].shape[1] != self.segments * spec.frames:
-                raise ValueError(
-                    f"the batch has T = {streams[name].shape[1] // spec.frames} segments; "
-                    f"{type(self.anchor).__name__} was wrapped with segments={self.segments}"
-                )
+        _, segments = self._batch_shape(streams)
+        if self.segments not in (None, segments):
+            raise ValueError(
+                f"the batch has T = {segments} segments; "
+                f"{type(self.anchor).__name__} was wrapped with segments={self.segments}"
+            )
         return streams if self.standardizer is None else self.standardizer(streams)
+
+    def _batch_shape(self, streams: Mapping[str, Tensor]) -> tuple[int, int]:
+        name, spec = next(iter(self.streams.items()))
+        return len(streams[name]), streams[name].shape[1] // spec.frames
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         if mask is not None and not self.takes_mask:
@@ -156,8 +159,7 @@ class CoLeaF(nn.Module):
         kwargs = {"mask": mask} if self.takes_mask else {}
         raw = self.adapter(self.anchor, dict(streams), **kwargs) if self.adapter else self.anchor(**streams, **kwargs)
         output = raw if isinstance(raw, AnchorOutput) else AnchorOutput(**raw)
-        name, spec = next(iter(self.streams.items()))
-        expected = (len(streams[name]), streams[name].shape[1] // spec.frames)
+        expected = self._batch_shape(streams)
         if output.segment_probs.shape[:2] != expected:  # a network with its T written into it, on another T
             raise ValueError(
                 f"{type(self.anchor).__name__} answers (B,T) = {tuple(output.segment_probs.shape[:2])} "

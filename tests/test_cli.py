@@ -91,7 +91,8 @@ def test_runs_on_differing_data_are_not_put_into_one_table(
 
 
 def test_a_trained_run_cannot_be_changed_afterwards(run: Path, coleaf: Command) -> None:
-    assert "can only change data., decision." in coleaf("evaluate", run, "--set", "coleaf.enabled=false", fails=True)
+    for setting in ("coleaf.enabled=false", "anchor.options.width=9", "data.standardize=false"):
+        assert "a trained run can only change data.root" in coleaf("evaluate", run, "--set", setting, fails=True)
 
 
 def test_a_folder_is_not_overwritten_unasked(coleaf: Command, run: Path, data_root: Path, tmp_path: Path) -> None:

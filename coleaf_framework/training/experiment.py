@@ -14,7 +14,20 @@ from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
 from coleaf_framework.wrapping import wrap
 
-_AFTER_TRAINING = ("data.", "decision.", "trainer.device", "trainer.batch_size", "trainer.workers", "trainer.precision")
+# What scoring a trained run reads; any other setting would silently change nothing.
+_AFTER_TRAINING = (
+    "data.root",
+    "data.synthetic_test",
+    "data.synthetic_val",
+    "data.synthetic_seed",
+    "decision.segment_threshold",
+    "decision.gate",
+    "decision.gate_threshold",
+    "trainer.device",
+    "trainer.batch_size",
+    "trainer.workers",
+    "trainer.precision",
+)
 
 
 def open_split(config: DataConfig, split: str) -> AVVPDataset:
@@ -96,7 +109,7 @@ def load_run(run: Path, settings: tuple[str, ...] = ()) -> tuple[RunConfig, CoLe
         ValueError: a setting that would need another training; or as `load_config` and `CoLeaF.load` do.
     """
     for setting in settings:
-        if not setting.startswith(_AFTER_TRAINING):
+        if setting.partition("=")[0] not in _AFTER_TRAINING:
             raise ValueError(f"--set {setting!r}: a trained run can only change {', '.join(_AFTER_TRAINING)}")
     config = load_config(run / CONFIG, settings)
     trainer = CoLeaFTrainer(CoLeaF.load(run), config.trainer, decision=config.decision, quiet=True)

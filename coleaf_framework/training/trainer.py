@@ -82,9 +82,8 @@ class CoLeaFTrainer:
         """Train; afterwards the model has the weights of the best epoch.
 
         The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
-        or without columns, it is the last. With a run
-        folder, an interrupted run goes on from its last whole epoch and ends with the very weights that it
-        would have had.
+        or without columns, it is the last. With a run folder, an interrupted run goes on from its last whole epoch
+        and ends with the very weights that it would have had.
 
         Returns: one entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "val" (column -> percent)
         and "monitor".
