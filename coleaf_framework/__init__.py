@@ -1,9 +1,10 @@
 """Put any audio-visual video parsing network into CoLeaF's training loop (ECCV 2024)."""
 
-from coleaf_framework.model import CoLeaF, CoLeaFConfig, load_anchor
+from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.model import CoLeaF, load_anchor
 from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
 from coleaf_framework.protocol import AnchorOutput, Batch, ReferenceOutput, StreamSpec
-from coleaf_framework.training import CoLeaFTrainer, TrainerConfig
+from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, recipe
 from coleaf_framework.wrapping import wrap
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "list_anchors",
     "list_references",
     "load_anchor",
+    "recipe",
     "wrap",
 ]

@@ -42,6 +42,7 @@ def train(
     reference: Annotated[str | None, typer.Option(help="name of a Reference plugin")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; named after the run if left out")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file, such as a run's config.yaml")] = None,
+    recipe: Annotated[str | None, typer.Option(help="paper, or official: as the authors' code")] = None,
     set_: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in the folder")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
@@ -49,7 +50,12 @@ def train(
     """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false."""
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
-    given = {"data.root": data and data.as_posix(), "anchor.name": anchor, "reference.name": reference}
+    given = {
+        "recipe": recipe,
+        "data.root": data and data.as_posix(),
+        "anchor.name": anchor,
+        "reference.name": reference,
+    }
     settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None]
     if resume and config is None and out is not None and (out / CONFIG).is_file():
         config = out / CONFIG

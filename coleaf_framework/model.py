@@ -6,16 +6,15 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from coleaf_framework import losses
-from coleaf_framework._config import StrictConfig
+from coleaf_framework.collaboration import CoLeaFConfig, anchor_loss, anchor_terms, modality_labels, reference_terms
 from coleaf_framework.plugins import create_anchor, create_reference
 from coleaf_framework.protocol import (
     PAST_EVERY_WARMUP,
@@ -29,35 +28,6 @@ from coleaf_framework.standardize import StandardizedAnchor, Standardizer
 from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors, read_yaml, write_tensors, write_yaml
 
 Adapter = Callable[..., Any]
-
-
-class CoLeaFConfig(StrictConfig):
-    """Which terms train the branches, how strongly and from when; the defaults are the paper's.
-
-    Each ablation of the paper is a value here, or of the Reference:
-    Table 2 `contrast`, Table 3 `self_modality_weight: 0`, Table 4 `cooccurrence_weight: 0` and the class-token
-    Reference's option `class_tokens: false`, Table 5 `enabled: false`.
-    """
-
-    enabled: bool = Field(True, description="False trains the Anchor alone, by the same loop")
-    contrast: Literal["event_aware", "nce", "bce", "none"] = Field(
-        "event_aware", description="event_aware, nce, bce or none; Table 2"
-    )
-    contrast_weight: float = Field(1.0, gt=0, description="of eq. 8")
-    cooccurrence_weight: float = Field(1.0, ge=0, description="of eq. 13; Table 4")
-    self_modality_weight: float = Field(1.0, ge=0, description="of the BCE after eq. 12; Table 3")
-    threshold: float = Field(0.5, ge=0, le=1, description="theta of eq. 9 and 12")
-    temperature: float = Field(0.2, gt=0, description="tau of eq. 8")
-    normalize_tokens: bool = Field(True, description="L2-normalise tokens before the contrast")
-    positive_in_denominator: bool = Field(False, description="InfoNCE's sum instead of eq. 8's")
-    anchor_warmup: int = Field(1, ge=0, description="epochs before the Anchor's collaborative terms start")
-    reference_warmup: int = Field(3, ge=0, description="epochs before self-modality distillation starts")
-
-
-def own_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
-    """The Anchor's `loss(output, batch, progress)`, or None; a submodule of that name, such as BCELoss, is none."""
-    own = getattr(anchor, "loss", None)
-    return own if callable(own) and not isinstance(own, nn.Module) else None
 
 
 class CoLeaF(nn.Module):
@@ -101,7 +71,7 @@ class CoLeaF(nn.Module):
         self.takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
 
     def forward(self, batch: Batch, progress: Progress = PAST_EVERY_WARMUP) -> dict[str, Tensor]:
-        """Every loss term of a batch, weighted, by name; their sum is what training minimises.
+        """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
 
         Each term stops gradients on its teacher's side, so one backward updates both branches as the paper's
         two do. Terms of weight 0, or before their warm-up ends, are absent.
@@ -116,14 +86,45 @@ class CoLeaF(nn.Module):
             ValueError: the batch lacks a stream, has another T than the network's fixed one, or has videos of
                 unequal length that the network cannot be told about.
         """
-        streams = self._inputs(batch.streams)
-        anchor = self._run_anchor(streams, batch.mask)
-        terms = {f"anchor/{name}": term for name, term in self._anchor_loss(anchor, batch, progress).items()}
-        if self.reference is not None:
-            reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
-            terms |= self._reference_loss(reference, batch)
-            terms |= self._collaboration(anchor, reference, batch, progress)
+        terms: dict[str, Tensor] = {}
+        for update in self._updates(batch, progress, together=True):
+            terms |= update
         return terms
+
+    def updates(self, batch: Batch, progress: Progress) -> Iterator[dict[str, Tensor]]:
+        """The terms of each update of a training step, in turn; the caller makes each before it asks for the next.
+
+        One update of both branches; or, where `config.update` is "reference_first", the Reference's and then the
+        Anchor's against the updated Reference. Arguments and errors as in `forward`.
+        """
+        return self._updates(batch, progress, together=self.config.update == "together")
+
+    def _updates(self, batch: Batch, progress: Progress, *, together: bool) -> Iterator[dict[str, Tensor]]:
+        c = self.config
+        streams = self._inputs(batch.streams)
+        output = self._run_anchor(streams, batch.mask)
+        with torch.no_grad():
+            labels = modality_labels(c, self.anchor, output, batch, progress)
+
+        def anchor_update(reference: ReferenceOutput | None) -> dict[str, Tensor]:
+            terms = anchor_loss(c, self.anchor, output, labels, batch, progress)
+            if reference is not None:
+                terms |= anchor_terms(c, output, reference, labels, batch, progress)
+            return {f"anchor/{name}": term for name, term in terms.items()}
+
+        if self.reference is None:
+            yield anchor_update(None)
+            return
+        reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
+        terms = reference_terms(c, reference, output, labels, progress)
+        terms = {f"reference/{name}": term for name, term in terms.items()}
+        if together:
+            yield anchor_update(reference) | terms
+            return
+        yield terms
+        with torch.no_grad():
+            reference = self.reference(mask=batch.mask, **streams)
+        yield anchor_update(reference)
 
     def infer(self, batch: Batch) -> AnchorOutput:
         """The Anchor's answer to a batch; the Reference takes no part. `modality_probs` is always set.
@@ -169,57 +170,6 @@ class CoLeaF(nn.Module):
             pooled = losses.pool_segments(output.segment_probs, mask)
             output = AnchorOutput(output.segment_probs, output.video_probs, output.tokens, pooled)
         return output
-
-    def _anchor_loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        own = own_loss(self.anchor)
-        if own is not None:
-            return dict(own(output, batch, progress))
-        return {"video": losses.binary_cross_entropy(output.video_probs, batch.labels)}
-
-    def _reference_loss(self, output: ReferenceOutput, batch: Batch) -> dict[str, Tensor]:
-        terms = {"reference/video": losses.modality_cross_entropy(output.modality_probs, batch.labels)}
-        if output.class_probs is not None:
-            terms["reference/class_tokens"] = losses.modality_cross_entropy(output.class_probs, batch.labels)
-        return terms
-
-    def _collaboration(
-        self, anchor: AnchorOutput, reference: ReferenceOutput, batch: Batch, progress: Progress
-    ) -> dict[str, Tensor]:
-        c = self.config
-        assert anchor.modality_probs is not None
-        terms = {}
-        if progress.epoch > c.anchor_warmup:
-            if c.contrast != "none":
-                terms["anchor/contrast"] = c.contrast_weight * self._contrast(anchor, reference, batch.mask)
-            if c.cooccurrence_weight:
-                terms["anchor/cooccurrence"] = c.cooccurrence_weight * losses.cooccurrence_distillation(
-                    reference.modality_probs, anchor.modality_probs
-                )
-        if progress.epoch > c.reference_warmup and c.self_modality_weight:
-            terms["reference/self_modality"] = c.self_modality_weight * losses.self_modality_distillation(
-                anchor.modality_probs, reference.modality_probs, threshold=c.threshold
-            )
-        return terms
-
-    def _contrast(self, anchor: AnchorOutput, reference: ReferenceOutput, mask: Tensor | None) -> Tensor:
-        c = self.config
-        assert anchor.modality_probs is not None
-        if c.contrast == "bce":
-            return losses.pseudo_label_cross_entropy(
-                anchor.modality_probs, reference.modality_probs, threshold=c.threshold
-            )
-        weights = losses.event_weights(reference.modality_probs, c.threshold)
-        if c.contrast == "nce":
-            weights = torch.ones_like(weights)
-        return losses.event_aware_contrast(
-            anchor.tokens,
-            reference.tokens,
-            weights,
-            temperature=c.temperature,
-            normalize=c.normalize_tokens,
-            positive_in_denominator=c.positive_in_denominator,
-            mask=mask,
-        )
 
     def save(self, directory: Path | str) -> None:
         """Write `config.yaml` (how to build the networks) and `model.safetensors` (their weights), atomically."""

@@ -132,6 +132,15 @@ def create_anchor(name: str, **kwargs: Any) -> nn.Module:
     return _create("anchor", name, kwargs)
 
 
+def anchor_attribute(name: str, attribute: str) -> Any:
+    """What an Anchor plugin declares beside its constructor, such as its published `decision`; None where it does not.
+
+    Raises:
+        ValueError, ImportError: as `create_anchor` does.
+    """
+    return getattr(_load("anchor", name), attribute, None)
+
+
 def create_reference(name: str, **kwargs: Any) -> nn.Module:
     """A new Reference plugin: `create_reference("class_token", streams=..., num_classes=25, width=512)`.
 

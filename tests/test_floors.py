@@ -16,6 +16,7 @@ FLOORS = {
     "losses": 1,
     "metrics": 1,
     "data": 1,
+    "collaboration": 2,
     "model": 2,
     "wrapping": 3,
     "report": 3,

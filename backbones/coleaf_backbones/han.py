@@ -27,10 +27,12 @@ class HybridAttentionLayer(FeedForward):
         self.self_attn = Attention(width, heads, dropout)
         self.cm_attn = Attention(width, heads, dropout)
 
-    def forward(self, own: Tensor, other: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B,T,D) of one modality and of the other -> (B,T,D)."""
-        crossed = self.dropout(self.cm_attn(own, other, mask))
-        return self.feed_forward(own + crossed + self.dropout(self.self_attn(own, own, mask)))
+    def forward(self, own: Tensor, other: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        """(B,T,D) of one modality and of the other, or None for no cross-attention -> (B,T,D)."""
+        x = own + self.dropout(self.self_attn(own, own, mask))
+        if other is not None:
+            x = x + self.dropout(self.cm_attn(own, other, mask))
+        return self.feed_forward(x)
 
 
 class HybridAttentionEncoder(nn.Module):
@@ -40,10 +42,13 @@ class HybridAttentionEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(HybridAttentionLayer(width, heads, hidden, dropout) for _ in range(layers))
 
-    def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Two (B,T,D) -> two (B,T,D)."""
+    def forward(
+        self, audio: Tensor, visual: Tensor, mask: Tensor | None = None, *, cross: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Two (B,T,D) -> two (B,T,D); without cross-attention where `cross` is False."""
         for layer in self.layers:
-            audio, visual = layer(audio, visual, mask), layer(visual, audio, mask)
+            other = (visual, audio) if cross else (None, None)
+            audio, visual = layer(audio, other[0], mask), layer(visual, other[1], mask)
         return audio, visual
 
 

@@ -1,20 +1,31 @@
-"""Every term of the paper as a pure function of tensors."""
+"""Every term of the paper, and of the authors' code where it differs, as a pure function of tensors."""
 
-from coleaf_framework.losses.contrast import event_aware_contrast, event_weights
+from coleaf_framework.losses.contrast import event_aware_contrast, event_weights, smoothed_contrast
+from coleaf_framework.losses.denoising import denoise_labels
 from coleaf_framework.losses.distillation import (
+    confident_cooccurrence_distillation,
     cooccurrence_distillation,
     pseudo_label_cross_entropy,
     self_modality_distillation,
 )
-from coleaf_framework.losses.weak import binary_cross_entropy, modality_cross_entropy, pool_segments
+from coleaf_framework.losses.weak import (
+    asymmetric_focal_loss,
+    binary_cross_entropy,
+    modality_cross_entropy,
+    pool_segments,
+)
 
 __all__ = [
+    "asymmetric_focal_loss",
     "binary_cross_entropy",
+    "confident_cooccurrence_distillation",
     "cooccurrence_distillation",
+    "denoise_labels",
     "event_aware_contrast",
     "event_weights",
     "modality_cross_entropy",
     "pool_segments",
     "pseudo_label_cross_entropy",
     "self_modality_distillation",
+    "smoothed_contrast",
 ]

@@ -14,16 +14,18 @@ from torch.nn.functional import normalize as l2_normalize
 from coleaf_framework.losses._precision import in_float32
 
 
-def event_weights(reference_probs: Tensor, threshold: float) -> Tensor:
+def event_weights(reference_probs: Tensor, threshold: float, *, inclusive: bool = False) -> Tensor:
     """The weights theta_m of eq. 9-11: the unaligned share of each modality's predicted events.
 
     Args:
         reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
         threshold: an event is predicted where the probability exceeds it.
+        inclusive: or equals it, as in the authors' code.
 
     Returns: (B,M) in [0,1], without gradient: N_m / (N_m + N_av), and 0 where nothing is predicted.
     """
-    audio, visual = (reference_probs.detach() > threshold).unbind(1)
+    probs = reference_probs.detach()
+    audio, visual = (probs >= threshold if inclusive else probs > threshold).unbind(1)
     both = (audio & visual).sum(-1)
     alone = torch.stack([(audio & ~visual).sum(-1), (visual & ~audio).sum(-1)], dim=1)
     total = alone + both[:, None]
@@ -89,4 +91,50 @@ def event_aware_contrast(
     positive = similarity.diagonal(dim1=-2, dim2=-1)  # (B,M,T)
     nce = logits.logsumexp(-1) - positive
     nce = torch.where(counted[:, None], nce, 0.0).sum(-1) / real.sum(1, keepdim=True).clamp(min=1)
+    return (weights * nce).sum(1).mean()
+
+
+@in_float32
+def smoothed_contrast(
+    queries: Tensor,
+    keys: Tensor,
+    weights: Tensor,
+    *,
+    temperature: float,
+    normalize: bool = True,
+    smoothing: float = 0.1,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The contrast of the authors' code, and of CMPAE between its modalities; the mean over videos.
+
+    For each video: -(1/T) sum_m w_m sum_t log( sum_n q_tn softmax_n(query_t . key_n / tau) ), where q is 1 - smoothing
+    on the diagonal and smoothing / (T - 1) off it. The positive is in the softmax's sum.
+
+    Args:
+        queries, keys: (B,T,M,D), any M; detach the side that is not to be taught.
+        weights: (B,M), at least 0.
+        temperature: tau, above 0.
+        normalize: L2-normalise tokens first.
+        smoothing: in [0,1).
+        mask: (B,T) bool, True = real; as in `event_aware_contrast`.
+
+    Returns: scalar, at least 0.
+    """
+    if mask is not None:  # what lies in padding may be anything, and 0 * NaN is NaN in a gradient
+        queries, keys = (torch.where(mask[:, :, None, None], x, 0.0) for x in (queries, keys))
+    if normalize:
+        queries, keys = l2_normalize(queries, dim=-1), l2_normalize(keys, dim=-1)
+    queries, keys = (rearrange(x, "b t m d -> b m t d") for x in (queries, keys))
+    logits = queries @ keys.transpose(-1, -2) / temperature  # (B,M,T,T)
+
+    batch, _, segments, _ = logits.shape
+    real = mask if mask is not None else logits.new_ones(batch, segments, dtype=torch.bool)
+    count = real.sum(1)
+    others = smoothing / (count - 1).clamp(min=1)
+    target = others[:, None, None].expand(batch, segments, segments)
+    target = torch.where(torch.eye(segments, dtype=torch.bool, device=logits.device), 1 - smoothing, target)
+    counted = real & (count > 1)[:, None]  # one segment alone has nothing to be told from
+    logits = torch.where(counted[:, None, :, None], logits.masked_fill(~real[:, None, None], -torch.inf), 0.0)
+    likelihood = (logits + target.log()[:, None]).logsumexp(-1) - logits.logsumexp(-1)  # (B,M,T)
+    nce = -torch.where(counted[:, None], likelihood, 0.0).sum(-1) / count.clamp(min=1)[:, None]
     return (weights * nce).sum(1).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from coleaf_framework.losses._precision import in_float32
@@ -49,3 +50,29 @@ def cooccurrence_distillation(reference_probs: Tensor, anchor_probs: Tensor) -> 
     """
     taught, teacher = (p[..., :, None] * p[..., None, :] for p in (anchor_probs, reference_probs.detach()))
     return (taught - teacher).square().mean(dim=(0, 2, 3)).sum()
+
+
+# Where the authors' code trusts the Reference: at or above the first, at or below the second; audio, then visual.
+_CONFIDENT = ((0.8, 0.6), (0.1, 0.4))
+
+
+@in_float32
+def confident_cooccurrence_distillation(reference_probs: Tensor, anchor_probs: Tensor, present: Tensor) -> Tensor:
+    """Co-occurrence class distillation as in the authors' code: sum((R R^T - A A^T)^2) * B / C * 1e-4.
+
+    The Reference's probability is used where its class is present and it is confident (audio: >= 0.8 or <= 0.1; visual:
+    >= 0.6 or <= 0.4), the Anchor's own elsewhere. Teaches the Anchor; the teacher's side gets no gradient.
+
+    Args:
+        reference_probs: (B,M,C) in [0,1].
+        anchor_probs: (B,M,C) in [0,1].
+        present: (B,M,C) bool, whether the modality label has the class.
+
+    Returns: scalar, at least 0.
+    """
+    high, low = reference_probs.new_tensor(_CONFIDENT)[..., None]  # (M,1) each
+    confident = (reference_probs >= high) | (reference_probs <= low)
+    teacher = torch.where(confident & present, reference_probs, anchor_probs).detach()
+    difference = teacher[..., :, None] * teacher[..., None, :] - anchor_probs[..., :, None] * anchor_probs[..., None, :]
+    batch, _, classes = anchor_probs.shape
+    return difference.square().sum() * batch / classes * 1e-4

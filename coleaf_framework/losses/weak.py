@@ -7,7 +7,7 @@ from torch import Tensor
 
 from coleaf_framework.losses._precision import in_float32
 
-_EPS = 1e-7
+EPS = 1e-7
 
 
 @in_float32
@@ -19,7 +19,7 @@ def binary_cross_entropy(probs: Tensor, targets: Tensor) -> Tensor:
 
     Returns: scalar, at least 0.
     """
-    p = probs.clamp(_EPS, 1 - _EPS)
+    p = probs.clamp(EPS, 1 - EPS)
     return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
 
 
@@ -39,6 +39,25 @@ def modality_cross_entropy(probs: Tensor, targets: Tensor) -> Tensor:
 
 
 @in_float32
+def asymmetric_focal_loss(probs: Tensor, targets: Tensor) -> Tensor:
+    """The Reference's loss in the authors' code: a focal BCE that goes easy on classes that are absent.
+
+    -sum w (y log p + (1 - y) log q) with q = min(1 - p + 0.05, 1) and w = 1 - (p y + q (1 - y)), without gradient
+    through w; logarithms of at least 1e-8.
+
+    Args:
+        probs: (B,M,C) in [0,1].
+        targets: (B,M,C) in [0,1].
+
+    Returns: (M,), at least 0, each modality's sum over videos and classes.
+    """
+    absent = (1 - probs + 0.05).clamp(max=1)
+    weight = 1 - (probs * targets + absent * (1 - targets)).detach()
+    log_likelihood = targets * probs.clamp(min=1e-8).log() + (1 - targets) * absent.clamp(min=1e-8).log()
+    return -(weight * log_likelihood).sum((0, 2))
+
+
+@in_float32
 def pool_segments(segment_probs: Tensor, mask: Tensor | None = None) -> Tensor:
     """Modality probabilities by linear softmax pooling, sum_t p^2 / sum_t p (Wang, Li, Metze, ICASSP 2019).
 
@@ -54,4 +73,4 @@ def pool_segments(segment_probs: Tensor, mask: Tensor | None = None) -> Tensor:
     p = segment_probs
     if mask is not None:
         p = torch.where(mask[:, :, None, None], p, 0.0)
-    return p.square().sum(1) / p.sum(1).clamp(min=_EPS)
+    return p.square().sum(1) / p.sum(1).clamp(min=EPS)

@@ -1,6 +1,6 @@
 """Scores of audio-visual video parsing, and the decisions they score."""
 
-from coleaf_framework.metrics.decision import DecisionConfig, decide
+from coleaf_framework.metrics.decision import DecisionConfig, ModalityThresholds, decide
 from coleaf_framework.metrics.events import EVENT_TYPES, Event, list_events
 from coleaf_framework.metrics.scores import (
     COLUMNS,
@@ -24,6 +24,7 @@ __all__ = [
     "SUPPORT",
     "DecisionConfig",
     "Event",
+    "ModalityThresholds",
     "ParsingScores",
     "all_scores",
     "decide",

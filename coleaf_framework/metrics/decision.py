@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -14,6 +15,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Threshold = Probability | tuple[Probability, ...]
 
 
+class ModalityThresholds(StrictConfig):
+    """A threshold for each modality: one value, or one per class, in [0,1]."""
+
+    audio: Threshold
+    visual: Threshold
+
+
 class DecisionConfig(StrictConfig):
     """An event is predicted where its segment probability and its gate both reach their thresholds.
 
@@ -22,7 +30,9 @@ class DecisionConfig(StrictConfig):
 
     segment_threshold: Threshold = Field(0.5, description="one value, or one per class")
     gate: Literal["video", "modality"] = Field("video", description="which probabilities open the gate")
-    gate_threshold: Threshold = Field(0.5, description="one value, or one per class")
+    gate_threshold: Threshold | ModalityThresholds = Field(
+        0.5, description="one value, one per class, or {audio: ..., visual: ...} of those"
+    )
 
     def require_classes(self, num_classes: int) -> None:
         """Check that thresholds per class are as many as there are classes.
@@ -30,10 +40,23 @@ class DecisionConfig(StrictConfig):
         Raises:
             ValueError: they are not; names the field.
         """
-        for name in ("segment_threshold", "gate_threshold"):
-            value = getattr(self, name)
+        fields = {"segment_threshold": self.segment_threshold, "gate_threshold": self.gate_threshold}
+        gate = fields["gate_threshold"]
+        if isinstance(gate, ModalityThresholds):
+            del fields["gate_threshold"]
+            fields |= {"gate_threshold.audio": gate.audio, "gate_threshold.visual": gate.visual}
+        for name, value in fields.items():
             if isinstance(value, tuple) and len(value) != num_classes:
                 raise ValueError(f"decision.{name} has {len(value)} values for {num_classes} classes")
+
+
+def _gate_threshold(config: DecisionConfig, like: Tensor) -> Tensor:
+    """(), (C,), (M,1) or (M,C)."""
+    threshold = config.gate_threshold
+    if not isinstance(threshold, ModalityThresholds):
+        return like.new_tensor(threshold)
+    rows = (like.new_tensor(threshold.audio), like.new_tensor(threshold.visual))
+    return torch.stack([row.expand(like.shape[-1]) for row in rows])
 
 
 def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = None) -> Tensor:
@@ -54,6 +77,6 @@ def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = N
     if gate is None:
         raise ValueError("the gate is on modality probabilities, but the output has none")
     segments = output.segment_probs
-    opened = gate >= gate.new_tensor(config.gate_threshold)
+    opened = gate >= _gate_threshold(config, gate)
     decided = (segments >= segments.new_tensor(config.segment_threshold)) & opened[:, None]
     return decided if mask is None else decided & mask[:, :, None, None]

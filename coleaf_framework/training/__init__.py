@@ -1,6 +1,6 @@
 """The training loop, its configuration and its files."""
 
-from coleaf_framework.training.config import RunConfig, TrainerConfig, load_config
+from coleaf_framework.training.config import RunConfig, TrainerConfig, load_config, recipe
 from coleaf_framework.training.device import seed_everything
 from coleaf_framework.training.evaluation import Evaluation
 from coleaf_framework.training.trainer import CoLeaFTrainer
@@ -11,5 +11,6 @@ __all__ = [
     "RunConfig",
     "TrainerConfig",
     "load_config",
+    "recipe",
     "seed_everything",
 ]

@@ -11,8 +11,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from coleaf_framework._config import StrictConfig, nearest
+from coleaf_framework.collaboration import OFFICIAL, CoLeaFConfig
 from coleaf_framework.metrics import KEYS, SUPPORT, DecisionConfig
-from coleaf_framework.model import CoLeaFConfig
+from coleaf_framework.plugins import anchor_attribute
 from coleaf_framework.storage import read_yaml
 
 SCORE_KEYS = (*KEYS, *(SUPPORT + key for key in KEYS))
@@ -72,9 +73,13 @@ class TrainerConfig(StrictConfig):
         return columns
 
 
+Recipe = Literal["paper", "official"]
+
+
 class RunConfig(StrictConfig):
     """Everything that makes a run what it is."""
 
+    recipe: Recipe = Field("paper", description="paper, or official: where the authors' code departs from it")
     data: DataConfig = Field(default_factory=DataConfig)
     anchor: AnchorConfig = Field(default_factory=AnchorConfig)
     reference: ReferenceConfig = Field(default_factory=ReferenceConfig)
@@ -94,18 +99,56 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
         ValueError: an unknown section or key (names the nearest), or a value out of range; names the source.
     """
     values: dict[str, Any] = read_yaml(path) if path is not None else {}
+    file_recipe = values.get("recipe") if path is not None else None
     for derived in ("model", "train"):  # a run folder's own notes, which follow from the other sections
         values.pop(derived, None)
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals or "." not in key:
+        if not equals or ("." not in key and key != "recipe"):
             raise ValueError(f"--set {setting!r}: expected section.key=value, such as trainer.epochs=3")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as problem:
             raise ValueError(f"--set {setting!r}: the value is not readable as YAML: {problem}") from problem
         _assign(values, key.split("."), value, setting)
-    return _validated(values, f"{path}" if path is not None else "config")
+    source = f"{path}" if path is not None else "config"
+    if "recipe" in values and file_recipe not in (None, values["recipe"]):
+        raise ValueError(
+            f"{source}: its values are those of the recipe {file_recipe!r}: for {values['recipe']!r}, start without it"
+        )
+    return _validated(_with_recipe(values), source)
+
+
+def recipe(name: Recipe, *settings: str) -> RunConfig:
+    """A recipe's configuration, for use from Python: `recipe("official").coleaf`, `.trainer` and `.decision`.
+
+    Args:
+        name: "paper" or "official".
+        settings: "section.key=value" each, as for `load_config`.
+    """
+    return load_config(settings=(f"recipe={name}", *settings))
+
+
+def _with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe and the Anchor's published decision say, under what was given."""
+    given = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    sections = ("coleaf", "trainer", "decision", "anchor")
+    if any(not isinstance(given.get(section, {}), dict) for section in sections):
+        return given  # validation says what is wrong
+    together = given.get("coleaf", {}).get("enabled", True)
+    defaults: dict[str, dict[str, Any]] = {}
+    if given.get("recipe") == "official":
+        defaults["coleaf"] = dict(OFFICIAL)
+        defaults["trainer"] = {"epochs": 10 if together else 20}
+        if together:
+            defaults["decision"] = {"gate": "modality", "gate_threshold": 0.52, "segment_threshold": 0.25}
+    anchor = given.get("anchor", {}).get("name", AnchorConfig().name)
+    if "decision" not in defaults and not DecisionConfig.model_fields.keys() <= given.get("decision", {}).keys():
+        published = anchor_attribute(anchor, "decision") if isinstance(anchor, str) else None
+        defaults["decision"] = dict(published or {})
+    for section, own in defaults.items():
+        given[section] = own | given.get(section, {})
+    return given
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
@@ -137,10 +180,12 @@ def describe() -> str:
         "A YAML file with any of these sections (`coleaf train --config FILE`), changed by `--set section.key=value`.",
         "A run folder's `config.yaml` is one, resolved.",
     ]
+    about = RunConfig.model_fields["recipe"]
+    lines += ["", f"`recipe`, default `{about.default}`: {about.description} ([recipes](recipes.md))."]
     for section, field in RunConfig.model_fields.items():
         made = field.annotation
-        assert isinstance(made, type)
-        assert issubclass(made, StrictConfig)
+        if not (isinstance(made, type) and issubclass(made, StrictConfig)):
+            continue
         lines += ["", f"## {section}", "", "| key | default | meaning |", "|---|---|---|"]
         for key, about in made.model_fields.items():
             default = about.get_default(call_default_factory=True)

@@ -71,6 +71,7 @@ def train(config: RunConfig, out: Path, on_existing: OnExisting = "refuse", *, q
         anchor_options=config.anchor.options,
         reference_options=config.reference.options,
     )
+    model.description["recipe"] = config.recipe
     model.description["data"] = config.data.model_dump(mode="json")
     trainer = CoLeaFTrainer(
         model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -22,43 +23,37 @@ class LossLog:
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self._names: tuple[str, ...] = ()
-        self._pending: list[Tensor] = []
+        self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
-        self._steps = 0
 
-    def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Note one step's terms.
+    def add(self, terms: Mapping[str, Tensor], batch: int) -> None:
+        """Note the terms of an update.
+
+        Args:
+            terms: scalars by name.
+            batch: number of the batch in its epoch, from 1.
 
         Raises:
             FloatingPointError: a term is NaN or infinite; names it with epoch and batch.
         """
-        if self._pending and tuple(terms) != self._names:
-            self.flush()
-        self._names = tuple(terms)
         values = torch.stack([term.detach().float() for term in terms.values()])
-        self._pending.append(values)
+        self._pending.append((batch, tuple(terms), values))
         if values.device.type == "cpu" or len(self._pending) >= _FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
-        """Look at the steps noted since the last look; errors as in `add`."""
+        """Look at the updates noted since the last look; errors as in `add`."""
         if not self._pending:
             return
-        rows = torch.stack(self._pending).cpu()
-        self._pending = []
-        bad = (~torch.isfinite(rows)).nonzero()
-        if len(bad):
-            step, term = bad[0].tolist()
-            raise FloatingPointError(
-                f"loss term {self._names[term]!r} became {rows[step, term].item()} "
-                f"in epoch {self.epoch}, batch {self._steps + step + 1}"
-            )
-        for name, total in zip(self._names, rows.sum(0).tolist(), strict=True):
-            self._sums[name] = self._sums.get(name, 0.0) + total
-            self._counts[name] = self._counts.get(name, 0) + len(rows)
-        self._steps += len(rows)
+        pending, self._pending = self._pending, []
+        values = iter(torch.cat([values for *_, values in pending]).tolist())
+        for batch, names, _ in pending:
+            for name, value in zip(names, values, strict=False):  # `values` goes on with the next update's
+                if not math.isfinite(value):
+                    raise FloatingPointError(f"loss term {name!r} became {value} in epoch {self.epoch}, batch {batch}")
+                self._sums[name] = self._sums.get(name, 0.0) + value
+                self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
         """Each term's mean over the steps looked at in which it occurred."""

@@ -104,6 +104,8 @@ class RunFolder:
 
 
 def _require_same(path: Path, section: str, before: Any, now: Any) -> None:
+    if not (isinstance(before, Mapping) or isinstance(now, Mapping)):
+        before, now, section = {section: before}, {section: now}, "config"
     before, now = (json.loads(json.dumps(x)) if x is not None else {} for x in (before, now))  # tuples as lists
     for key in sorted(before.keys() | now.keys()):
         if (section, key) not in _MAY_CHANGE and before.get(key) != now.get(key):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
+from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset, CachedVideos, Video, collate
 from coleaf_framework.metrics import (
     DecisionConfig,
@@ -23,7 +24,7 @@ from coleaf_framework.metrics import (
     mean_of,
     video_label_parser,
 )
-from coleaf_framework.model import CoLeaF, CoLeaFConfig
+from coleaf_framework.model import CoLeaF
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 from coleaf_framework.report.predictions import VideoPrediction
 from coleaf_framework.training.best import BestWeights
@@ -42,7 +43,7 @@ class CoLeaFTrainer:
     Args:
         model: from `wrap`; or a bare Anchor, which is then trained alone.
         config: how to train; the paper's values where None.
-        decision: thresholds.
+        decision: thresholds; where None the Anchor's published ones (its attribute `decision`), or HAN's.
         out: run folder; None writes nothing.
         on_existing: what to do where `out` holds a run: "refuse", "resume" or "overwrite".
         cache: keep videos in memory after they were first read.
@@ -64,7 +65,7 @@ class CoLeaFTrainer:
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
         if not any(p.requires_grad for p in self.model.parameters()):
             raise ValueError(f"{self.name} has no parameter that requires a gradient: there is nothing to train")
-        self.decision = decision or DecisionConfig()
+        self.decision = decision or DecisionConfig(**(getattr(self.model.anchor, "decision", None) or {}))
         self.decision.require_classes(self.model.num_classes)
         self.device = choose_device(self.config.device)
         if self.config.tensorboard:
@@ -208,15 +209,14 @@ class CoLeaFTrainer:
         log = LossLog(epoch)
         for i, batch in enumerate(loader):
             batch = batch.to(self.device)
-            with self._autocast():
-                terms = self.model(batch, Progress(epoch, (epoch - 1) * len(loader) + i))
-            try:
-                log.add(terms)
-            except FloatingPointError as problem:
-                raise FloatingPointError(f"{problem}; {self._last_good()}") from None
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            for terms in self._updates(batch, Progress(epoch, (epoch - 1) * len(loader) + i)):
+                try:
+                    log.add(terms, i + 1)
+                except FloatingPointError as problem:
+                    raise FloatingPointError(f"{problem}; {self._last_good()}") from None
+                optimizer.zero_grad(set_to_none=True)
+                torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
             progress.step(epoch, log.means())
         try:
             log.flush()
@@ -248,6 +248,15 @@ class CoLeaFTrainer:
                     f"{type(self.model.anchor).__name__} gives NaN or inf for videos {list(batch.ids[:3])} ..."
                 )
             yield batch, output
+
+    def _updates(self, batch: Batch, progress: Progress) -> Iterator[dict[str, Tensor]]:
+        updates = self.model.updates(batch, progress)
+        while True:
+            with self._autocast():  # the networks' and losses' part, not the update between two of them
+                terms = next(updates, None)
+            if terms is None:
+                return
+            yield terms
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")

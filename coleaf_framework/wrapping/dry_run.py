@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_framework.model import own_loss
+from coleaf_framework.collaboration import own_loss
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
 
 FIELDS = tuple(f.name for f in fields(AnchorOutput))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from coleaf_framework.model import Adapter, CoLeaF, CoLeaFConfig
+from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.model import Adapter, CoLeaF
 from coleaf_framework.plugins import create_anchor, create_reference, require_arguments
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.standardize import StandardizedAnchor

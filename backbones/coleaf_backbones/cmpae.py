@@ -1,0 +1,177 @@
+"""CMPAE, Cross-Modal Presence-Absence Evidence (Gao, Chen, Xu, CVPR 2023), as an Anchor.
+
+Parameter names are those of the published checkpoints. Parameters that the published code holds and never
+uses are left out. Shape letters: see `coleaf_framework.protocol`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from coleaf_backbones.attention import average_frames, masked_softmax_over_time
+from coleaf_backbones.cmpae_loss import noise_ratios_for, refined_labels, training_loss
+from coleaf_backbones.han import HybridAttentionEncoder
+from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
+
+# Published constants: shares of tokens with and without cross-attention, the latter's share of the answer in
+# evaluation, the temperature and range of evidence, the slope of LeakyReLU.
+CROSS, UNIMODAL = 0.8, 0.2
+FUSED_CROSS, FUSED_UNIMODAL = 0.7, 0.3
+TEMPERATURE, LOGIT_LIMIT = 0.8, 10.0
+SLOPE = 0.2
+
+
+def evidence(logits: Tensor) -> Tensor:
+    """Logits -> evidence exp(clamp(z, -10, 10) / 0.8), above 0, of the same shape, in at least float32."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return (logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / TEMPERATURE).exp()
+
+
+def presence(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Presence and absence logits (..., 2) -> probability of presence (...) and uncertainty (...), in (0,1)."""
+    alpha = evidence(logits) + 1
+    total = alpha.sum(-1)
+    return alpha[..., 0] / total, 2 / total
+
+
+@dataclass(frozen=True)
+class CMPAEOutput(AnchorOutput):
+    """What CMPAE returns; in evaluation its probabilities are 0.7 with cross-attention + 0.3 without.
+
+    Args:
+        modality_uncertainty: (B,M,C) in (0,1), of the pooled evidence with cross-attention.
+        segment_uncertainty: (B,T,M,C) in (0,1), likewise.
+        video_uncertainty: (B,) in (0,1), of the video branch.
+        unimodal: the answer without cross-attention; None inside itself.
+    """
+
+    modality_uncertainty: Tensor | None = None
+    segment_uncertainty: Tensor | None = None
+    video_uncertainty: Tensor | None = None
+    unimodal: CMPAEOutput | None = None
+
+
+class CMPAE(nn.Module):
+    """CMPAE with its evidential classifiers, and its loss with label denoising.
+
+    Args:
+        num_classes: C.
+        streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
+            2D frames pass an ELU before they are averaged, so a store of averaged frames would be another input.
+        width: D, 512 as published.
+        layers, heads: of the encoder, 1 and 1 as published.
+        hidden: width of the feed-forward block; D where None.
+        dropout: of the encoder; absence_dropout: before absence evidence; visual_dropout: of visual tokens before
+            the classifiers; each in [0,1).
+        noise_ratios: share of wrong labels, "audio" and "visual" -> one value or one per class, in [0,1]. Where
+            None, those published for LLP's 25 classes; with other classes labels are then not denoised, with a
+            warning. {"audio": 0, "visual": 0} denoises nothing.
+
+    Raises:
+        ValueError: if the streams are not those three, or a noise ratio is out of range or not one per class.
+    """
+
+    # The published decision.
+    decision: Mapping[str, object] = {"gate": "modality", "gate_threshold": 0.45, "segment_threshold": 0.25}
+
+    def __init__(
+        self,
+        num_classes: int = 25,
+        streams: Mapping[str, StreamSpec] = LLP_STREAMS,
+        width: int = 512,
+        layers: int = 1,
+        heads: int = 1,
+        hidden: int | None = None,
+        dropout: float = 0.1,
+        absence_dropout: float = 0.2,
+        visual_dropout: float = 0.5,
+        noise_ratios: Mapping[str, float | Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        if set(streams) != set(LLP_STREAMS):
+            raise ValueError(f"CMPAE takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
+        self.streams, self.num_classes = dict(streams), num_classes
+
+        def projection(inputs: int, *after: nn.Module) -> nn.Sequential:
+            return nn.Sequential(nn.Linear(inputs, width), *after)
+
+        self.fc_a = projection(streams["audio"].width, nn.ELU())
+        self.fc_v = projection(streams["visual"].width, nn.ELU())
+        self.fc_st = projection(streams["visual_st"].width, nn.ELU())
+        self.fc_fusion = projection(2 * width, nn.ELU())
+        self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout)
+        self.visual_dropout = nn.Dropout(visual_dropout)
+        self.fc_prob = nn.Linear(width, num_classes)
+        self.fc_prob_beta = nn.Linear(width, num_classes)
+        self.fc_frame_att = nn.Linear(width, 2 * num_classes)
+        self.v2a = projection(width, nn.Dropout(absence_dropout), nn.LeakyReLU(SLOPE))
+        self.a2v = projection(width, nn.Dropout(absence_dropout), nn.LeakyReLU(SLOPE))
+        self.classifier1 = projection(width, nn.LeakyReLU(SLOPE))
+        self.classifier2 = nn.Linear(width, num_classes)
+        self.register_buffer("noise_ratios", noise_ratios_for(noise_ratios, num_classes), persistent=False)
+        self.noise_ratios: Tensor  # (M,C)
+
+    def forward(self, audio: Tensor, visual: Tensor, visual_st: Tensor, mask: Tensor | None = None) -> CMPAEOutput:
+        """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
+        spec = self.streams
+        # ELU is not linear, so unlike HAN's the frames are averaged after their projection.
+        f_a = average_frames(self.fc_a(audio), spec["audio"].frames)
+        f_v = average_frames(self.fc_v(visual), spec["visual"].frames)
+        f_st = average_frames(self.fc_st(visual_st), spec["visual_st"].frames)
+        f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
+
+        video_probs, video_uncertainty = self._video_branch(f_a, f_v, mask)
+        alone = torch.stack(self.hat_encoder(f_a, f_v, mask, cross=False), dim=2)  # (B,T,M,D)
+        crossed = torch.stack(self.hat_encoder(f_a, f_v, mask), dim=2)
+        video: dict[str, Any] = {"video_probs": video_probs, "video_uncertainty": video_uncertainty}
+        unimodal = CMPAEOutput(tokens=alone, **video, **self._classify(alone, mask))
+        tokens = UNIMODAL * alone + CROSS * crossed
+        answer = self._classify(tokens, mask)
+        if not self.training:
+            for field in ("segment_probs", "modality_probs"):
+                answer[field] = FUSED_CROSS * answer[field] + FUSED_UNIMODAL * getattr(unimodal, field)
+        return CMPAEOutput(tokens=tokens, unimodal=unimodal, **video, **answer)
+
+    def _video_branch(self, f_a: Tensor, f_v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input tokens, two (B,T,D) -> video probabilities (B,C) and uncertainty (B,)."""
+        logits = self.classifier2(self.classifier1(f_a) + self.classifier1(f_v))  # (B,T,C)
+        real = logits.new_ones(logits.shape[:2]) if mask is None else mask.to(logits.dtype)
+        share = (real / real.sum(1, keepdim=True))[:, :, None]
+        probs = (share * logits.sigmoid()).sum(1)
+        uncertainty = logits.shape[-1] / (evidence((share * logits).sum(1)) + 1).sum(-1)
+        return probs, uncertainty
+
+    def _classify(self, tokens: Tensor, mask: Tensor | None) -> dict[str, Any]:
+        """Output tokens (B,T,M,D) -> probabilities and uncertainties of segments and of modalities."""
+        audio, visual = tokens.unbind(2)
+        visual = self.visual_dropout(visual)
+        both = audio + visual
+        present = torch.stack([audio, visual], dim=2)
+        absent = torch.stack([audio + self.v2a(both), visual + self.a2v(both)], dim=2)
+        logits = torch.stack([self.fc_prob(present), self.fc_prob_beta(absent)], dim=-1)  # (B,T,M,C,2)
+        weights = rearrange(self.fc_frame_att(present), "b t m (c e) -> b t m c e", e=2)
+        pooled = (masked_softmax_over_time(weights, mask) * logits).sum(1)
+        segment_probs, segment_uncertainty = presence(logits)
+        modality_probs, modality_uncertainty = presence(pooled)
+        return {
+            "segment_probs": segment_probs,
+            "segment_uncertainty": segment_uncertainty,
+            "modality_probs": modality_probs,
+            "modality_uncertainty": modality_uncertainty,
+        }
+
+    def modality_labels(self, output: CMPAEOutput, batch: Batch, progress: Progress) -> Tensor:
+        """Denoised and smoothed labels (B,M,C) in [0,1]; see `cmpae_loss.refined_labels`."""
+        assert output.unimodal is not None
+        assert output.unimodal.modality_probs is not None
+        return refined_labels(batch.labels, output.unimodal.modality_probs, self.noise_ratios, progress)
+
+    def loss(self, output: CMPAEOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """BCE on audio, visual and video probabilities, the mutual loss and the audio-visual contrast."""
+        return training_loss(output, batch, self.modality_labels(output, batch, progress), progress)

@@ -1,0 +1,137 @@
+"""How CMPAE is trained: label denoising, the mutual loss and the audio-visual contrast (Gao, Chen, Xu, CVPR 2023).
+
+Shape letters: see `coleaf_framework.protocol`.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from coleaf_framework.losses import binary_cross_entropy, denoise_labels, smoothed_contrast
+from coleaf_framework.protocol import MODALITIES, Batch, Progress
+
+if TYPE_CHECKING:
+    from coleaf_backbones.cmpae import CMPAEOutput
+
+# Published weights of the BCE on audio, visual and video probabilities; share of the weak label in visual targets.
+AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 0.6, 0.6
+VISUAL_LABEL_WEIGHT = 0.9
+TEMPERATURE = 0.2
+LLP_CLASSES = 25
+_PUBLISHED = Path(__file__).with_name("llp_noise_ratios.json")
+
+
+def noise_ratios_for(given: Mapping[str, float | Sequence[float]] | None, num_classes: int) -> Tensor:
+    """Noise ratios as (M,C) in [0,1]; the published ones where none are given for as many classes as LLP has.
+
+    Raises:
+        ValueError: a modality is missing or unknown, or a ratio is out of range or not one per class.
+    """
+    if given is None and num_classes == LLP_CLASSES:
+        given = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
+    elif given is None:
+        warnings.warn(
+            f"CMPAE: label-noise ratios are published for LLP's {LLP_CLASSES} classes only; with {num_classes} classes "
+            'no label is denoised (pass noise_ratios={"audio": ..., "visual": ...}; 0 says so and is quiet)',
+            stacklevel=3,
+        )
+        given = dict.fromkeys(MODALITIES, 0.0)
+    assert given is not None
+    if set(given) != set(MODALITIES):
+        raise ValueError(f"CMPAE: noise_ratios must have the keys {list(MODALITIES)}, got {sorted(given)}")
+    rows = []
+    for modality in MODALITIES:
+        row = torch.as_tensor(given[modality], dtype=torch.float32)
+        if row.ndim > 1 or (row.ndim == 1 and len(row) != num_classes):
+            raise ValueError(
+                f"CMPAE: noise_ratios[{modality!r}] must be one value or {num_classes}, got {tuple(row.shape)}"
+            )
+        if not ((row >= 0) & (row <= 1)).all():
+            raise ValueError(f"CMPAE: noise_ratios[{modality!r}] must be in [0, 1], got {given[modality]}")
+        rows.append(row.expand(num_classes))
+    return torch.stack(rows)
+
+
+def refined_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor, progress: Progress) -> Tensor:
+    """What CMPAE's modality probabilities are trained towards.
+
+    Weak labels, from the second epoch on denoised; then visual ones smoothed to 0.9 y + 0.05.
+
+    Args:
+        labels: (B,C) weak labels in {0,1}.
+        unimodal_probs: (B,M,C) in [0,1], of a forward without cross-attention.
+        noise_ratios: (M,C) in [0,1].
+        progress: for the epoch.
+
+    Returns: (B,M,C) in [0,1], without gradient.
+    """
+    refined = labels[:, None].expand_as(unimodal_probs)
+    if progress.epoch > 1:
+        refined = denoise_labels(labels, unimodal_probs, noise_ratios)
+    audio, visual = refined.unbind(1)
+    return torch.stack([audio, VISUAL_LABEL_WEIGHT * visual + (1 - VISUAL_LABEL_WEIGHT) * 0.5], dim=1)
+
+
+def mutual_loss(output: CMPAEOutput, labels: Tensor, step: int) -> Tensor:
+    """Video and modality branch teach each other, in turn by steps, as far as the teacher is certain.
+
+    With u the video uncertainty, at least 0.9, p* the larger of the two modality probabilities, p' their mean, u* and
+    u' their uncertainties and sg a stopped gradient, the mean over videos and classes of, on odd steps,
+    u (1 - u*) (P - sg p*)^2 y + u (1 - u') (P - sg p')^2 (1 - y), and on even steps the same with 1 - u for u and the
+    stopped gradient on P. Nothing else is stopped, the uncertainties included.
+
+    Args:
+        output: with cross-attention.
+        labels: (B,C) weak labels in {0,1}.
+        step: number of the training step, from 0.
+
+    Returns: scalar, at least 0.
+    """
+    probs, uncertainty = output.modality_probs, output.modality_uncertainty
+    assert probs is not None
+    assert uncertainty is not None
+    assert output.video_uncertainty is not None
+    video, u = output.video_probs, output.video_uncertainty.clamp(min=0.9)[:, None]
+    largest = probs.argmax(1, keepdim=True)
+    top, top_u = (x.gather(1, largest).squeeze(1) for x in (probs, uncertainty))
+    mean, mean_u = probs.mean(1), uncertainty.mean(1)
+    if step % 2:
+        top, mean = top.detach(), mean.detach()
+    else:
+        u, video = 1 - u, video.detach()
+    present = (1 - top_u) * (video - top).square() * labels
+    absent = (1 - mean_u) * (video - mean).square() * (1 - labels)
+    return (u * (present + absent)).mean()
+
+
+def audio_visual_contrast(output: CMPAEOutput, mask: Tensor | None) -> Tensor:
+    """Audio tokens are pulled to the visual tokens of their segment; a scalar, at least 0."""
+    audio, visual = output.tokens[:, :, :1], output.tokens[:, :, 1:]
+    return smoothed_contrast(audio, visual, audio.new_ones(len(audio), 1), temperature=TEMPERATURE, mask=mask)
+
+
+def training_loss(output: CMPAEOutput, batch: Batch, labels: Tensor, progress: Progress) -> dict[str, Tensor]:
+    """CMPAE's terms by name, weighted as published.
+
+    Args:
+        output: in training mode.
+        batch: for its weak labels (B,C) and mask.
+        labels: (B,M,C) in [0,1], from `refined_labels`.
+        progress: for the step.
+    """
+    assert output.modality_probs is not None
+    audio, visual = output.modality_probs.unbind(1)
+    return {
+        "audio": AUDIO_WEIGHT * binary_cross_entropy(audio, labels[:, 0]),
+        "visual": VISUAL_WEIGHT * binary_cross_entropy(visual, labels[:, 1]),
+        "video": VIDEO_WEIGHT * binary_cross_entropy(output.video_probs, batch.labels),
+        "mutual": mutual_loss(output, batch.labels, progress.step),
+        "audio_visual_contrast": audio_visual_contrast(output, batch.mask),
+    }

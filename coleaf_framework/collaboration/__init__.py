@@ -1,0 +1,6 @@
+"""What Anchor and Reference teach each other, as the paper has it and as the authors' code has it."""
+
+from coleaf_framework.collaboration.config import OFFICIAL, CoLeaFConfig
+from coleaf_framework.collaboration.terms import anchor_loss, anchor_terms, modality_labels, own_loss, reference_terms
+
+__all__ = ["OFFICIAL", "CoLeaFConfig", "anchor_loss", "anchor_terms", "modality_labels", "own_loss", "reference_terms"]

@@ -1,0 +1,160 @@
+"""Every loss term of a step, by name. Shape letters: see `protocol.py`.
+
+Each term stops gradients on its teacher's side. Numbers in capitals are those of the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from coleaf_framework import losses
+from coleaf_framework.collaboration.config import CoLeaFConfig
+from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput
+
+# Audio, visual.
+CONTRAST_WEIGHTS = (0.009, 1.0)
+PSEUDO_THRESHOLDS = (0.5, 0.6)
+CLASS_TOKEN_WEIGHTS_EARLY, CLASS_TOKEN_WEIGHTS_LATE = (1.2, 1.0), (0.001, 0.0)
+LABEL_WEIGHT_LATE, PSEUDO_WEIGHT_LATE = 0.5, 0.5
+AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 1.0, 2.0
+VISUAL_LABEL_WEIGHT = 0.9
+
+
+def own_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
+    """The Anchor's `loss(output, batch, progress)`, or None; a submodule of that name, such as BCELoss, is none."""
+    own = getattr(anchor, "loss", None)
+    return own if callable(own) and not isinstance(own, nn.Module) else None
+
+
+def modality_labels(
+    c: CoLeaFConfig, anchor: nn.Module, output: AnchorOutput, batch: Batch, progress: Progress
+) -> Tensor:
+    """What each modality is taught to contain: (B,M,C) in [0,1], without gradient.
+
+    Weak labels; or the Anchor's own `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak
+    labels smoothed as in the authors' code but not denoised.
+    """
+    weak = batch.labels[:, None].expand(-1, 2, -1)
+    if c.labels == "weak":
+        return weak
+    refine = getattr(anchor, "modality_labels", None)
+    if refine is not None:
+        return refine(output, batch, progress).detach()  # type: ignore[no-any-return]
+    audio, visual = weak.unbind(1)
+    return torch.stack([audio, VISUAL_LABEL_WEIGHT * visual + (1 - VISUAL_LABEL_WEIGHT) * 0.5], dim=1)
+
+
+def anchor_loss(
+    c: CoLeaFConfig, anchor: nn.Module, output: AnchorOutput, labels: Tensor, batch: Batch, progress: Progress
+) -> dict[str, Tensor]:
+    """What teaches the Anchor without the Reference: its own loss, or BCE(Y, video_probs).
+
+    Args:
+        labels: (B,M,C) in [0,1], from `modality_labels`.
+    """
+    own = own_loss(anchor)
+    terms = dict(own(output, batch, progress)) if own is not None else {}
+    if c.anchor_loss == "official" and c.enabled:
+        assert output.modality_probs is not None
+        audio, visual = output.modality_probs.unbind(1)
+        terms["audio"] = AUDIO_WEIGHT * losses.binary_cross_entropy(audio, labels[:, 0])
+        terms["visual"] = VISUAL_WEIGHT * losses.binary_cross_entropy(visual, labels[:, 1])
+        terms["video"] = VIDEO_WEIGHT * losses.binary_cross_entropy(output.video_probs, batch.labels)
+    elif own is None:
+        terms["video"] = losses.binary_cross_entropy(output.video_probs, batch.labels)
+    return terms
+
+
+def anchor_terms(
+    c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch, progress: Progress
+) -> dict[str, Tensor]:
+    """What the Reference teaches the Anchor: contrast (eq. 8) and co-occurrence (eq. 13), weighted."""
+    terms: dict[str, Tensor] = {}
+    if progress.epoch <= c.anchor_warmup:
+        return terms
+    if c.contrast != "none":
+        terms["contrast"] = c.contrast_weight * _contrast(c, anchor, reference, batch.mask)
+    if c.cooccurrence_weight:
+        assert anchor.modality_probs is not None
+        taught, teacher = anchor.modality_probs, reference.modality_probs
+        if c.cooccurrence_form == "official":
+            term = losses.confident_cooccurrence_distillation(teacher, taught, labels > 0.5)
+        else:
+            term = losses.cooccurrence_distillation(teacher, taught)
+        terms["cooccurrence"] = c.cooccurrence_weight * term
+    return terms
+
+
+def _contrast(c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, mask: Tensor | None) -> Tensor:
+    official = c.contrast_form == "official"
+    if c.contrast == "bce":
+        assert anchor.modality_probs is not None
+        return losses.pseudo_label_cross_entropy(anchor.modality_probs, reference.modality_probs, threshold=c.threshold)
+    weights = losses.event_weights(reference.modality_probs, c.threshold, inclusive=official)
+    if c.contrast == "nce":
+        weights = torch.ones_like(weights)
+    if official:
+        return losses.smoothed_contrast(
+            reference.tokens.detach(),
+            anchor.tokens,
+            weights * weights.new_tensor(CONTRAST_WEIGHTS),
+            temperature=c.temperature,
+            normalize=c.normalize_tokens,
+            mask=mask,
+        )
+    return losses.event_aware_contrast(
+        anchor.tokens,
+        reference.tokens,
+        weights,
+        temperature=c.temperature,
+        normalize=c.normalize_tokens,
+        positive_in_denominator=c.positive_in_denominator,
+        mask=mask,
+    )
+
+
+def reference_terms(
+    c: CoLeaFConfig, reference: ReferenceOutput, anchor: AnchorOutput, labels: Tensor, progress: Progress
+) -> dict[str, Tensor]:
+    """What teaches the Reference: labels, and past its warm-up the Anchor's pseudo-labels (eq. 12).
+
+    Args:
+        labels: (B,M,C) in [0,1], from `modality_labels`.
+    """
+    assert anchor.modality_probs is not None
+    teaching = progress.epoch > c.reference_warmup and c.self_modality_weight > 0
+    if c.reference_loss == "official":
+        return _official_reference_terms(c, reference, anchor.modality_probs, labels, progress, teaching)
+    terms = {"video": losses.modality_cross_entropy(reference.modality_probs, labels)}
+    if reference.class_probs is not None:
+        terms["class_tokens"] = losses.modality_cross_entropy(reference.class_probs, labels)
+    if teaching:
+        terms["self_modality"] = c.self_modality_weight * losses.self_modality_distillation(
+            anchor.modality_probs, reference.modality_probs, threshold=c.threshold
+        )
+    return terms
+
+
+def _official_reference_terms(
+    c: CoLeaFConfig,
+    reference: ReferenceOutput,
+    anchor_probs: Tensor,
+    labels: Tensor,
+    progress: Progress,
+    teaching: bool,
+) -> dict[str, Tensor]:
+    late = progress.epoch > c.reference_warmup
+    probs = reference.modality_probs
+    terms = {"video": (LABEL_WEIGHT_LATE if late else 1.0) * losses.asymmetric_focal_loss(probs, labels).sum()}
+    if reference.class_probs is not None:
+        weights = probs.new_tensor(CLASS_TOKEN_WEIGHTS_LATE if late else CLASS_TOKEN_WEIGHTS_EARLY)
+        terms["class_tokens"] = (weights * losses.asymmetric_focal_loss(reference.class_probs, labels)).sum()
+    if teaching:
+        thresholds = probs.new_tensor(PSEUDO_THRESHOLDS)[:, None]
+        pseudo = (anchor_probs.detach() > thresholds) * labels
+        term = losses.asymmetric_focal_loss(probs, pseudo).sum()
+        terms["self_modality"] = c.self_modality_weight * PSEUDO_WEIGHT_LATE * term
+    return terms

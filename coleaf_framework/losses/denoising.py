@@ -1,0 +1,45 @@
+"""Label denoising (JoMoLD: Cheng et al., ECCV 2022), as the published CMPAE and CoLeaF use it.
+
+A weak label says what occurs in a video, heard or seen. A video whose audio fits its label of class i well and whose
+picture fits it badly, each among the other videos of class i in the batch, is taken not to show class i; and the
+other way round. Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from coleaf_framework.losses._precision import in_float32
+from coleaf_framework.losses.weak import EPS
+
+# A product r * n that is meant to be whole may fall short of it by rounding.
+_WHOLE = 1e-4
+
+
+@in_float32
+def denoise_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor) -> Tensor:
+    """Weak labels without those that a modality does not seem to have.
+
+    For class i with n videos in the batch: its visual label becomes 0 where a video is both among the
+    floor(r_v[i] * n) smallest audio losses and among the floor(r_v[i] * n) largest visual losses of the videos of
+    class i; its audio label likewise with modalities exchanged and r_a[i]. Losses are BCE; where they are equal, the
+    earlier video of the batch counts as the smaller. The ranking is within the batch that it is given: with several
+    ranks in training, within each rank's own part.
+
+    Args:
+        labels: (B,C) weak labels in {0,1}.
+        unimodal_probs: (B,M,C) in [0,1], modality probabilities computed without cross-modal attention.
+        noise_ratios: (M,C) in [0,1], the share of videos of each class whose label is wrong in that modality.
+
+    Returns: (B,M,C) in {0,1}, without gradient.
+    """
+    positive = labels.bool()[:, None]  # (B,1,C)
+    losses = -unimodal_probs.detach().clamp(EPS, 1 - EPS).log()
+    losses = torch.where(positive, losses, torch.inf)
+    rank = losses.argsort(dim=0, stable=True).argsort(dim=0)  # (B,M,C), positives first
+    count = positive.sum(0)  # (1,C)
+    removed = (noise_ratios * count + _WHOLE).floor()  # (M,C)
+    fits_other = rank.flip(1) < removed
+    misfits = positive & (rank >= count - removed)
+    return (positive & ~(fits_other & misfits)).to(labels.dtype)

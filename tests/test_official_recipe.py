@@ -1,0 +1,125 @@
+"""The `official` recipe with CMPAE against an independent computation of the authors' loop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from coleaf_framework import Batch, CoLeaFConfig, StreamSpec, recipe, wrap
+from coleaf_framework.model import CoLeaF
+from coleaf_framework.protocol import Progress
+from tests.helpers import plain_official
+
+STREAMS = {
+    "audio": StreamSpec(6, "audio"),
+    "visual": StreamSpec(8, "visual", frames=plain_official.FRAMES),
+    "visual_st": StreamSpec(4, "visual"),
+}
+CLASSES, RATIOS = 4, {"audio": 0.7, "visual": [0.5, 0.6, 0.0, 1.0]}
+OFF = {"dropout": 0.0, "absence_dropout": 0.0, "visual_dropout": 0.0}
+
+
+def official_model(**changes: object) -> CoLeaF:
+    model = wrap(
+        "cmpae",
+        streams=STREAMS,
+        num_classes=CLASSES,
+        config=CoLeaFConfig.official(**changes),
+        anchor_options={"width": 8, "noise_ratios": RATIOS, **OFF},
+        reference_options={"dropout": 0.0},
+    )
+    return model.double()
+
+
+def batches(count: int = 2, videos: int = 12, segments: int = 3) -> list[Batch]:
+    return [
+        Batch(
+            streams={n: 2 * torch.randn(videos, s.frames * segments, s.width).double() for n, s in STREAMS.items()},
+            labels=(torch.rand(videos, CLASSES) < 0.6).double(),
+        )
+        for _ in range(count)
+    ]
+
+
+def spread(model: CoLeaF) -> None:
+    """Probabilities of both branches on both sides of every threshold."""
+    with torch.no_grad():
+        for name, x in model.named_parameters():
+            if "fc_prob" in name or "class_tokens" in name:
+                x.mul_(6)
+
+
+def test_two_steps_equal_the_independent_loop() -> None:
+    model, data = official_model(), batches()
+    spread(model)
+    anchor = {name: x.detach().clone().requires_grad_() for name, x in model.anchor.named_parameters()}
+    branch = {name: x.detach().clone().requires_grad_() for name, x in model.reference.named_parameters()}
+    when = [Progress(1, 0), Progress(4, 3)]
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for progress, batch in zip(when, data, strict=True):
+        for terms in model.updates(batch, progress):
+            optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+
+    steps = [(p.epoch, p.step, dict(b.streams), b.labels) for p, b in zip(when, data, strict=True)]
+    plain_official.train(anchor, branch, steps, model.anchor.noise_ratios, 5e-3)
+    for module, expected in ((model.anchor, anchor), (model.reference, branch)):
+        for name, x in module.named_parameters():
+            torch.testing.assert_close(x.detach(), expected[name].detach(), atol=1e-5, rtol=0, msg=name)
+
+
+def test_the_comparison_exercises_every_part() -> None:
+    """Were nothing denoised, trusted or unaligned, the two loops could agree by accident."""
+    model, (batch, _) = official_model(), batches()
+    spread(model)
+    output, reference = model.infer(batch), model.reference(**batch.streams)
+    labels = model.anchor.modality_labels(output, batch, Progress(4))
+    assert (labels[:, 0] < batch.labels).any()
+    assert (labels[:, 1] < 0.9 * batch.labels).any()
+    weights = plain_official.event_weights(list(reference.modality_probs.unbind(1)))
+    assert all(((w > 0) & (w < 1)).any() for w in weights)
+    assert ((output.modality_probs > 0.5) & (labels > 0.5)).any()
+
+
+def test_the_reference_is_updated_first() -> None:
+    model, (batch, _) = official_model(), batches()
+    kinds = [{name.partition("/")[0] for name in terms} for terms in model.updates(batch, Progress(4))]
+    assert kinds == [{"reference"}, {"anchor"}]
+
+
+def test_own_terms_beyond_the_three_stay() -> None:
+    model, (batch, _) = official_model(), batches()
+    terms = model(batch, Progress(2))
+    assert {"anchor/mutual", "anchor/audio_visual_contrast"} <= set(terms)
+    own = model.anchor.loss(model.train()._run_anchor(batch.streams, None), batch, Progress(2))
+    torch.testing.assert_close(terms["anchor/visual"], own["visual"] / 0.6)
+
+
+def test_an_anchor_without_labels_of_its_own_gets_smoothed_ones() -> None:
+    model = wrap(
+        "han", streams=STREAMS, num_classes=CLASSES, config=CoLeaFConfig.official(), anchor_options={"width": 8}
+    )
+    (batch,) = batches(1)
+    batch = Batch({n: x.float() for n, x in batch.streams.items()}, batch.labels.float())
+    terms = model.eval()(batch, Progress(1))
+    output = model.infer(batch)
+    expected = torch.nn.functional.binary_cross_entropy(output.modality_probs[:, 1], 0.9 * batch.labels + 0.05)
+    torch.testing.assert_close(terms["anchor/visual"], expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "gate"),
+    [
+        (("recipe=paper",), 15, ("video", 0.5)),
+        (("recipe=paper", "anchor.name=cmpae"), 15, ("modality", 0.45)),
+        (("recipe=official", "anchor.name=cmpae"), 10, ("modality", 0.52)),
+        (("recipe=official", "anchor.name=cmpae", "coleaf.enabled=false"), 20, ("modality", 0.45)),
+        (("recipe=official", "trainer.epochs=3", "decision.gate_threshold=0.3"), 3, ("modality", 0.3)),
+    ],
+)
+def test_a_recipe_sets_what_is_not_given(settings: tuple[str, ...], epochs: int, gate: tuple[str, float]) -> None:
+    config = recipe(*[s.removeprefix("recipe=") for s in settings])  # type: ignore[arg-type]
+    assert (config.trainer.epochs, (config.decision.gate, config.decision.gate_threshold)) == (epochs, gate)
+    assert config.coleaf.update == ("reference_first" if "official" in settings[0] else "together")
