@@ -100,7 +100,7 @@ def _contrast(c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput,
         return losses.smoothed_contrast(
             reference.tokens.detach(),
             anchor.tokens,
-            weights * weights.new_tensor(CONTRAST_WEIGHTS),
+            weights * losses.per_modality(weights, *CONTRAST_WEIGHTS),
             temperature=c.temperature,
             normalize=c.normalize_tokens,
             mask=mask,
@@ -150,10 +150,10 @@ def _official_reference_terms(
     probs = reference.modality_probs
     terms = {"video": (LABEL_WEIGHT_LATE if late else 1.0) * losses.asymmetric_focal_loss(probs, labels).sum()}
     if reference.class_probs is not None:
-        weights = probs.new_tensor(CLASS_TOKEN_WEIGHTS_LATE if late else CLASS_TOKEN_WEIGHTS_EARLY)
+        weights = losses.per_modality(probs, *(CLASS_TOKEN_WEIGHTS_LATE if late else CLASS_TOKEN_WEIGHTS_EARLY))
         terms["class_tokens"] = (weights * losses.asymmetric_focal_loss(reference.class_probs, labels)).sum()
     if teaching:
-        thresholds = probs.new_tensor(PSEUDO_THRESHOLDS)[:, None]
+        thresholds = losses.per_modality(probs, *PSEUDO_THRESHOLDS)[:, None]
         pseudo = (anchor_probs.detach() > thresholds) * labels
         term = losses.asymmetric_focal_loss(probs, pseudo).sum()
         terms["self_modality"] = c.self_modality_weight * PSEUDO_WEIGHT_LATE * term

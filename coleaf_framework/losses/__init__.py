@@ -1,5 +1,6 @@
 """Every term of the paper, and of the authors' code where it differs, as a pure function of tensors."""
 
+from coleaf_framework.losses._precision import per_modality
 from coleaf_framework.losses.contrast import event_aware_contrast, event_weights, smoothed_contrast
 from coleaf_framework.losses.denoising import denoise_labels
 from coleaf_framework.losses.distillation import (
@@ -24,6 +25,7 @@ __all__ = [
     "event_aware_contrast",
     "event_weights",
     "modality_cross_entropy",
+    "per_modality",
     "pool_segments",
     "pseudo_label_cross_entropy",
     "self_modality_distillation",

@@ -12,6 +12,11 @@ from torch import Tensor
 P = ParamSpec("P")
 
 
+def per_modality(like: Tensor, audio: float, visual: float) -> Tensor:
+    """Two constants as a tensor (M,) of the type and device of `like`; made on the device, so nothing waits for it."""
+    return torch.stack([like.new_full((), audio), like.new_full((), visual)])
+
+
 def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Run `loss` outside autocast with half-precision tensors cast to float32 (float64 stays float64).
 
@@ -26,6 +31,8 @@ def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         tensors = (x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
         device = next(tensors).device.type
+        if not torch.amp.is_autocast_available(device):  # such as "meta"
+            return loss(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return loss(*map(cast, args), **{k: cast(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
 

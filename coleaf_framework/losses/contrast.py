@@ -130,7 +130,7 @@ def smoothed_contrast(
     batch, _, segments, _ = logits.shape
     real = mask if mask is not None else logits.new_ones(batch, segments, dtype=torch.bool)
     count = real.sum(1)
-    others = smoothing / (count - 1).clamp(min=1)
+    others = smoothing / (count - 1).clamp(min=1).to(logits.dtype)
     target = others[:, None, None].expand(batch, segments, segments)
     target = torch.where(torch.eye(segments, dtype=torch.bool, device=logits.device), 1 - smoothing, target)
     counted = real & (count > 1)[:, None]  # one segment alone has nothing to be told from

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coleaf_framework.losses._precision import in_float32
+from coleaf_framework.losses._precision import in_float32, per_modality
 from coleaf_framework.losses.weak import modality_cross_entropy
 
 
@@ -53,7 +53,7 @@ def cooccurrence_distillation(reference_probs: Tensor, anchor_probs: Tensor) -> 
 
 
 # Where the authors' code trusts the Reference: at or above the first, at or below the second; audio, then visual.
-_CONFIDENT = ((0.8, 0.6), (0.1, 0.4))
+_HIGH, _LOW = (0.8, 0.6), (0.1, 0.4)
 
 
 @in_float32
@@ -70,7 +70,7 @@ def confident_cooccurrence_distillation(reference_probs: Tensor, anchor_probs: T
 
     Returns: scalar, at least 0.
     """
-    high, low = reference_probs.new_tensor(_CONFIDENT)[..., None]  # (M,1) each
+    high, low = (per_modality(reference_probs, *bounds)[:, None] for bounds in (_HIGH, _LOW))
     confident = (reference_probs >= high) | (reference_probs <= low)
     teacher = torch.where(confident & present, reference_probs, anchor_probs).detach()
     difference = teacher[..., :, None] * teacher[..., None, :] - anchor_probs[..., :, None] * anchor_probs[..., None, :]
