@@ -1,5 +1,6 @@
 """Put any audio-visual video parsing network into CoLeaF's training loop (ECCV 2024)."""
 
+from coleaf_framework.adapters import DERIVE, Constant, Declaration, Out, Tap
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.model import CoLeaF, load_anchor
 from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
@@ -8,13 +9,18 @@ from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, recipe
 from coleaf_framework.wrapping import wrap
 
 __all__ = [
+    "DERIVE",
     "AnchorOutput",
     "Batch",
     "CoLeaF",
     "CoLeaFConfig",
     "CoLeaFTrainer",
+    "Constant",
+    "Declaration",
+    "Out",
     "ReferenceOutput",
     "StreamSpec",
+    "Tap",
     "TrainerConfig",
     "create_anchor",
     "create_reference",

@@ -5,8 +5,7 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework import losses
+from coleaf_framework.adapters import Adapter, Declaration, call_anchor
 from coleaf_framework.collaboration import CoLeaFConfig, anchor_loss, anchor_terms, modality_labels, reference_terms
 from coleaf_framework.plugins import create_anchor, create_reference
 from coleaf_framework.protocol import (
@@ -26,8 +26,6 @@ from coleaf_framework.protocol import (
 )
 from coleaf_framework.standardize import StandardizedAnchor, Standardizer
 from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors, read_yaml, write_tensors, write_yaml
-
-Adapter = Callable[..., Any]
 
 
 class CoLeaF(nn.Module):
@@ -44,9 +42,10 @@ class CoLeaF(nn.Module):
         config: loss terms.
         segments: T, where the network has a fixed one; batches of another are refused.
         adapter: `(anchor, streams) -> AnchorOutput`, for a network that does not return one itself; one that has
-            a parameter `mask` gets the batch's (B,T) bool or None.
+            a parameter `mask` gets the batch's (B,T) bool or None. A `Declaration` is one.
         statistics: stream name -> (2, width) mean and deviation; None leaves the streams as they are.
         description: what `save` writes beside the weights, so that `load` can build the networks again.
+        frozen: parameters of the Anchor that `wrap` froze, since nothing gives them a gradient.
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class CoLeaF(nn.Module):
         adapter: Adapter | None = None,
         statistics: Mapping[str, Tensor] | None = None,
         description: Mapping[str, Any] | None = None,
+        frozen: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.anchor, self.reference = anchor, reference
@@ -68,7 +68,7 @@ class CoLeaF(nn.Module):
         self.segments, self.adapter = segments, adapter
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.description = dict(description or {})
-        self.takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
+        self.frozen = frozen
 
     def forward(self, batch: Batch, progress: Progress = PAST_EVERY_WARMUP) -> dict[str, Tensor]:
         """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
@@ -151,14 +151,7 @@ class CoLeaF(nn.Module):
         return len(streams[name]), streams[name].shape[1] // spec.frames
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
-        if mask is not None and not self.takes_mask:
-            told = "its forward" if self.adapter is None else "the adapter"
-            raise ValueError(
-                f"the videos of this batch differ in length, but {type(self.anchor).__name__} cannot be told: "
-                f"give {told} a `mask` argument ((B,T) bool, True = real), or batch videos of equal length"
-            )
-        kwargs = {"mask": mask} if self.takes_mask else {}
-        raw = self.adapter(self.anchor, dict(streams), **kwargs) if self.adapter else self.anchor(**streams, **kwargs)
+        raw = call_anchor(self.anchor, self.adapter, streams, mask)
         output = raw if isinstance(raw, AnchorOutput) else AnchorOutput(**raw)
         expected = self._batch_shape(streams)
         if output.segment_probs.shape[:2] != expected:  # a network with its T written into it, on another T
@@ -170,6 +163,18 @@ class CoLeaF(nn.Module):
             pooled = losses.pool_segments(output.segment_probs, mask)
             output = AnchorOutput(output.segment_probs, output.video_probs, output.tokens, pooled)
         return output
+
+    def strip(self) -> nn.Module:
+        """The user's network alone, as it came: same object, same state-dict keys, no hooks, nothing frozen by `wrap`.
+
+        Where the model standardises its streams, the network takes standardised ones; `load_anchor` gives it with its
+        standardisation.
+        """
+        parameters = dict(self.anchor.named_parameters())
+        for name in self.frozen:
+            parameters[name].requires_grad_(True)
+        self.frozen = ()
+        return self.anchor
 
     def save(self, directory: Path | str) -> None:
         """Write `config.yaml` (how to build the networks) and `model.safetensors` (their weights), atomically."""
@@ -183,7 +188,7 @@ class CoLeaF(nn.Module):
         Args:
             directory: holds `config.yaml` and `model.safetensors`.
             anchor: the network to fill, where the Anchor was no plugin; as it was passed to `wrap`.
-            adapter: as it was passed to `wrap`.
+            adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -204,7 +209,7 @@ def load_anchor(directory: Path | str, *, anchor: nn.Module | None = None, adapt
     if model.standardizer is None:
         return model.anchor
     _require_adapter(model, directory)
-    return StandardizedAnchor(model.standardizer, model.anchor, adapter).eval()
+    return StandardizedAnchor(model.standardizer, model.anchor, model.adapter).eval()
 
 
 def _require_adapter(model: CoLeaF, directory: Path | str) -> None:
@@ -244,6 +249,11 @@ def _load(
         reference = create_reference(
             reference_spec["name"], **shape, width=about["width"], **reference_spec.get("options", {})
         )
+    if adapter is None and isinstance(about.get("adapter"), Mapping):
+        try:
+            adapter = Declaration.from_description(about["adapter"], streams)
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise ValueError(f"{directory / CONFIG}: model.adapter is no declaration: {problem!r}") from problem
     prefix = "standardizer."
     statistics = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
     model = cls(

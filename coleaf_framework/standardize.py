@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework.adapters import Adapter, call_anchor
 from coleaf_framework.protocol import StreamSpec
 
 
@@ -47,16 +48,10 @@ class Standardizer(nn.Module):
 class StandardizedAnchor(nn.Module):
     """An Anchor that was trained on standardised streams, with their standardisation before it."""
 
-    def __init__(
-        self, standardizer: Standardizer, anchor: nn.Module, adapter: Callable[..., Any] | None = None
-    ) -> None:
+    def __init__(self, standardizer: Standardizer, anchor: nn.Module, adapter: Adapter | None = None) -> None:
         super().__init__()
         self.standardizer, self.anchor, self.adapter = standardizer, anchor, adapter
 
     def forward(self, mask: Tensor | None = None, **streams: Tensor) -> Any:
         """Raw streams -> what the Anchor, or the adapter, returns."""
-        kwargs = {} if mask is None else {"mask": mask}
-        standardized = self.standardizer(streams)
-        if self.adapter is not None:
-            return self.adapter(self.anchor, standardized, **kwargs)
-        return self.anchor(**standardized, **kwargs)
+        return call_anchor(self.anchor, self.adapter, self.standardizer(streams), mask)

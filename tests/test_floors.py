@@ -14,6 +14,7 @@ FLOORS = {
     "plugins": 1,
     "standardize": 1,
     "losses": 1,
+    "adapters": 1,
     "metrics": 1,
     "data": 1,
     "collaboration": 2,

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig
-from coleaf_framework.model import Adapter, CoLeaF
+from coleaf_framework.model import CoLeaF
 from coleaf_framework.plugins import create_anchor, create_reference, require_arguments
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.standardize import StandardizedAnchor
 from coleaf_framework.wrapping.dry_run import dry_run
+
+logger = logging.getLogger(__name__)
 
 
 def wrap(
     network: nn.Module | type[nn.Module] | str,
     *,
     adapter: Adapter | None = None,
+    outputs: Mapping[str, Out | Path | tuple[Path, Path]] | None = None,
+    tokens: Tap | tuple[Tap, Tap] | Out | Path | tuple[Path, Path] | None = None,
+    inputs: Inputs | None = None,
+    follow_device: bool = False,
     streams: Mapping[str, StreamSpec] | None = None,
     num_classes: int | None = None,
     segments: int | None = None,
@@ -30,6 +39,7 @@ def wrap(
     statistics: Mapping[str, Tensor] | None = None,
     anchor_options: Mapping[str, Any] | None = None,
     reference_options: Mapping[str, Any] | None = None,
+    dead_parameters: Literal["freeze", "error", "ignore"] = "freeze",
 ) -> CoLeaF:
     """Put a network into CoLeaF, after a dry run that says precisely what does not fit.
 
@@ -39,6 +49,9 @@ def wrap(
             of an Anchor plugin.
         adapter: `(network, streams) -> AnchorOutput`, for a network that returns something else; with a further
             parameter `mask` it can handle videos of unequal length.
+        outputs, tokens, inputs, follow_device: instead of an adapter, where everything is in what the network takes
+            and returns; see `Declaration` and docs/wrapping.md. Fields that the network returns by their own names
+            need not be said.
         streams: input streams; where None, the network's attribute `streams`.
         num_classes: C; where None, the network's attribute `num_classes`.
         segments: T, for a network that works for one T only.
@@ -47,6 +60,9 @@ def wrap(
         statistics: mean and deviation of each stream, (2, width), from `dataset.statistics()`; None leaves
             the streams as they are.
         anchor_options, reference_options: further arguments of the constructors.
+        dead_parameters: what to do with parameters that nothing gives a gradient, which plain
+            DistributedDataParallel cannot bear: "freeze" (until `model.strip()`; they are logged and listed in
+            `model.frozen`), "error" or "ignore".
 
     Returns: a `CoLeaF` whose `anchor` is the network itself.
 
@@ -62,16 +78,18 @@ def wrap(
     _require_sound(name, streams, num_classes, segments)
     num_classes = int(num_classes)
 
-    takes_mask = "mask" in inspect.signature(adapter or anchor.forward).parameters
+    if outputs is not None or tokens is not None or inputs is not None or follow_device:
+        adapter = _declare(name, adapter, outputs, tokens, inputs, streams, follow_device)
 
-    def run(inputs: Mapping[str, Tensor], mask: Tensor | None) -> object:
-        kwargs = {"mask": mask} if takes_mask else {}
-        return adapter(anchor, dict(inputs), **kwargs) if adapter is not None else anchor(**inputs, **kwargs)
+    def run(given: Mapping[str, Tensor], mask: Tensor | None) -> object:
+        return call_anchor(anchor, adapter, given, mask)
 
-    width = dry_run(anchor, run, streams, num_classes, segments, takes_mask)
+    found = dry_run(anchor, run, streams, num_classes, segments, takes_mask(anchor, adapter))
+    frozen = _handle_dead(anchor, found.dead, dead_parameters)
     made = {"streams": streams, "num_classes": num_classes}
     reference_options = dict(reference_options or {})
-    branch = create_reference(reference, width=width, **made, **reference_options) if config.enabled else None
+    branch = create_reference(reference, width=found.width, **made, **reference_options) if config.enabled else None
+    described = adapter.describe() if isinstance(adapter, Declaration) else None
     description = {
         "anchor": {
             "name": network if isinstance(network, str) else None,
@@ -83,9 +101,9 @@ def wrap(
             "anchor_class": f"{type(anchor).__module__}:{type(anchor).__qualname__}",
             "streams": {stream: asdict(spec) for stream, spec in streams.items()},
             "num_classes": num_classes,
-            "width": width,
+            "width": found.width,
             "segments": segments,
-            "adapter": adapter is not None,
+            "adapter": described if described is not None else adapter is not None,
         },
     }
     return CoLeaF(
@@ -98,6 +116,7 @@ def wrap(
         adapter=adapter,
         statistics=statistics,
         description=description,
+        frozen=frozen,
     )
 
 
@@ -113,6 +132,49 @@ def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | No
             raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
         if not isinstance(spec, StreamSpec):
             raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
+
+
+def _declare(
+    name: str,
+    adapter: Adapter | None,
+    outputs: Mapping[str, Any] | None,
+    tokens: Any,
+    inputs: Inputs | None,
+    streams: Mapping[str, StreamSpec],
+    follow_device: bool,
+) -> Declaration:
+    if adapter is not None:
+        raise ValueError(f"{name}: an adapter and a declaration (outputs, tokens, inputs) exclude each other")
+    if outputs is None:
+        outputs = {field: field for field in ("segment_probs", "video_probs", "modality_probs")}
+    tokens = "tokens" if tokens is None else tokens
+    return Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device)
+
+
+def _handle_dead(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[str, ...]:
+    if how not in ("freeze", "error", "ignore"):
+        raise ValueError(f"dead_parameters={how!r} is neither 'freeze' nor 'error' nor 'ignore'")
+    if not dead or how == "ignore":
+        return ()
+    parameters = dict(anchor.named_parameters())
+    what = f"{len(dead)} of its {len(parameters)} parameters receive no gradient: {summarize(anchor, dead)}"
+    if how == "error":
+        raise ValueError(f"{type(anchor).__name__}: {what}: remove or freeze them, or pass dead_parameters='freeze'")
+    logger.warning("%s: %s; they are frozen", type(anchor).__name__, what)
+    for name in dead:
+        parameters[name].requires_grad_(False)
+    return dead
+
+
+def summarize(network: nn.Module, names: Collection[str]) -> str:
+    """Names of parameters in few words: a submodule's own name where all its parameters are among them."""
+    left, parts = set(names), []
+    for path, module in network.named_modules():
+        own = {f"{path}.{name}" for name, _ in module.named_parameters()}
+        if path and own and own <= left:
+            parts.append(f"{path} ({len(own)})")
+            left -= own
+    return ", ".join([*parts, *(name for name in names if name in left)])
 
 
 _REFUSED: Mapping[type[nn.Module], str] = {
@@ -139,6 +201,10 @@ def _build(
                 raise TypeError(f"wrap takes the network itself, got a {type(network).__name__}: pass {inner}")
         if hasattr(network, "_orig_mod"):
             raise TypeError("wrap takes the network itself, got a compiled one: pass its ._orig_mod")
+        if getattr(network, "_compiled_call_impl", None) is not None:
+            raise TypeError("wrap takes the network itself, got a compiled one: pass it before its .compile()")
+        if isinstance(network, torch.jit.ScriptModule):
+            raise TypeError("wrap takes the network itself, got a scripted one: pass the module that was scripted")
         if options:
             raise ValueError(f"anchor_options {sorted(options)} are for a class or a name, not for a network")
         return network

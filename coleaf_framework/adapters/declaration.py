@@ -1,0 +1,253 @@
+"""A network's inputs, outputs and tokens as a declaration that can be saved, copied and called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from coleaf_framework._config import nearest
+from coleaf_framework.adapters.outputs import DERIVE, Out, Path
+from coleaf_framework.adapters.taps import Tap
+from coleaf_framework.losses import pool_segments
+from coleaf_framework.protocol import AnchorOutput, StreamSpec
+
+_PROBABILITIES = ("segment_probs", "modality_probs", "video_probs")
+_MASK = "mask"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An argument that is the same for every batch: a flag, a number, or a tensor, moved to the inputs' device."""
+
+    value: Any
+
+
+Argument = str | Constant
+Inputs = Sequence[Argument] | Mapping[str, Argument]
+
+
+class Declaration:
+    """An adapter, `(network, streams[, mask]) -> AnchorOutput`, made of places instead of code.
+
+    Args:
+        outputs: "segment_probs", "video_probs" and "modality_probs" -> an `Out`, a position or name, a pair of those
+            (audio, visual), or "derive". Derived modality probabilities are pooled from segments by linear softmax
+            pooling, derived video probabilities are 1 - (1 - audio)(1 - visual). Nothing is derived unless it is said.
+        tokens: a `Tap`, two (audio, visual), or as in `outputs`.
+        inputs: what the network takes: names of streams, "mask" and `Constant`s, in order or by the name of the
+            argument. Where None, each stream by its own name.
+        streams: the streams that `inputs` may name.
+        follow_device: `.cuda()` inside forward, and tensors made on "cuda" there, go to the inputs' device instead.
+
+    Raises:
+        ValueError: a field is missing or unknown, or an input is no stream.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, Out | Path | tuple[Path, Path]],
+        tokens: Tap | tuple[Tap, Tap] | Out | Path | tuple[Path, Path],
+        inputs: Inputs | None = None,
+        *,
+        streams: Mapping[str, StreamSpec],
+        follow_device: bool = False,
+    ) -> None:
+        unknown = [field for field in outputs if field not in _PROBABILITIES]
+        missing = [field for field in _PROBABILITIES if field not in outputs]
+        if unknown:
+            hint = (
+                " Tokens have an argument of their own" if "tokens" in unknown else nearest(unknown[0], _PROBABILITIES)
+            )
+            raise ValueError(f"outputs has no field {unknown[0]!r}.{hint}")
+        if missing:
+            raise ValueError(f"outputs lacks {missing}: say where they are, or {DERIVE!r} (see docs/wrapping.md)")
+        if outputs["segment_probs"] == DERIVE:
+            raise ValueError("outputs['segment_probs'] cannot be derived: nothing else tells when an event occurs")
+        self.outputs = {field: _as_out(outputs[field]) for field in _PROBABILITIES}
+        self.taps = _as_taps(tokens)
+        self.token_output = None if self.taps else _as_out(tokens)
+        if not self.taps and not isinstance(self.token_output, Out):
+            raise ValueError("tokens cannot be derived: say where they are, or tap them (tokens=Tap(...))")
+        self.inputs = inputs if inputs is None or isinstance(inputs, Mapping) else tuple(inputs)
+        self.streams, self.follow_device = dict(streams), follow_device
+        for argument in self._arguments():
+            if isinstance(argument, str) and argument not in (*streams, _MASK):
+                raise ValueError(
+                    f"inputs: {argument!r} is no stream.{nearest(argument, streams)} There are {sorted(streams)} and "
+                    "'mask'; anything else is a Constant(...)"
+                )
+            if not isinstance(argument, str | Constant):
+                raise TypeError(f"inputs: {argument!r} is neither the name of a stream nor a Constant(...)")
+
+    def _arguments(self) -> list[Argument]:
+        if self.inputs is None:
+            return []
+        return list(self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs)
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the network is given the mask."""
+        return _MASK in self._arguments()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> AnchorOutput:
+        """Run the network and read what is declared.
+
+        Hooks and torch.compile do not go together, so under a compiled CoLeaF this part runs as it is.
+
+        Raises:
+            ValueError, TypeError: what the network returns, or what a tap heard, is not as declared.
+        """
+        name, spec = next(iter(self.streams.items()))
+        batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
+        args, kwargs = self._bind(streams, mask)
+        with ExitStack() as stack:
+            if self.follow_device:
+                stack.enter_context(_FollowDevice(streams[name].device))
+            heard = [stack.enter_context(tap.listening(network)) for tap in self.taps]
+            returned = network(*args, **kwargs)
+        if self.token_output is not None:
+            assert isinstance(self.token_output, Out)
+            tokens = self.token_output.read(returned, "tokens", batch, segments)
+        elif len(self.taps) == 1:
+            tokens = self.taps[0].tokens(heard[0], batch, segments)
+        else:
+            halves = zip(self.taps, heard, strict=True)
+            tokens = torch.stack([tap.tokens(runs, batch, segments, single=True) for tap, runs in halves], dim=2)
+        read = {
+            field: out.read(returned, field, batch, segments)
+            for field, out in self.outputs.items()
+            if isinstance(out, Out)
+        }
+        if "modality_probs" not in read:
+            read["modality_probs"] = pool_segments(read["segment_probs"], mask)
+        if "video_probs" not in read:
+            read["video_probs"] = 1 - (1 - read["modality_probs"]).prod(1)
+        return AnchorOutput(tokens=tokens, **read)
+
+    def _bind(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> tuple[list[Any], dict[str, Any]]:
+        if self.inputs is None:
+            return [], dict(streams)
+        device = next(iter(streams.values())).device
+
+        def value(argument: Argument) -> Any:
+            if isinstance(argument, Constant):
+                return argument.value.to(device) if isinstance(argument.value, Tensor) else argument.value
+            return mask if argument == _MASK else streams[argument]
+
+        if isinstance(self.inputs, Mapping):
+            return [], {name: value(argument) for name, argument in self.inputs.items()}
+        return [value(argument) for argument in self.inputs], {}
+
+    def describe(self) -> dict[str, Any] | None:
+        """The declaration as plain values, for `from_description`; None where a constant is more than that."""
+
+        def plain(x: Any) -> Any:
+            if isinstance(x, Constant):
+                return {"constant": x.value}
+            if isinstance(x, Out | Tap):
+                changed = {key: value for key, value in asdict(x).items() if value != _default(type(x), key)}
+                return {
+                    type(x).__name__.lower(): {k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()}
+                }
+            return x
+
+        constants = [x.value for x in self._arguments() if isinstance(x, Constant)]
+        if not all(_is_plain(x) for x in constants):
+            return None
+        inputs: Any = self.inputs
+        if isinstance(inputs, Mapping):
+            inputs = {name: plain(x) for name, x in inputs.items()}
+        elif inputs is not None:
+            inputs = [plain(x) for x in inputs]
+        return {
+            "outputs": {field: plain(out) for field, out in self.outputs.items()},
+            "tokens": [plain(tap) for tap in self.taps] if self.taps else plain(self.token_output),
+            "inputs": inputs,
+            "follow_device": self.follow_device,
+        }
+
+    @classmethod
+    def from_description(cls, described: Mapping[str, Any], streams: Mapping[str, StreamSpec]) -> Declaration:
+        """The declaration that `describe` described.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is no such description.
+        """
+
+        def made(x: Any) -> Any:
+            if isinstance(x, list):
+                return tuple(made(part) for part in x)
+            if not isinstance(x, Mapping):
+                return x
+            if "constant" in x:
+                return Constant(x["constant"])
+            ((kind, values),) = x.items()
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+            return {"out": Out, "tap": Tap}[kind](**values)
+
+        tokens = made(described["tokens"])
+        if isinstance(tokens, tuple) and len(tokens) == 1:
+            (tokens,) = tokens
+        inputs = described["inputs"]
+        if isinstance(inputs, Mapping):
+            inputs = {name: made(x) for name, x in inputs.items()}
+        elif inputs is not None:
+            inputs = [made(x) for x in inputs]
+        outputs = {field: made(x) for field, x in described["outputs"].items()}
+        return cls(outputs, tokens, inputs, streams=streams, follow_device=described["follow_device"])
+
+
+def _default(kind: type, key: str) -> Any:
+    return kind.__dataclass_fields__[key].default  # type: ignore[attr-defined]
+
+
+def _is_plain(x: Any) -> bool:
+    return x is None or isinstance(x, bool | int | float | str)
+
+
+def _as_out(given: Any) -> Out | str:
+    if isinstance(given, Out) or given == DERIVE:
+        return given  # type: ignore[no-any-return]
+    if isinstance(given, int | str):
+        return Out(given)
+    if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(x, int | str) for x in given):
+        return Out(given[0], visual=given[1])
+    raise TypeError(f"{given!r} is no place: expected Out(...), a position, a name, (audio, visual) or {DERIVE!r}")
+
+
+def _as_taps(given: Any) -> tuple[Tap, ...]:
+    taps = given if isinstance(given, tuple | list) else (given,)
+    if not any(isinstance(x, Tap) for x in taps):
+        return ()
+    if len(taps) > 2 or not all(isinstance(x, Tap) for x in taps):
+        raise TypeError("tokens takes one Tap, or two: (audio, visual)")
+    return tuple(taps)
+
+
+class _FollowDevice(TorchFunctionMode):
+    """Sends what a network would put on "cuda" to the device of its inputs."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is Tensor.cuda:
+            return args[0].to(self.device)
+        if _is_cuda(kwargs.get("device")):
+            kwargs["device"] = self.device
+        if func is Tensor.to and len(args) > 1 and _is_cuda(args[1]):
+            args = (args[0], self.device, *args[2:])
+        return func(*args, **kwargs)
+
+
+def _is_cuda(device: Any) -> bool:
+    return isinstance(device, str | torch.device) and torch.device(device).type == "cuda"

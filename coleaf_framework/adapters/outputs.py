@@ -1,0 +1,197 @@
+"""Where a field of the protocol is in what a network returns, and how to read it.
+
+Axes in layouts are named by the project's letters: b videos, t segments, m modalities, c classes, d token width; and e
+for a pair of presence and absence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+import torch
+from einops import EinopsError, reduce
+from torch import Tensor
+
+from coleaf_framework._config import nearest
+from coleaf_framework.protocol import MODALITIES
+
+Path = int | str
+Kind = Literal["probs", "logits", "evidence", "dirichlet"]
+KINDS = ("probs", "logits", "evidence", "dirichlet")
+REDUCTIONS = ("mean", "max", "sum")
+DERIVE = "derive"
+LAYOUTS = {"segment_probs": "b t m c", "video_probs": "b c", "modality_probs": "b m c", "tokens": "b t m d"}
+
+
+@dataclass(frozen=True)
+class Out:
+    """One field of the protocol, in what a network returns.
+
+    Args:
+        path: a position (3), a name ("probs") or a path of both ("1.probs", "0.2"). If `visual` is given, the place
+            of the audio half.
+        visual: the place of the visual half, where the network gives its modalities apart.
+        layout: the axes as the network has them, as in einops: "b c t m", "(b m) t c". By default those of the
+            protocol, without m where `visual` is given.
+        kind: "probs"; "logits", made probabilities by sigmoid; "evidence" or "dirichlet" (evidence + 1), made
+            probabilities as presence / (presence + absence).
+        absence: for pairs: the place of the absence half; otherwise the layout has an axis e, presence first.
+        order: of the modalities on axis m.
+        reduce: how axes that the field does not have, such as the classes of class-wise tokens, are taken together:
+            "mean", "max" or "sum".
+
+    Raises:
+        ValueError: a kind, an order, an axis or a reduction that there is not.
+    """
+
+    path: Path
+    visual: Path | None = None
+    layout: str | None = None
+    kind: Kind = "probs"
+    absence: Path | None = None
+    order: tuple[str, str] = MODALITIES
+    reduce: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"Out: kind {self.kind!r} is not one of {KINDS}")
+        if self.absence is not None and self.kind not in ("evidence", "dirichlet"):
+            raise ValueError(f"Out: absence is for the kinds evidence and dirichlet, not for {self.kind!r}")
+        check_order(self.order, "Out")
+        check_reduce(self.reduce, "Out")
+
+    def read(self, returned: Any, field: str, batch: int, segments: int) -> Tensor:
+        """The field, in the protocol's layout.
+
+        Raises:
+            ValueError: there is no such place, or it has another layout; names the field.
+        """
+        halves = [self.path] if self.visual is None else [self.path, self.visual]
+        tensors = [find(returned, path, field) for path in halves]
+        if self.absence is not None:
+            if self.visual is not None:
+                raise ValueError(f"outputs[{field!r}]: absence and visual exclude each other: use an axis e")
+            absent = find(returned, self.absence, field)
+            tensors = [torch.stack([tensors[0], absent], dim=-1)]
+        return self.arrange(tensors, field, batch, segments)
+
+    def arrange(self, tensors: list[Tensor], field: str, batch: int, segments: int) -> Tensor:
+        """One tensor, or an audio and a visual one, in the protocol's layout and as probabilities."""
+        target = LAYOUTS[field]
+        single = len(tensors) == 1 and "m" in target.split()
+        if not single:
+            target = target.replace("m ", "")
+        layout, pair = self.layout or target, self.kind in ("evidence", "dirichlet")
+        if pair:
+            layout, target = (layout if "e" in layout.split() else layout + " e"), target + " e"
+        arranged = [arrange(x, layout, target, self.reduce, f"outputs[{field!r}]", batch, segments) for x in tensors]
+        values = [self._probabilities(x) for x in arranged]
+        if len(values) > 1:
+            return torch.stack(values, dim=LAYOUTS[field].split().index("m"))
+        if single and tuple(self.order) != MODALITIES:
+            return values[0].flip(LAYOUTS[field].split().index("m"))
+        return values[0]
+
+    def _probabilities(self, x: Tensor) -> Tensor:
+        if self.kind == "logits":
+            return x.sigmoid()
+        if self.kind in ("evidence", "dirichlet"):
+            alpha = x + 1 if self.kind == "evidence" else x
+            return alpha[..., 0] / alpha.sum(-1)
+        return x
+
+
+def check_order(order: tuple[str, str], what: str) -> None:
+    """Refuse an order that does not name both modalities."""
+    if sorted(order) != sorted(MODALITIES):
+        raise ValueError(f"{what}: order {order!r} does not name the modalities {MODALITIES}")
+
+
+def check_reduce(reduction: str | None, what: str) -> None:
+    """Refuse a reduction that there is not."""
+    if reduction is not None and reduction not in REDUCTIONS:
+        raise ValueError(f"{what}: reduce {reduction!r} is not one of {REDUCTIONS}")
+
+
+def arrange(x: Tensor, layout: str, target: str, reduction: str | None, what: str, batch: int, segments: int) -> Tensor:
+    """A tensor of one layout in another.
+
+    Args:
+        x: of the axes `layout`. target: the axes wanted; those that it lacks are taken together by `reduction`.
+        what: for messages.
+        batch, segments: B and T, for layouts that join axes.
+
+    Raises:
+        ValueError: the layout does not fit the tensor, or lacks an axis.
+    """
+    axes = re.findall(r"\w+", layout)
+    missing = [axis for axis in target.split() if axis not in axes]
+    extra = [axis for axis in axes if axis not in target.split()]
+    if missing:
+        raise ValueError(f"{what}: the layout {layout!r} lacks the axes {missing} of {target!r}")
+    if extra and reduction is None:
+        raise ValueError(f"{what}: {target!r} has no axes {extra}: say reduce='mean' (or 'max', 'sum')")
+    known = {"b": batch, "t": segments, "m": 2, "e": 2}
+    lengths: dict[str, int] = {}
+    for group in re.findall(r"\((.*?)\)", layout):
+        joined = {axis: known[axis] for axis in group.split() if axis in known}
+        if len(joined) == len(group.split()):  # einops finds the one that is left
+            joined.pop("b", None)
+        lengths |= joined
+    try:
+        return reduce(x, f"{layout} -> {target}", reduction or "mean", **lengths)
+    except EinopsError as problem:
+        raise ValueError(
+            f"{what}: a tensor of shape {tuple(x.shape)} does not have the layout {layout!r} (B={batch}, "
+            f"T={segments}): {str(problem).splitlines()[-1].strip()}"
+        ) from None
+
+
+def find(returned: Any, path: Path, what: str) -> Tensor:
+    """The tensor at a path in what a network returned.
+
+    Raises:
+        ValueError: nothing is there, or no tensor; says what there is.
+    """
+    value = returned
+    for part in [path] if isinstance(path, int) else path.split("."):
+        value = _step(value, part, returned, path, what)
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{what}: {path!r} is a {type(value).__name__}, not a tensor")
+    return value
+
+
+def _step(value: Any, part: Path, returned: Any, path: Path, what: str) -> Any:
+    if isinstance(value, Mapping) and part in value:
+        return value[part]
+    if isinstance(value, tuple | list) and re.fullmatch(r"-?\d+", str(part)):
+        if -len(value) <= int(part) < len(value):
+            return value[int(part)]
+    elif isinstance(part, str) and hasattr(value, part) and not isinstance(value, Tensor):
+        return getattr(value, part)
+    elif isinstance(value, Tensor) and value is returned and part == 0:
+        return value  # a network that returns one tensor
+    there = [place for place, _ in flatten(returned)]
+    raise ValueError(f"{what}: there is no {path!r}.{nearest(str(path), there)} There is: {', '.join(there)}")
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in what a network returned, with its path."""
+    if isinstance(value, Tensor):
+        yield prefix or "0", value
+        return
+    if isinstance(value, Mapping):
+        parts = [(str(key), x) for key, x in value.items()]
+    elif hasattr(value, "_fields"):
+        parts = [(name, getattr(value, name)) for name in value._fields]
+    elif isinstance(value, tuple | list):
+        parts = [(str(i), x) for i, x in enumerate(value)]
+    elif is_dataclass(value):
+        parts = [(f.name, getattr(value, f.name)) for f in fields(value)]
+    else:
+        return
+    for name, part in parts:
+        yield from flatten(part, f"{prefix}.{name}" if prefix else name)

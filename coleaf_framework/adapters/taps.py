@@ -1,0 +1,170 @@
+"""Taps: tokens that a network never returns, read where a submodule takes or gives them.
+
+A tap registers its hook for one forward and removes it afterwards. So nothing stays on the network, copies and pickles
+of it know nothing of taps, and two wrapped copies cannot write into each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from coleaf_framework._config import nearest
+from coleaf_framework.adapters.outputs import arrange, check_order, check_reduce, find, flatten
+from coleaf_framework.protocol import MODALITIES
+
+Call = Literal["only", "last"] | int | Mapping[str, int] | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Output tokens, at a submodule.
+
+    Args:
+        path: of the submodule, as `named_modules` has it: "encoder.layers.0".
+        at: what the submodule gives ("output") or what it takes ("input").
+        call: which of its runs in one forward: "only" (there must be one), "last", a number from 0 (negative ones from
+            the end); {"audio": 0, "visual": 1} for a submodule that runs once for each modality; or several numbers,
+            taken together with the weights `combine`.
+        order: of the modalities, where the submodule has both: as a pair of tensors, or on the axis m.
+        layout: the axes, as in einops; by default "b t m d", or "b t d" for a tensor of one modality.
+        reduce: how axes that tokens do not have, such as classes, are taken together: "mean", "max" or "sum".
+        part: a position or name, where the submodule takes or gives several tensors; or two, in `order`.
+        combine: one weight for each number of `call`.
+
+    Raises:
+        ValueError: a value that there is not.
+    """
+
+    path: str
+    at: Literal["output", "input"] = "output"
+    call: Call = "only"
+    order: tuple[str, str] = MODALITIES
+    layout: str | None = None
+    reduce: str | None = None
+    part: int | str | tuple[int | str, int | str] | None = None
+    combine: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        what = f"Tap({self.path!r})"
+        if self.at not in ("output", "input"):
+            raise ValueError(f"{what}: at={self.at!r} is neither 'output' nor 'input'")
+        check_order(self.order, what)
+        check_reduce(self.reduce, what)
+        call = self.call
+        if isinstance(call, str) and call not in ("only", "last"):
+            raise ValueError(f"{what}: call={call!r} is neither 'only' nor 'last' nor a number")
+        if isinstance(call, Mapping) and sorted(call) != sorted(MODALITIES):
+            raise ValueError(f"{what}: call has the keys {sorted(call)}, where {sorted(MODALITIES)} were expected")
+        if isinstance(call, tuple) != (self.combine is not None) or (
+            isinstance(call, tuple) and len(call) != len(self.combine or ())
+        ):
+            raise ValueError(
+                f"{what}: combine must have one weight for each of several runs: call=(0, 1), combine=(...)"
+            )
+
+    def submodule(self, network: nn.Module) -> nn.Module:
+        """The tapped submodule.
+
+        Raises:
+            ValueError: there is none of this path; names the nearest.
+            TypeError: it, or a module around it, is compiled or scripted, which hides it.
+        """
+        known: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
+        if self.path not in known or not self.path:
+            raise ValueError(
+                f"Tap: {type(network).__name__} has no submodule {self.path!r}.{nearest(self.path, known)} "
+                "`coleaf inspect` lists those that can be tapped"
+            )
+        parts = self.path.split(".")
+        for depth in range(len(parts) + 1):
+            module = known[".".join(parts[:depth])]
+            hidden = isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod")
+            if hidden or getattr(module, "_compiled_call_impl", None) is not None:
+                raise TypeError(
+                    f"Tap: {'.'.join([type(network).__name__, *parts[:depth]])} is compiled or scripted, which hides "
+                    f"{self.path!r}: tap the network as it is, and compile parts that hold no tap"
+                )
+        return known[self.path]
+
+    @contextmanager
+    def listening(self, network: nn.Module) -> Iterator[list[Any]]:
+        """Collects what each run of the submodule takes or gives, for as long as the block lasts."""
+        runs: list[Any] = []
+        module = self.submodule(network)
+        if self.at == "output":
+            handle = module.register_forward_hook(lambda _, args, output: runs.append(output))
+        else:
+            handle = module.register_forward_pre_hook(
+                lambda _, args, kwargs: runs.append((*args, *kwargs.values())), with_kwargs=True
+            )
+        try:
+            yield runs
+        finally:
+            handle.remove()
+
+    def tokens(self, runs: list[Any], batch: int, segments: int, *, single: bool = False) -> Tensor:
+        """Tokens (B,T,M,D) from what `listening` collected; (B,T,D) of one modality where `single`.
+
+        Raises:
+            ValueError: the submodule ran another number of times than declared, or gave something else.
+        """
+        call = self.call
+        if isinstance(call, Mapping):
+            halves = [self._halves(self._run(runs, call[modality]), single=True) for modality in MODALITIES]
+            return torch.stack([self._arrange(x, "b t d", batch, segments) for (x,) in halves], dim=2)
+        if isinstance(call, tuple):
+            several = [self._one(self._run(runs, k), batch, segments, single) for k in call]
+            return torch.stack([w * x for w, x in zip(self.combine or (), several, strict=True)]).sum(0)
+        return self._one(self._run(runs, call), batch, segments, single)
+
+    def _run(self, runs: list[Any], call: str | int) -> Any:
+        often = f"Tap({self.path!r}): the submodule ran {len(runs)} times in one forward"
+        if not runs:
+            raise ValueError(
+                f"{often}: another one holds the tokens, or it is called past its __call__ (`.forward(...)`), where "
+                "no tap can listen"
+            )
+        if call == "only" and len(runs) > 1:
+            raise ValueError(f"{often}, where call='only' declares one: say which (0 to {len(runs) - 1}, or 'last')")
+        index = {"only": 0, "last": -1}.get(call, call) if isinstance(call, str) else call
+        assert isinstance(index, int)
+        if not -len(runs) <= index < len(runs):
+            raise ValueError(f"{often}; there is no run {call}")
+        return runs[index]
+
+    def _one(self, value: Any, batch: int, segments: int, single: bool) -> Tensor:
+        halves = self._halves(value, single)
+        if single:
+            return self._arrange(halves[0], "b t d", batch, segments)
+        if len(halves) == 2:
+            halves = halves if tuple(self.order) == MODALITIES else halves[::-1]
+            return torch.stack([self._arrange(x, "b t d", batch, segments) for x in halves], dim=2)
+        tokens = self._arrange(halves[0], "b t m d", batch, segments)
+        return tokens if tuple(self.order) == MODALITIES else tokens.flip(2)
+
+    def _halves(self, value: Any, single: bool) -> list[Tensor]:
+        """The tensor, or the two tensors of the modalities, that a run took or gave."""
+        if self.part is not None:
+            parts = self.part if isinstance(self.part, tuple | list) else (self.part,)
+            return [find(value, part, f"Tap({self.path!r})") for part in parts]
+        found = list(flatten(value))
+        if len(found) == 1 or (len(found) == 2 and not single):
+            return [x for _, x in found]
+        shapes = ", ".join(f"{place}: {tuple(x.shape)}" for place, x in found)
+        raise ValueError(
+            f"Tap({self.path!r}): its {self.at} has {len(found)} tensors ({shapes}): say which by part=..."
+        )
+
+    def _arrange(self, x: Tensor, target: str, batch: int, segments: int) -> Tensor:
+        if torch.is_grad_enabled() and not x.requires_grad:
+            raise ValueError(
+                f"Tap({self.path!r}): the tokens there carry no gradient: they are detached, or run under activation "
+                "checkpointing with use_reentrant=True, which hides them (use_reentrant=False does not)"
+            )
+        return arrange(x, self.layout or target, target, self.reduce, f"Tap({self.path!r})", batch, segments)

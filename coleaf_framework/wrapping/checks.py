@@ -1,0 +1,208 @@
+"""What may be wrong with a network's answer to a synthetic batch, each in one sentence.
+
+Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from coleaf_framework.collaboration import own_loss
+from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
+
+FIELDS = tuple(f.name for f in fields(AnchorOutput))
+RESERVED = ("contrast", "cooccurrence")
+Run = Callable[[Mapping[str, Tensor], Tensor | None], object]
+
+
+def as_output(raw: object, name: str) -> AnchorOutput:
+    """What a network returned, as an `AnchorOutput`: it may be one, or a mapping with its field names."""
+    if isinstance(raw, Mapping):
+        missing = [f for f in ("segment_probs", "video_probs", "tokens") if f not in raw]
+        unknown = [key for key in raw if key not in FIELDS]
+        if missing or unknown:
+            raise ValueError(
+                f"{name} returns a mapping with {sorted(map(str, raw))}; it lacks {missing}"
+                + (f" and may not have {unknown}" if unknown else "")
+                + f"; the fields are {list(FIELDS)}"
+            )
+        raw = AnchorOutput(**raw)
+    if not isinstance(raw, AnchorOutput):
+        raise TypeError(
+            f"{name} returns {describe_value(raw)}, not an AnchorOutput or a mapping with its fields {list(FIELDS)}: "
+            "return one, or pass wrap(..., adapter=lambda net, streams: AnchorOutput(...))"
+        )
+    for field in FIELDS:
+        value = getattr(raw, field)
+        if not isinstance(value, Tensor) and not (field == "modality_probs" and value is None):
+            raise TypeError(f"{name}: {field} is a {type(value).__name__}, not a tensor")
+    return raw
+
+
+def describe_value(value: object) -> str:
+    if isinstance(value, tuple | list):
+        parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in value]
+        return f"a {type(value).__name__} of {len(value)} ({', '.join(parts)})"
+    return f"a {type(value).__name__}"
+
+
+def failure(
+    name: str,
+    problem: Exception,
+    streams: Mapping[str, StreamSpec],
+    batch: int,
+    length: int,
+    worked_at: int | None,
+) -> str:
+    given = ", ".join(f"{s} ({batch}, {spec.frames * length}, {spec.width})" for s, spec in streams.items())
+    hint = ""
+    if worked_at is not None and worked_at != length:
+        hint = f" It ran at T={worked_at}: if its number of segments is fixed, pass wrap(..., segments={worked_at})."
+    if "CUDA" in str(problem) or "same device" in str(problem):
+        hint += " If its forward calls `.cuda()`, pass wrap(..., follow_device=True)."
+    return f"{name} fails on a synthetic batch of T={length} with {given}: {type(problem).__name__}: {problem}.{hint}"
+
+
+def check_shapes(output: AnchorOutput, name: str, batch: int, length: int, num_classes: int) -> None:
+    b, t, c = batch, length, num_classes
+    expected = {
+        "segment_probs": (b, t, 2, c),
+        "video_probs": (b, c),
+        "modality_probs": (b, 2, c),
+        "tokens": (b, t, 2, None),
+    }
+    legend = {
+        "segment_probs": "(B,T,M,C)",
+        "video_probs": "(B,C)",
+        "modality_probs": "(B,M,C)",
+        "tokens": "(B,T,M,D)",
+    }
+    for field, shape in expected.items():
+        value = getattr(output, field)
+        if value is None:
+            continue
+        found = tuple(value.shape)
+        if len(found) == len(shape) and all(want in (None, got) for want, got in zip(shape, found, strict=True)):
+            continue
+        hint = ""
+        if found and found[0] != b and found[0] % b == 0 and len(found) == len(shape):
+            hint = f": the network folds T={t} into the batch; if its T is fixed, pass wrap(..., segments=...)"
+        elif len(found) == len(shape) and field == "segment_probs" and found[1] != t:
+            hint = f": the network answers {found[1]} segments to T={t}"
+        wanted = "(" + ", ".join("D" if want is None else str(want) for want in shape) + ")"
+        raise ValueError(
+            f"{name}: {field} has shape {found} where {legend[field]} = {wanted} was expected "
+            f"(B={b}, T={t}, C={c}){hint}"
+        )
+
+
+def check_values(output: AnchorOutput, name: str) -> None:
+    for field in FIELDS:
+        value = getattr(output, field)
+        if value is None:
+            continue
+        if value.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"{name}: {field} is {value.dtype}, where float32 (or a half precision) was expected")
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name}: {field} holds NaN or inf on a synthetic batch of standard normal features")
+        if field == "tokens":
+            continue
+        low, high = value.min().item(), value.max().item()
+        if low < 0 or high > 1 + 1e-5:  # attention weights that sum to 1 exceed it by rounding
+            raise ValueError(
+                f"{name}: {field} spans [{low:.3g}, {high:.3g}] where probabilities in [0, 1] were expected: "
+                "if these are logits, return their sigmoid"
+            )
+
+
+def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor], length: int, final: bool) -> None:
+    for field in FIELDS:
+        value = getattr(output, field)
+        if value is None:
+            continue
+        if not value.requires_grad:
+            raise ValueError(
+                f"{name}: {field} carries no gradient (detached, or computed without autograd); "
+                "CoLeaF teaches the Anchor through it"
+            )
+        if not final:  # zeros at initialisation; looked at again with all parameters moved
+            continue
+        # Random weights: the sum of a softmax, say, is constant and would have no gradient.
+        scalar = (value * torch.randn_like(value)).sum()
+        found = gradients_of(scalar, list(inputs.values()), name)
+        for stream, gradient in zip(inputs, found, strict=True):
+            if gradient is None or not gradient.any():
+                raise ValueError(f"{name}: {field} ignores the stream {stream!r}: it has no gradient to it")
+            # Pooling may pass over segments; what is said of each segment may not.
+            unread = ~rearrange(gradient, "b (t k) w -> t (b k w)", t=length).any(1)
+            if field in ("segment_probs", "tokens") and unread.any():
+                raise ValueError(
+                    f"{name}: {field} ignores {int(unread.sum())} of T={length} segments of the stream {stream!r}; "
+                    "if its T is fixed, pass wrap(..., segments=...)"
+                )
+
+
+def gradients_of(scalar: Tensor, of: list[Tensor], name: str) -> tuple[Tensor | None, ...]:
+    """Gradients of a synthetic batch, None where there is none.
+
+    Raises:
+        ValueError: they cannot be computed.
+    """
+    try:
+        return torch.autograd.grad(scalar, of, retain_graph=True, allow_unused=True)
+    except RuntimeError as problem:
+        raise ValueError(f"{name}: gradients cannot be computed on a synthetic batch: {problem}") from problem
+
+
+def check_mask(run: Run, name: str, streams: Mapping[str, StreamSpec], inputs: Mapping[str, Tensor]) -> None:
+    """Compare a batch with the same batch padded by junk: what is real must stay as it is."""
+    name_of_one, spec = next(iter(streams.items()))
+    batch, length = len(inputs[name_of_one]), inputs[name_of_one].shape[1] // spec.frames
+    junk = {stream: torch.randn_like(x[:, : 3 * streams[stream].frames]) for stream, x in inputs.items()}
+    padded = {stream: torch.cat([x.detach(), junk[stream]], dim=1) for stream, x in inputs.items()}
+    mask = torch.arange(length + 3, device=inputs[name_of_one].device).expand(batch, -1) < length
+    with torch.no_grad():
+        alone = as_output(run({stream: x.detach().clone() for stream, x in inputs.items()}, None), name)
+        told = as_output(run(padded, mask), name)
+    for field in FIELDS:
+        expected, found = getattr(alone, field), getattr(told, field)
+        if expected is None:
+            continue
+        if field in ("segment_probs", "tokens"):
+            found = found[:, :length]
+        if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"{name} takes a mask, but {field} of a video changes with the padding after it: "
+                "masked segments ((B,T) bool, False) must not reach the real ones"
+            )
+
+
+def check_own_loss(
+    network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
+) -> list[Tensor]:
+    """The terms of the network's own loss; none where it has none."""
+    own, name = own_loss(network), type(network).__name__
+    if own is None:
+        return []
+    device = output.video_probs.device
+    labels = torch.zeros(len(output.video_probs), num_classes, device=device)
+    labels[:, 0] = 1
+    try:
+        terms = own(output, Batch(streams=inputs, labels=labels), progress)
+    except Exception as problem:
+        raise ValueError(
+            f"{name}.loss(output, batch, progress) fails on a synthetic batch: {type(problem).__name__}: {problem}"
+        ) from problem
+    if not isinstance(terms, Mapping) or not terms:
+        raise TypeError(f"{name}.loss returns {describe_value(terms)}, not a mapping of named scalar tensors")
+    for term, value in terms.items():
+        if term in RESERVED:
+            raise ValueError(f"{name}.loss: {term!r} is the name of a term of CoLeaF: call yours something else")
+        if not isinstance(value, Tensor) or value.ndim or not value.requires_grad or not torch.isfinite(value):
+            raise ValueError(f"{name}.loss: {term!r} is not a finite scalar tensor with gradient: {value!r}")
+    return list(terms.values())
