@@ -6,7 +6,7 @@ from coleaf_framework.model import CoLeaF, load_anchor
 from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
 from coleaf_framework.protocol import AnchorOutput, Batch, ReferenceOutput, StreamSpec
 from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, recipe
-from coleaf_framework.wrapping import wrap
+from coleaf_framework.wrapping import check_anchor, describe, wrap
 
 __all__ = [
     "DERIVE",
@@ -22,8 +22,10 @@ __all__ = [
     "StreamSpec",
     "Tap",
     "TrainerConfig",
+    "check_anchor",
     "create_anchor",
     "create_reference",
+    "describe",
     "list_anchors",
     "list_references",
     "load_anchor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +16,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from coleaf_framework import plugins
+from coleaf_framework.data import open_folder
 from coleaf_framework.data.check import check_folder
 from coleaf_framework.data.writing import write_synthetic_features
 from coleaf_framework.demo import run_demo
 from coleaf_framework.metrics import Event
+from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.report.pictures import timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
@@ -26,6 +29,8 @@ from coleaf_framework.storage import CONFIG, to_json, write_atomically
 from coleaf_framework.training.config import RunConfig, load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
+from coleaf_framework.wrapping import describe
+from coleaf_framework.wrapping.spelling import find_network, parse_options, parse_streams
 
 app = typer.Typer(help="CoLeaF for audio-visual video parsing.", no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console()
@@ -188,6 +193,33 @@ def check_data(root: Annotated[Path, typer.Argument(help="folder in LLP's layout
         print(f"{kind + ':':9}{line}")
     if "missing" in kinds:
         raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    network: Annotated[str, typer.Argument(help="module:Class of a network, or the name of an Anchor plugin")],
+    data: Annotated[Path | None, typer.Option(help="folder in LLP's layout that says streams and classes")] = None,
+    stream: Annotated[list[str] | None, typer.Option(help="NAME=WIDTH or NAME=WIDTHxFRAMES; LLP's if left out")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="number of classes")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value for the network's constructor")] = None,
+    follow_device: Annotated[bool, typer.Option("--follow-device", help="for networks that call .cuda()")] = False,
+) -> None:
+    """Run a network once and say what it takes and returns, what to tap, and how to wrap it."""
+    streams: Mapping[str, StreamSpec] | None = parse_streams(stream) if stream else None
+    if data is not None:
+        if streams is not None or classes is not None:
+            raise ValueError("--data says streams and classes: leave out --stream and --classes")
+        split = open_folder(data, "train")
+        streams, classes = split.streams, len(split.classes)
+    print(
+        describe(
+            find_network(network),
+            streams=streams,
+            num_classes=classes,
+            follow_device=follow_device,
+            anchor_options=parse_options(option or ()),
+        )
+    )
 
 
 @app.command("plugins")

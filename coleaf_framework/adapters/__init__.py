@@ -1,13 +1,15 @@
 """From what a network takes and returns to the protocol, by a declaration instead of an edit."""
 
 from coleaf_framework.adapters.call import Adapter, call_anchor, takes_mask
-from coleaf_framework.adapters.declaration import Constant, Declaration, Inputs
+from coleaf_framework.adapters.declaration import Declaration
+from coleaf_framework.adapters.inputs import Calling, Constant, Inputs
 from coleaf_framework.adapters.outputs import DERIVE, Out, Path, flatten
 from coleaf_framework.adapters.taps import Tap
 
 __all__ = [
     "DERIVE",
     "Adapter",
+    "Calling",
     "Constant",
     "Declaration",
     "Inputs",

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from coleaf_framework._config import nearest
+from coleaf_framework.adapters.inputs import Calling, Constant, Inputs
 from coleaf_framework.adapters.outputs import DERIVE, Out, Path
 from coleaf_framework.adapters.taps import Tap
 from coleaf_framework.losses import pool_segments
 from coleaf_framework.protocol import AnchorOutput, StreamSpec
 
 _PROBABILITIES = ("segment_probs", "modality_probs", "video_probs")
-_MASK = "mask"
-
-
-@dataclass(frozen=True)
-class Constant:
-    """An argument that is the same for every batch: a flag, a number, or a tensor, moved to the inputs' device."""
-
-    value: Any
-
-
-Argument = str | Constant
-Inputs = Sequence[Argument] | Mapping[str, Argument]
 
 
 class Declaration:
@@ -74,26 +62,12 @@ class Declaration:
         self.token_output = None if self.taps else _as_out(tokens)
         if not self.taps and not isinstance(self.token_output, Out):
             raise ValueError("tokens cannot be derived: say where they are, or tap them (tokens=Tap(...))")
-        self.inputs = inputs if inputs is None or isinstance(inputs, Mapping) else tuple(inputs)
-        self.streams, self.follow_device = dict(streams), follow_device
-        for argument in self._arguments():
-            if isinstance(argument, str) and argument not in (*streams, _MASK):
-                raise ValueError(
-                    f"inputs: {argument!r} is no stream.{nearest(argument, streams)} There are {sorted(streams)} and "
-                    "'mask'; anything else is a Constant(...)"
-                )
-            if not isinstance(argument, str | Constant):
-                raise TypeError(f"inputs: {argument!r} is neither the name of a stream nor a Constant(...)")
-
-    def _arguments(self) -> list[Argument]:
-        if self.inputs is None:
-            return []
-        return list(self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs)
+        self.calling = Calling(inputs, streams, follow_device=follow_device)
 
     @property
     def takes_mask(self) -> bool:
         """Whether the network is given the mask."""
-        return _MASK in self._arguments()
+        return self.calling.takes_mask
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> AnchorOutput:
@@ -104,14 +78,11 @@ class Declaration:
         Raises:
             ValueError, TypeError: what the network returns, or what a tap heard, is not as declared.
         """
-        name, spec = next(iter(self.streams.items()))
+        name, spec = next(iter(self.calling.streams.items()))
         batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
-        args, kwargs = self._bind(streams, mask)
         with ExitStack() as stack:
-            if self.follow_device:
-                stack.enter_context(_FollowDevice(streams[name].device))
             heard = [stack.enter_context(tap.listening(network)) for tap in self.taps]
-            returned = network(*args, **kwargs)
+            returned = self.calling(network, streams, mask)
         if self.token_output is not None:
             assert isinstance(self.token_output, Out)
             tokens = self.token_output.read(returned, "tokens", batch, segments)
@@ -131,20 +102,6 @@ class Declaration:
             read["video_probs"] = 1 - (1 - read["modality_probs"]).prod(1)
         return AnchorOutput(tokens=tokens, **read)
 
-    def _bind(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> tuple[list[Any], dict[str, Any]]:
-        if self.inputs is None:
-            return [], dict(streams)
-        device = next(iter(streams.values())).device
-
-        def value(argument: Argument) -> Any:
-            if isinstance(argument, Constant):
-                return argument.value.to(device) if isinstance(argument.value, Tensor) else argument.value
-            return mask if argument == _MASK else streams[argument]
-
-        if isinstance(self.inputs, Mapping):
-            return [], {name: value(argument) for name, argument in self.inputs.items()}
-        return [value(argument) for argument in self.inputs], {}
-
     def describe(self) -> dict[str, Any] | None:
         """The declaration as plain values, for `from_description`; None where a constant is more than that."""
 
@@ -158,10 +115,10 @@ class Declaration:
                 }
             return x
 
-        constants = [x.value for x in self._arguments() if isinstance(x, Constant)]
+        constants = [x.value for x in self.calling.arguments if isinstance(x, Constant)]
         if not all(_is_plain(x) for x in constants):
             return None
-        inputs: Any = self.inputs
+        inputs: Any = self.calling.inputs
         if isinstance(inputs, Mapping):
             inputs = {name: plain(x) for name, x in inputs.items()}
         elif inputs is not None:
@@ -170,7 +127,7 @@ class Declaration:
             "outputs": {field: plain(out) for field, out in self.outputs.items()},
             "tokens": [plain(tap) for tap in self.taps] if self.taps else plain(self.token_output),
             "inputs": inputs,
-            "follow_device": self.follow_device,
+            "follow_device": self.calling.follow_device,
         }
 
     @classmethod
@@ -229,25 +186,3 @@ def _as_taps(given: Any) -> tuple[Tap, ...]:
     if len(taps) > 2 or not all(isinstance(x, Tap) for x in taps):
         raise TypeError("tokens takes one Tap, or two: (audio, visual)")
     return tuple(taps)
-
-
-class _FollowDevice(TorchFunctionMode):
-    """Sends what a network would put on "cuda" to the device of its inputs."""
-
-    def __init__(self, device: torch.device) -> None:
-        super().__init__()
-        self.device = device
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is Tensor.cuda:
-            return args[0].to(self.device)
-        if _is_cuda(kwargs.get("device")):
-            kwargs["device"] = self.device
-        if func is Tensor.to and len(args) > 1 and _is_cuda(args[1]):
-            args = (args[0], self.device, *args[2:])
-        return func(*args, **kwargs)
-
-
-def _is_cuda(device: Any) -> bool:
-    return isinstance(device, str | torch.device) and torch.device(device).type == "cuda"

@@ -1,5 +1,7 @@
 """Putting a network into CoLeaF."""
 
-from coleaf_framework.wrapping.wrap import wrap
+from coleaf_framework.wrapping.conformance import check_anchor
+from coleaf_framework.wrapping.inspection import Description, describe
+from coleaf_framework.wrapping.wrapper import wrap
 
-__all__ = ["wrap"]
+__all__ = ["Description", "check_anchor", "describe", "wrap"]

@@ -71,7 +71,7 @@ def wrap(
     """
     config = config or CoLeaFConfig()
     options = dict(anchor_options or {})
-    anchor = _build(network, streams, num_classes, options)
+    anchor = make_network(network, streams, num_classes, options)
     name = type(anchor).__name__
     streams = _declared(anchor, name, "streams", streams)
     num_classes = _declared(anchor, name, "num_classes", num_classes)
@@ -185,12 +185,13 @@ _REFUSED: Mapping[type[nn.Module], str] = {
 }
 
 
-def _build(
+def make_network(
     network: nn.Module | type[nn.Module] | str,
     streams: Mapping[str, StreamSpec] | None,
     num_classes: int | None,
     options: dict[str, Any],
 ) -> nn.Module:
+    """The network that `wrap` was given, made if need be."""
     shape = {"streams": streams, "num_classes": num_classes}
     given = {key: value for key, value in shape.items() if value is not None}
     if isinstance(network, str):

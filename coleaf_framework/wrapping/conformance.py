@@ -1,0 +1,140 @@
+"""`check_anchor`: what every Anchor must hold to, for plugin authors to run in their own tests."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from coleaf_framework.adapters import call_anchor
+from coleaf_framework.model import CoLeaF
+from coleaf_framework.protocol import AnchorOutput, Batch, Progress
+from coleaf_framework.wrapping.checks import FIELDS
+from coleaf_framework.wrapping.dry_run import synthetic
+from coleaf_framework.wrapping.wrapper import wrap
+
+_VIDEOS, _SEGMENTS = 4, 10
+
+
+def check_anchor(network: nn.Module | type[nn.Module] | str, **arguments: Any) -> list[str]:
+    """Hold a network to what CoLeaF expects of an Anchor; for a plugin's tests: `check_anchor(MyNet)`.
+
+    Args:
+        network: as for `wrap`. An instance is copied first, so it stays as it is.
+        arguments: as for `wrap`.
+
+    Returns: what was checked, in words.
+
+    Raises:
+        ValueError, TypeError: the dry run's complaints, as from `wrap`.
+        AssertionError: another promise is broken; one sentence.
+    """
+    model = wrap(copy.deepcopy(network) if isinstance(network, nn.Module) else network, **arguments)
+    torch.manual_seed(0)
+    streams = synthetic(model.anchor, model.streams, _VIDEOS, model.segments or _SEGMENTS)
+    labels = (torch.rand(_VIDEOS, model.num_classes) < 0.5).float().to(next(iter(streams.values())).device)
+    batch = Batch({name: x.detach() for name, x in streams.items()}, labels)
+    checked = ["keeps every promise of the protocol (dry run)"]
+    checks: list[Callable[[CoLeaF, Batch], str]] = [
+        _answers_alike_twice,
+        _tells_videos_apart,
+        _costs_what_it_costs_alone,
+        _can_be_copied,
+        _can_be_saved,
+        _learns,
+        _comes_out_as_it_went_in,
+    ]
+    for check in checks:
+        checked.append(check(model, batch))
+    return checked
+
+
+def _infer(model: CoLeaF, batch: Batch) -> AnchorOutput:
+    with torch.no_grad():
+        return model.eval().infer(batch)
+
+
+def _require_equal(model: CoLeaF, found: AnchorOutput, expected: AnchorOutput, when: str) -> None:
+    for field in FIELDS:
+        x, y = getattr(found, field), getattr(expected, field)
+        assert torch.allclose(x, y, rtol=1e-4, atol=1e-5), f"{type(model.anchor).__name__}: {field} differs {when}"
+
+
+def _answers_alike_twice(model: CoLeaF, batch: Batch) -> str:
+    _require_equal(model, _infer(model, batch), _infer(model, batch), "between two runs in evaluation mode")
+    return "answers alike twice in evaluation mode"
+
+
+def _tells_videos_apart(model: CoLeaF, batch: Batch) -> str:
+    def turned(x: Tensor) -> Tensor:
+        return x.flip(0)
+
+    other = Batch({name: turned(x) for name, x in batch.streams.items()}, turned(batch.labels))
+    found, expected = _infer(model, other), _infer(model, batch)
+    back = AnchorOutput(**{field: turned(getattr(found, field)) for field in FIELDS})
+    _require_equal(model, back, expected, "with the order of the videos in a batch: one leaks into another")
+    return "no video of a batch leaks into another"
+
+
+def _costs_what_it_costs_alone(model: CoLeaF, batch: Batch) -> str:
+    streams = model.standardizer(batch.streams) if model.standardizer is not None else batch.streams
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as inside:
+            model.eval().infer(batch)
+        with FlopCounterMode(display=False) as alone:
+            call_anchor(model.anchor, model.adapter, streams, None)
+    costs = inside.get_total_flops(), alone.get_total_flops()
+    name = type(model.anchor).__name__
+    assert costs[0] == costs[1], f"{name}: inference takes {costs[0]} FLOPs in CoLeaF, {costs[1]} alone"
+    return f"inference costs what it costs alone ({costs[0] / _VIDEOS:,.0f} FLOPs a video)"
+
+
+def _can_be_copied(model: CoLeaF, batch: Batch) -> str:
+    _require_equal(model, _infer(copy.deepcopy(model), batch), _infer(model, batch), "after copy.deepcopy")
+    return "can be copied"
+
+
+def _can_be_saved(model: CoLeaF, batch: Batch) -> str:
+    expected = _infer(model, batch)
+    blank = copy.deepcopy(model.anchor)
+    with torch.no_grad():
+        for x in blank.parameters():
+            x.zero_()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(folder)
+        loaded = CoLeaF.load(folder, anchor=blank, adapter=model.adapter).to(batch.labels.device)
+    _require_equal(model, _infer(loaded, batch), expected, "after saving and loading")
+    return "can be saved and loaded"
+
+
+def _learns(model: CoLeaF, batch: Batch) -> str:
+    before = {name: x.detach().clone() for name, x in model.anchor.named_parameters() if x.requires_grad}
+    optimizer = torch.optim.Adam([x for x in model.parameters() if x.requires_grad], lr=1e-3)
+    model.train()
+    for step in range(2):  # an own loss may change from step to step; every collaborative term is on
+        for terms in model.updates(batch, Progress(1000, step)):
+            optimizer.zero_grad()
+            total = torch.stack(list(terms.values())).sum()
+            assert torch.isfinite(total), f"{type(model.anchor).__name__}: a loss term is not finite: {terms}"
+            total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    after = dict(model.anchor.named_parameters())
+    still = [name for name, x in before.items() if torch.equal(x, after[name])]
+    name = type(model.anchor).__name__
+    assert not still, f"{name}: training leaves these parameters as they were: {', '.join(still)}"
+    return f"two steps of training move all of its {len(before)} parameters"
+
+
+def _comes_out_as_it_went_in(model: CoLeaF, batch: Batch) -> str:
+    def hooks(network: nn.Module) -> int:
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
+
+    before = hooks(model.anchor)
+    _infer(model, batch)
+    assert hooks(model.strip()) == before, f"{type(model.anchor).__name__}: inference leaves hooks behind"
+    return "comes out as it went in"

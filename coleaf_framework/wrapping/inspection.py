@@ -1,0 +1,192 @@
+"""`describe`: what a network takes and returns, and a `wrap(...)` call that fits it.
+
+Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from coleaf_framework.adapters import DERIVE, Calling, Constant, Declaration, Inputs, Out, Tap
+from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
+from coleaf_framework.wrapping.candidates import candidates, possible_taps
+from coleaf_framework.wrapping.dry_run import dry_run, synthetic, unchanged
+from coleaf_framework.wrapping.probe import BASE, Probe, find_inputs, probe
+from coleaf_framework.wrapping.wrapper import make_network, summarize
+
+_MOST_TRIES = 60
+_WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `describe` found; `print` shows it.
+
+    Args:
+        network: class of the network.
+        lines: the page, line by line.
+        call: a `wrap(...)` call that passes its dry run; None where none was found.
+        problem: why not.
+    """
+
+    network: str
+    lines: tuple[str, ...]
+    call: str | None
+    problem: str | None
+
+    def __str__(self) -> str:
+        last = ["", "a call that fits (checked by its dry run; modalities are told apart by what depends more on which"]
+        last += ["streams: look at the order):", "", f"    {self.call}"]
+        if self.call is None:
+            last = ["", f"no call was found that fits: {self.problem}"]
+        return "\n".join([*self.lines, *last])
+
+
+def describe(
+    network: nn.Module | type[nn.Module] | str,
+    *,
+    streams: Mapping[str, StreamSpec] | None = None,
+    num_classes: int | None = None,
+    inputs: Inputs | None = None,
+    follow_device: bool = False,
+    anchor_options: Mapping[str, Any] | None = None,
+) -> Description:
+    """Run a network on synthetic batches and say what it is, what could be tapped, and how to wrap it.
+
+    Args:
+        network: an instance, a class or the name of a plugin, as for `wrap`.
+        streams: its input streams; where None its attribute `streams`, or LLP's.
+        num_classes: C; where None its attribute `num_classes`, or what its outputs suggest.
+        inputs: how it is called; where None, every order of the streams is tried.
+        follow_device, anchor_options: as for `wrap`.
+
+    Raises:
+        ValueError, TypeError: the network cannot be made or run; says why.
+    """
+    net = make_network(network, streams, num_classes, dict(anchor_options or {}))
+    name = type(net).__name__
+    given = streams if streams is not None else getattr(net, "streams", None)
+    specs: Mapping[str, StreamSpec] = given if given is not None else LLP_STREAMS
+    classes = num_classes if num_classes is not None else getattr(net, "num_classes", None)
+    spelled = {"streams": given is None or streams is not None, "num_classes": not hasattr(net, "num_classes")}
+
+    def call(x: Mapping[str, Tensor], how: Inputs | None) -> Any:
+        return Calling(how, specs, follow_device=follow_device)(net, x)
+
+    if inputs is None:
+        with unchanged(net):
+            inputs, problem = find_inputs(net, specs, lambda how: call(synthetic(net, specs, *BASE), how))
+        if problem is not None:
+            cuda = " If it calls `.cuda()`, pass follow_device=True." if "CUDA" in problem else ""
+            raise ValueError(
+                f"{name} does not run on {_streams_text(specs)} in any order: {problem}.{cuda} "
+                "Pass streams=... that fit it, or inputs=... with what else it takes"
+            )
+    found, classes = probe(net, specs, call, inputs, classes)
+    lines = _page(net, name, specs, found, given is None)
+    if classes is None:
+        return Description(name, lines, None, "the number of classes is not to be seen: pass num_classes")
+    segments = BASE[1] if found.other_segments is not None or found.folds else None
+    declared = {"inputs": inputs, "follow_device": follow_device}
+    how, dead, problem = _first_that_fits(net, specs, classes, segments, found, declared)
+    if how is None:
+        return Description(name, lines, None, problem)
+    if dead:
+        note = f"{len(dead)} parameters receive no gradient and would be frozen: {summarize(net, dead)}"
+        lines = (*lines, "", "dead       " + note)
+    arguments = {**how, **{key: value for key, value in declared.items() if value}}
+    arguments |= {"segments": segments} if segments is not None else {}
+    arguments |= {"streams": dict(specs)} if spelled["streams"] else {}
+    arguments |= {"num_classes": classes} if spelled["num_classes"] else {}
+    return Description(name, lines, _call_text("net", arguments), None)
+
+
+def _first_that_fits(
+    net: nn.Module,
+    streams: Mapping[str, StreamSpec],
+    classes: int,
+    segments: int | None,
+    found: Probe,
+    declared: Mapping[str, Any],
+) -> tuple[dict[str, Any] | None, tuple[str, ...], str]:
+    problem = "nothing it returns looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality"
+    for outputs, tokens in itertools.islice(candidates(found), _MOST_TRIES):
+        if tokens is None:
+            problem = "nothing in it looks like tokens (B,T,M,D), or (B,T,D) for either modality"
+            continue
+        try:
+            adapter = Declaration(outputs, tokens, streams=streams, **declared)
+            result = dry_run(net, lambda x, mask, a=adapter: a(net, x), streams, classes, segments, False)  # type: ignore[misc]
+        except (ValueError, TypeError) as failed:
+            problem = str(failed)
+        else:
+            return {"outputs": outputs, "tokens": tokens}, result.dead, ""
+    return None, (), problem
+
+
+def _page(net: nn.Module, name: str, streams: Mapping[str, StreamSpec], found: Probe, assumed: bool) -> tuple[str, ...]:
+    parameters = sum(p.numel() for p in net.parameters())
+    lines = [f"{name}, {parameters:,} parameters", ""]
+    lines.append("takes      " + _streams_text(streams) + (" (LLP's, since none were said)" if assumed else ""))
+    if found.inputs is not None:
+        lines.append("called as  " + _text(found.inputs))
+    lines += [
+        "",
+        f"returns    (b videos, t segments, m modalities, c classes, d width; shapes at B={BASE[0]}, T={BASE[1]})",
+    ]
+    for x in found.outputs:
+        gradient = "" if x.trains else ", no gradient"
+        lines.append(f"  {x.place:<18} {x.shape!s:<20} {x.layout:<12} {x.low:.3g} to {x.high:.3g}{gradient}")
+    taps = possible_taps(found)
+    lines += ["", "tokens could be tapped at" + ("" if taps else ": nothing that looks like tokens")]
+    lines += [f"  {_text(tap)}  {shape}" for tap, shape in taps[:8]]
+    lines.append("")
+    if found.other_segments is not None:
+        lines.append(f"segments   runs on T={BASE[1]}, not on T=20: {found.other_segments.splitlines()[0]}")
+    elif found.folds:
+        lines.append("segments   T=20 is folded into the batch: 10 segments are written into it")
+    else:
+        lines.append("segments   any number")
+    return tuple(lines)
+
+
+def _streams_text(streams: Mapping[str, StreamSpec]) -> str:
+    return ", ".join(f"{name} (B,{'T' if s.frames == 1 else f'{s.frames}T'},{s.width})" for name, s in streams.items())
+
+
+def _text(value: Any) -> str:
+    """An argument of `wrap` as it is written."""
+    if isinstance(value, Out | Tap | Constant | StreamSpec):
+        fields = value.__dataclass_fields__
+        parts = []
+        for i, (key, about) in enumerate(fields.items()):
+            given = getattr(value, key)
+            if i == 0 or (isinstance(value, StreamSpec) and i == 1):
+                parts.append(_text(given))
+            elif given != about.default:
+                parts.append(f"{key}={_text(given)}")
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f'"{key}": {_text(x)}' for key, x in value.items()) + "}"
+    if isinstance(value, Tensor):
+        return "..."
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_text, value)) + ("," if len(value) == 1 else "") + ")"
+    return "DERIVE" if value == DERIVE else repr(value).replace("'", '"')
+
+
+def _call_text(network: str, arguments: Mapping[str, Any]) -> str:
+    lines = []
+    for key, value in arguments.items():
+        if isinstance(value, Mapping) and len(_text(value)) > _WIDTH:
+            lines.append(f"        {key}={{")
+            lines += [f'            "{name}": {_text(x)},' for name, x in value.items()]
+            lines.append("        },")
+        else:
+            lines.append(f"        {key}={_text(value)},")
+    return "\n".join(["wrap(", f"        {network},", *lines, "    )"])

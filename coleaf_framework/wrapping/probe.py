@@ -1,0 +1,250 @@
+"""Runs a network and notes what goes in, what comes out, and what its submodules take and give.
+
+Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coleaf_framework.adapters import Constant, Inputs, flatten
+from coleaf_framework.protocol import MODALITIES, StreamSpec
+from coleaf_framework.wrapping.dry_run import synthetic, unchanged
+
+_PROJECTIONS = 4  # random ones, through which the dependence of a tensor on the streams is measured
+BASE, MORE_VIDEOS, MORE_SEGMENTS = (3, 10), (4, 10), (3, 20)
+
+
+@dataclass
+class Seen:
+    """A tensor that a network gives, or that a submodule takes or gives.
+
+    Args:
+        place: its path in what the network returns, or in what the submodule takes or gives.
+        shape: at B = 3, T = 10.
+        axes: one name for each axis: b, t, m, c, d, or "?".
+        low, high: its range.
+        trains: whether it carries a gradient.
+        leaning: how much more it depends on audio than on visual streams, as a logarithm.
+        visual_first: whether, of two halves on its modality axis, the first depends less on audio.
+    """
+
+    place: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    low: float
+    high: float
+    trains: bool
+    leaning: float
+    visual_first: bool
+
+    @property
+    def layout(self) -> str:
+        """The axes as one string, "b t c"."""
+        return " ".join(self.axes)
+
+
+@dataclass
+class Probe:
+    """What was seen of a network.
+
+    Args:
+        inputs: how it was called: None where each stream is an argument of its own name.
+        outputs: what it returns.
+        taken, given: submodule -> for each of its runs, the tensors that it took or gave.
+        other_segments: None, or why the network does not run on T = 20.
+        folds: whether T = 20 changed the number of videos in what it returns.
+    """
+
+    inputs: Inputs | None
+    outputs: list[Seen] = field(default_factory=list)
+    taken: dict[str, list[list[Seen]]] = field(default_factory=dict)
+    given: dict[str, list[list[Seen]]] = field(default_factory=dict)
+    other_segments: str | None = None
+    folds: bool = False
+
+
+Tensors = list[tuple[str, Tensor]]
+
+
+@dataclass
+class _Recorded:
+    """One run: what the network returned; submodule -> what each of its runs took and gave."""
+
+    returned: Tensors
+    taken: dict[str, list[Tensors]]
+    given: dict[str, list[Tensors]]
+
+
+def find_inputs(
+    network: nn.Module, streams: Mapping[str, StreamSpec], call: Callable[[Inputs | None], Any]
+) -> tuple[Inputs | None, str | None]:
+    """How to call a network: by the names of its streams, or by trying every order of them, with True for the rest.
+
+    Returns: the inputs, and why the last try failed; None where one worked.
+    """
+    parameters = inspect.signature(network.forward).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)]
+    needed = [p.name for p in named if p.default is p.empty]
+    tries: list[Inputs | None] = []
+    if set(needed) <= set(streams) or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        tries.append(None)
+    rest = len(needed) - len(streams)
+    for order in itertools.permutations(streams):
+        if rest >= 0 and all(p.kind is not p.POSITIONAL_ONLY for p in named):
+            tries += [
+                dict(zip(needed, [*order, *[Constant(value)] * rest], strict=True))
+                for value in (True, None)[: rest + 1]
+            ]
+        else:
+            tries.append(order)
+    problem = f"its forward takes {needed}"
+    for inputs in tries:
+        try:
+            call(inputs)
+        except Exception as failed:  # another order may fit
+            problem = f"{type(failed).__name__}: {failed}"
+        else:
+            return inputs, None
+    return None, problem
+
+
+def probe(
+    network: nn.Module,
+    streams: Mapping[str, StreamSpec],
+    call: Callable[[Mapping[str, Tensor], Inputs | None], Any],
+    inputs: Inputs | None,
+    num_classes: int | None,
+) -> tuple[Probe, int | None]:
+    """Run a network three times and compare; `call` runs it on streams.
+
+    Returns: what was seen, and C, as given or as the most frequent last axis of what has one value per video and class.
+    """
+    found = Probe(inputs)
+    with unchanged(network):
+        network.train()
+        base, leanings = _record(network, streams, BASE, lambda x: call(x, inputs), lean=True)
+        videos, _ = _record(network, streams, MORE_VIDEOS, lambda x: call(x, inputs))
+        try:
+            segments, _ = _record(network, streams, MORE_SEGMENTS, lambda x: call(x, inputs))
+        except Exception as problem:
+            found.other_segments, segments = f"{type(problem).__name__}: {problem}", None
+    namer = _Namer(base.returned, num_classes)
+
+    def seen(tensors: Tensors, *others: Tensors) -> list[Seen]:
+        found = []
+        for i, (place, x) in enumerate(tensors):  # it may give less on another batch
+            shapes = [other[i][1].shape if i < len(other) and other[i][1].ndim == x.ndim else None for other in others]
+            found.append(namer.seen(place, x, leanings.get(id(x), (0.0, False)), *shapes))
+        return found
+
+    found.outputs = seen(base.returned, videos.returned, segments.returned if segments is not None else [])
+    for name, into in (("taken", found.taken), ("given", found.given)):
+        others = [getattr(other, name) if other is not None else {} for other in (videos, segments)]
+        for path, runs in getattr(base, name).items():
+            again = [other.get(path, []) for other in others]
+            into[path] = [seen(run, *(o[k] if k < len(o) else [] for o in again)) for k, run in enumerate(runs)]
+    pairs = zip(base.returned, segments.returned if segments is not None else [], strict=False)
+    found.folds = any(x.shape[0] != y.shape[0] for (_, x), (_, y) in pairs if x.ndim and y.ndim)
+    return found, namer.num_classes
+
+
+def _record(
+    network: nn.Module,
+    streams: Mapping[str, StreamSpec],
+    size: tuple[int, int],
+    call: Callable[[Mapping[str, Tensor]], Any],
+    *,
+    lean: bool = False,
+) -> tuple[_Recorded, dict[int, tuple[float, bool]]]:
+    inputs = synthetic(network, streams, *size)
+    taken: dict[str, list[Tensors]] = {}
+    given: dict[str, list[Tensors]] = {}
+
+    def listen(path: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            taken.setdefault(path, []).append(list(flatten((*args, *kwargs.values()))))
+            given.setdefault(path, []).append(list(flatten(output)))
+
+        return hook
+
+    with ExitStack() as stack:
+        for path, module in network.named_modules():
+            if path and not isinstance(module, torch.jit.ScriptModule):
+                handle = module.register_forward_hook(listen(path), with_kwargs=True)
+                stack.callback(handle.remove)
+        returned = call({name: x.clone() for name, x in inputs.items()})
+    recorded = _Recorded(list(flatten(returned)), taken, given)
+    if not lean:
+        return recorded, {}
+    tensors = [x for _, x in recorded.returned]
+    tensors += [x for runs in (*taken.values(), *given.values()) for run in runs for _, x in run]
+    halves: dict[str, list[Tensor]] = {
+        m: [x for name, x in inputs.items() if streams[name].modality == m] for m in MODALITIES
+    }
+    return recorded, {id(x): (_leaning(x, halves), _visual_first(x, halves)) for x in tensors}
+
+
+def _leaning(x: Tensor, halves: Mapping[str, Sequence[Tensor]]) -> float:
+    if x.ndim < 2 or not x.requires_grad or not x.is_floating_point():
+        return 0.0
+    size = dict.fromkeys(halves, 1e-30)
+    for _ in range(_PROJECTIONS):
+        scalar = (x * torch.randn_like(x)).sum()
+        for modality, streams in halves.items():
+            gradients = torch.autograd.grad(scalar, list(streams), retain_graph=True, allow_unused=True)
+            size[modality] += sum(0.0 if g is None else g.square().mean().item() for g in gradients) / len(streams)
+    return math.log(size["audio"] / size["visual"])
+
+
+def _visual_first(x: Tensor, halves: Mapping[str, Sequence[Tensor]]) -> bool:
+    axes = [axis for axis, size in enumerate(x.shape) if size == len(MODALITIES)]
+    if not axes:
+        return False
+    first, second = (_leaning(half, halves) for half in x.unbind(axes[0]))
+    return first < second
+
+
+class _Namer:
+    """Names axes by how they change with B and T."""
+
+    def __init__(self, returned: Tensors, num_classes: int | None) -> None:
+        self.num_classes = num_classes
+        if num_classes is None:
+            flat = [x.shape[1] for _, x in returned if x.ndim == 2 and len(x) == BASE[0]]
+            self.num_classes = max(flat, key=flat.count) if flat else None
+
+    def seen(
+        self, place: str, x: Tensor, leaning: tuple[float, bool], videos: torch.Size | None, segments: torch.Size | None
+    ) -> Seen:
+        """`x` at B = 3, T = 10, with its shapes for more videos and for more segments, where it has them."""
+        axes = tuple(
+            self._axis(size, videos[k] if videos is not None else None, segments[k] if segments is not None else None)
+            for k, size in enumerate(x.shape)
+        )
+        if axes.count("m") == 2:  # the second pair is one of presence and absence
+            last = len(axes) - 1 - axes[::-1].index("m")
+            axes = (*axes[:last], "e", *axes[last + 1 :])
+        values = x.detach().float()
+        low, high = (float(values.min()), float(values.max())) if x.numel() else (0.0, 0.0)
+        return Seen(place, tuple(x.shape), axes, low, high, x.requires_grad, *leaning)
+
+    def _axis(self, size: int, with_more_videos: int | None, with_more_segments: int | None) -> str:
+        if with_more_videos not in (None, size):
+            return "b"
+        if with_more_segments not in (None, size):
+            return "t"
+        if size == self.num_classes:
+            return "c"
+        if size == BASE[1] and with_more_segments in (None, size):  # ten, whatever it is given
+            return "t"
+        return "m" if size == 2 else "d"

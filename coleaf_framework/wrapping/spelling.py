@@ -1,0 +1,75 @@
+"""Networks, streams and options as they are written on a command line."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from coleaf_framework._config import nearest
+from coleaf_framework.protocol import MODALITIES, StreamSpec
+
+
+def find_network(text: str) -> type[nn.Module] | str:
+    """The class of "module:Class", from the current folder or an installed package; a plugin's name as it is.
+
+    Raises:
+        ValueError: no such module or class; names the nearest.
+    """
+    module_name, colon, class_name = text.partition(":")
+    if not colon:
+        return text
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as problem:  # whatever somebody's module does on import
+        raise ValueError(f"{text}: {module_name!r} does not import: {type(problem).__name__}: {problem}") from problem
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        known = [name for name, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
+        raise ValueError(f"{text}: {module_name} has no torch.nn.Module {class_name!r}.{nearest(class_name, known)}")
+    return found
+
+
+def parse_streams(texts: Iterable[str]) -> dict[str, StreamSpec]:
+    """Streams from "audio=128" or "visual=2048x8"; the name begins with the modality.
+
+    Raises:
+        ValueError: another form.
+    """
+    streams = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)=(\d+)(?:x(\d+))?", text)
+        modality = next((m for m in MODALITIES if match and match[1].startswith(m)), None)
+        if match is None or modality is None:
+            raise ValueError(
+                f"--stream {text!r}: expected NAME=WIDTH or NAME=WIDTHxFRAMES with a name that begins with audio or "
+                "visual, such as visual=2048x8"
+            )
+        streams[match[1]] = StreamSpec(int(match[2]), modality, frames=int(match[3] or 1))
+    return streams
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """Arguments from "key=value", values as in YAML.
+
+    Raises:
+        ValueError: another form.
+    """
+    options = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"--option {text!r}: expected key=value, such as width=256")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as problem:
+            raise ValueError(f"--option {text!r}: the value is not readable as YAML: {problem}") from problem
+    return options

@@ -1,0 +1,162 @@
+"""Every complaint about a declaration: what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from coleaf_framework import DERIVE, Constant, Out, Tap, wrap
+from tests.helpers import lookalikes as nets
+from tests.helpers.lookalikes import DECLARED, FRAMES
+from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
+
+GOOD = DECLARED[nets.PositionalTuple]
+
+
+def put_in(network: nn.Module | None = None, **declared: Any) -> Any:
+    network = network if network is not None else nets.PositionalTuple()
+    return wrap(network, streams=STREAMS, num_classes=NUM_CLASSES, **{**GOOD, **declared})
+
+
+@pytest.mark.parametrize(
+    ("tap", "message"),
+    [
+        (Tap("encodr"), r"PositionalTuple has no submodule 'encodr'. Did you mean 'encoder'\?"),
+        (Tap("fc_a"), r"'b t m d'|does not have the layout"),
+        (Tap("encoder.mix"), r"ran 2 times in one forward, where call='only' declares one: say which \(0 to 1"),
+        (Tap("encoder", call=1), "ran 1 times in one forward; there is no run 1"),
+        (Tap("encoder.mix", call={"audio": 0, "visual": 2}), "ran 2 times in one forward; there is no run 2"),
+        (Tap("encoder", layout="b t c d"), r"has no axes \['c'\]: say reduce='mean'"),
+        (Tap("encoder", layout="b c d"), r"lacks the axes \['t'\]"),
+        (Tap("encoder", part=(0, 5)), "Tap.'encoder'.: there is no 5. There is: 0, 1"),
+        (Tap("encoder", at="input", part="2"), "there is no '2'. There is: 0, 1"),
+    ],
+)
+def test_of_a_tap(tap: Tap, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        put_in(tokens=tap)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Tap("x", at="inside"), "at='inside' is neither"),
+        (lambda: Tap("x", call="first"), "call='first' is neither"),
+        (lambda: Tap("x", call={"audio": 0}), "call has the keys"),
+        (lambda: Tap("x", call=(0, 1)), "combine must have one weight for each"),
+        (lambda: Tap("x", combine=(1.0,)), "combine must have one weight for each"),
+        (lambda: Tap("x", reduce="median"), "reduce 'median' is not one of"),
+        (lambda: Tap("x", order=("audio", "video")), "does not name the modalities"),
+        (lambda: Out(0, kind="logit"), "kind 'logit' is not one of"),
+        (lambda: Out(0, absence=1), "absence is for the kinds evidence and dirichlet"),
+    ],
+)
+def test_of_a_value(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (
+            {"outputs": {"segment_probs": 0, "video_probs": 1}},
+            r"outputs lacks \['modality_probs'\]: say where they are, or",
+        ),
+        ({"outputs": FRAMES | {"segment_prob": 0}}, "no field 'segment_prob'. Did you mean 'segment_probs'"),
+        ({"outputs": FRAMES | {"tokens": 0}}, "Tokens have an argument of their own"),
+        ({"outputs": FRAMES | {"segment_probs": DERIVE}}, "cannot be derived"),
+        ({"tokens": DERIVE}, "tokens cannot be derived"),
+        ({"outputs": FRAMES | {"segment_probs": 9}}, "segment_probs: there is no 9. There is: 0, 1, 2"),
+        ({"outputs": FRAMES | {"segment_probs": "probs"}}, "segment_probs: there is no 'probs'"),
+        ({"outputs": FRAMES | {"segment_probs": 5}}, r"of shape \(\) does not have the layout 'b t m c'"),
+        ({"inputs": ("audio", "vision")}, "'vision' is no stream. Did you mean 'visual'"),
+        ({"inputs": ("audio", 3)}, r"3 is neither the name of a stream nor a Constant"),
+        ({"inputs": ("audio", "visual", Constant(1))}, "takes .* positional arguments but 4 were given"),
+        ({"adapter": lambda net, streams: None}, "exclude each other"),
+        ({"tokens": (Tap("fc_a"), Tap("fc_v"), Tap("fc_prob"))}, "one Tap, or two"),
+        ({"outputs": FRAMES | {"segment_probs": 1.5}}, "1.5 is no place"),
+    ],
+)
+def test_of_a_declaration(declared: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        put_in(**declared)
+
+
+def test_a_tap_that_nothing_reaches_says_so() -> None:
+    class PastCall(nets.PositionalTuple):
+        def encode(self, audio: Tensor, visual: Tensor) -> Any:
+            return self.encoder.forward(self.fc_a(audio), self.fc_v(visual.unflatten(1, (-1, 2)).mean(2)))
+
+    with pytest.raises(ValueError, match=r"ran 0 times .* called past its __call__"):
+        put_in(PastCall())
+
+
+def test_a_compiled_part_hides_its_taps() -> None:
+    model = put_in()
+    model.anchor.encoder.compile(backend="eager")
+    with pytest.raises(TypeError, match=r"PositionalTuple\.encoder is compiled or scripted, which hides 'encoder'"):
+        model.infer(batch_of())
+    model = put_in()
+    model.anchor.encoder = torch.compile(model.anchor.encoder, backend="eager")
+    with pytest.raises(TypeError, match="is compiled or scripted"):
+        model.infer(batch_of())
+
+
+def test_compiled_networks_are_refused() -> None:
+    net = TinyNet()
+    net.compile(backend="eager")
+    with pytest.raises(TypeError, match=r"pass it before its \.compile\(\)"):
+        wrap(net)
+    with pytest.raises(TypeError, match=r"pass its \._orig_mod"):
+        wrap(torch.compile(TinyNet(), backend="eager"))
+
+
+def test_a_mask_needs_an_input() -> None:
+    model = put_in()
+    with pytest.raises(ValueError, match="give one of its `inputs` a `mask` argument"):
+        model.infer(batch_of(segments=5, lengths=[5, 4, 3, 2]))
+
+
+def test_a_hook_that_fails_leaves_no_handle() -> None:
+    class Breaks(nets.PositionalTuple):
+        broken = False
+
+        def encode(self, audio: Tensor, visual: Tensor) -> Any:
+            pair = super().encode(audio, visual)
+            if self.broken:
+                raise RuntimeError("midway")
+            return pair
+
+    model = put_in(Breaks())
+    model.anchor.broken = True
+    with pytest.raises(RuntimeError, match="midway"):
+        model.infer(batch_of())
+    assert not model.anchor.encoder._forward_hooks
+
+
+def test_fields_of_their_own_names_need_not_be_said() -> None:
+    class Named(TinyNet):
+        def forward(self, sound: Tensor, picture: Tensor) -> Any:
+            return super().forward(sound, picture)
+
+    model = wrap(Named(), inputs={"sound": "audio", "picture": "visual"})
+    assert model.infer(batch_of()).segment_probs.shape == (4, 5, 2, NUM_CLASSES)
+
+
+def test_a_mask_among_the_inputs_reaches_the_network() -> None:
+    class Masked(TinyNet):
+        def forward(self, audio: Tensor, visual: Tensor, valid: Tensor | None) -> Any:
+            output = super().forward(audio, visual)
+            if valid is None:
+                return output
+            share = valid / valid.sum(1, keepdim=True)
+            pooled = (output.segment_probs * share[:, :, None, None]).sum(1)
+            return type(output)(output.segment_probs, pooled.mean(1), output.tokens, pooled)
+
+    inputs = {"audio": "audio", "visual": "visual", "valid": "mask"}
+    model = wrap(Masked(), inputs=inputs)
+    assert model.infer(batch_of(segments=5, lengths=[5, 4, 3, 2])).video_probs.shape == (4, NUM_CLASSES)

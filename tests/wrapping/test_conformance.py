@@ -1,0 +1,87 @@
+"""check_anchor: good Anchors pass, and each promise that is broken is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from coleaf_framework import AnchorOutput, check_anchor
+from tests.helpers import lookalikes as nets
+from tests.helpers.lookalikes import DECLARED
+from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet
+
+SMALL = {"width": 8}
+
+
+@pytest.mark.parametrize("name", ["han", "cmpae"])
+def test_the_plugins_conform(name: str, data_root: Path) -> None:
+    options = SMALL | ({"noise_ratios": {"audio": 0.0, "visual": 0.0}} if name == "cmpae" else {})
+    from coleaf_framework.data import open_folder
+
+    data = open_folder(data_root, "train")
+    checked = check_anchor(name, streams=data.streams, num_classes=len(data.classes), anchor_options=options)
+    assert "comes out as it went in" in checked
+
+
+def test_declared_networks_conform() -> None:
+    assert check_anchor(TinyNet)
+    for kind in (nets.PositionalTuple, nets.TenSegments, nets.HalfDead):
+        net = kind()
+        before = {name: x.clone() for name, x in net.state_dict().items()}
+        assert check_anchor(net, streams=STREAMS, num_classes=NUM_CLASSES, **DECLARED[kind])
+        assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
+
+
+class Random(TinyNet):
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        return super().forward(audio + torch.randn_like(audio), visual)
+
+
+class Leaks(TinyNet):
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        return super().forward(audio + audio[:1], visual)
+
+
+class Unsaved(TinyNet):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = [1.0]
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        self.scale[0] += 0.1
+        return super().forward(audio * self.scale[0], visual)
+
+
+class Stuck(TinyNet):
+    def loss(self, output: AnchorOutput, batch: Any, progress: Any) -> dict[str, Tensor]:
+        return {"nothing": 0 * output.video_probs.sum()}
+
+
+class Explodes(TinyNet):
+    def loss(self, output: AnchorOutput, batch: Any, progress: Any) -> dict[str, Tensor]:
+        return {"mine": output.video_probs.sum() / (batch.labels.sum() - batch.labels.sum() * (len(batch.labels) == 4))}
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Random, "differs between two runs in evaluation mode"),
+        (Leaks, "differs with the order of the videos in a batch: one leaks into another"),
+        (Unsaved, "differs between two runs"),
+        (Explodes, "a loss term is not finite"),
+    ],
+)
+def test_a_broken_promise_is_named(network: Any, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_anchor(network)
+
+
+def test_parameters_that_never_move_are_named() -> None:
+    from coleaf_framework import CoLeaFConfig
+
+    with pytest.raises(AssertionError, match="training leaves these parameters as they were: audio_in.weight"):
+        check_anchor(Stuck, config=CoLeaFConfig(enabled=False))

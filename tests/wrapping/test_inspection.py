@@ -1,0 +1,146 @@
+"""describe: what it says of networks in the published style, and that the call it proposes is the right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import coleaf_framework
+from coleaf_framework import CoLeaF, Constant, StreamSpec, describe
+from coleaf_framework.wrapping.spelling import find_network, parse_options, parse_streams
+from tests.helpers import lookalikes as nets
+from tests.helpers.lookalikes import DECLARED
+from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
+
+HOW: dict[Any, dict[str, Any]] = {
+    nets.LabelEmbeddings: {"inputs": DECLARED[nets.LabelEmbeddings]["inputs"]},
+    nets.CudaInside: {"follow_device": True},
+}
+
+
+def telling_apart(kind: Any) -> nn.Module:
+    """A look-alike whose tokens depend on their own modality far more than on the other, as trained networks' do."""
+    net = kind()
+    with torch.no_grad():
+        net.encoder.mix.weight.mul_(0.2)
+    return net  # type: ignore[no-any-return]
+
+
+def run(call: str, net: nn.Module) -> CoLeaF:
+    names = {name: getattr(coleaf_framework, name) for name in coleaf_framework.__all__}
+    return eval(call, {**names, "net": net})  # type: ignore[no-any-return]  # noqa: S307
+
+
+@pytest.mark.parametrize("kind", set(DECLARED) - {nets.LabelEmbeddings}, ids=lambda kind: kind.__name__)
+def test_the_proposed_call_gives_the_declared_fields(kind: Any) -> None:
+    net = telling_apart(kind)
+    found = describe(net, streams=STREAMS, num_classes=NUM_CLASSES, **HOW.get(kind, {}))
+    assert found.call is not None, found.problem
+    batch = batch_of(segments=10)
+    output = run(found.call, net).eval().infer(batch)
+    declared = coleaf_framework.wrap(net, streams=STREAMS, num_classes=NUM_CLASSES, **DECLARED[kind])
+    torch.testing.assert_close(output.segment_probs, declared.eval().infer(batch).segment_probs)
+    assert output.tokens.shape[:3] == output.segment_probs.shape[:3]
+
+
+def test_the_page_says_what_the_network_is() -> None:
+    page = str(describe(nets.HalfDead(), streams=STREAMS, num_classes=NUM_CLASSES))
+    for line in (
+        r"takes      audio (B,T,6), visual (B,2T,8)",
+        "(3, 10, 2, 3)        b t m c",
+        "no gradient",
+        'Tap("encoder")',
+        "segments   any number",
+        "audio_encoder (2), cmt_encoder (4)",
+        "wrap(\n        net,",
+    ):
+        assert line in page
+
+
+def test_hard_coded_segments_are_found() -> None:
+    class Breaks(nets.TenSegments):
+        def forward(self, audio: Tensor, visual: Tensor) -> Any:
+            if audio.shape[1] != 10:
+                raise RuntimeError("ten only")
+            return super().forward(audio, visual)
+
+    for kind, says in (
+        (nets.TenSegments, "T=20 is folded into the batch"),
+        (Breaks, "not on T=20: RuntimeError: ten only"),
+    ):
+        found = describe(kind(), streams=STREAMS, num_classes=NUM_CLASSES)
+        assert says in str(found)
+        assert found.call is not None
+        assert "segments=10" in found.call
+
+
+def test_an_order_of_its_own_and_a_flag_are_found() -> None:
+    found = describe(nets.MixedOutside(), streams=STREAMS, num_classes=NUM_CLASSES)
+    assert 'inputs={"f_v": "visual", "f_a": "audio", "with_ca": Constant(True)}' in str(found.call)
+
+
+def test_what_it_cannot_run_is_said() -> None:
+    with pytest.raises(
+        ValueError, match=r"does not run on audio \(B,T,6\), visual .*`\.cuda\(\)`, pass follow_device=True"
+    ):
+        describe(nets.CudaInside(), streams=STREAMS, num_classes=NUM_CLASSES)
+    with pytest.raises(ValueError, match="LabelEmbeddings does not run on .* inputs=... with what else it takes"):
+        describe(nets.LabelEmbeddings(), streams=STREAMS, num_classes=NUM_CLASSES)
+
+
+def test_what_it_cannot_wrap_is_said() -> None:
+    class NoSegments(nets.LookAlike):
+        def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
+            a, _ = self.encode(audio, visual)
+            return self.fc_prob(a).sigmoid().mean(1)
+
+    found = describe(NoSegments(), streams=STREAMS, num_classes=NUM_CLASSES)
+    assert found.call is None
+    assert "nothing it returns looks like segment probabilities" in str(found)
+
+
+def test_classes_are_seen() -> None:
+    found = describe(nets.PositionalTuple(), streams=STREAMS)
+    assert found.call is not None
+    assert "num_classes=3" in found.call
+
+
+def test_it_leaves_the_network_as_it_was() -> None:
+    net = nets.PositionalTuple()
+    before, state = {name: x.clone() for name, x in net.state_dict().items()}, torch.get_rng_state()
+    describe(net, streams=STREAMS, num_classes=NUM_CLASSES)
+    assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_a_network_that_declares_itself_needs_no_arguments() -> None:
+    found = describe(TinyNet)
+    assert found.call is not None
+    assert "streams=" not in found.call
+    assert "num_classes=" not in found.call
+    run(found.call, TinyNet())
+
+
+def test_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "somebodys.py").write_text("from torch import nn\nclass Net(nn.Linear):\n    pass\nx = 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert issubclass(find_network("somebodys:Net"), nn.Linear)  # type: ignore[arg-type]
+    assert find_network("han") == "han"
+    with pytest.raises(ValueError, match=r"no torch.nn.Module 'Nett'. Did you mean 'Net'\?"):
+        find_network("somebodys:Nett")
+    with pytest.raises(ValueError, match="'nobodys' does not import: ModuleNotFoundError"):
+        find_network("nobodys:Net")
+    expected = {"audio": StreamSpec(6, "audio"), "visual_st": StreamSpec(8, "visual", frames=2)}
+    assert parse_streams(["audio=6", "visual_st=8x2"]) == expected
+    for bad in ("audio", "audio=x", "rgb=5", "visual=5x"):
+        with pytest.raises(ValueError, match="expected NAME=WIDTH"):
+            parse_streams([bad])
+    assert parse_options(["width=256", "names=[a, b]"]) == {"width": 256, "names": ["a", "b"]}
+    with pytest.raises(ValueError, match="expected key=value"):
+        parse_options(["width"])
+    assert Constant(1) == Constant(1)
