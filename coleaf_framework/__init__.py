@@ -5,7 +5,7 @@ from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.model import CoLeaF, load_anchor
 from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
 from coleaf_framework.protocol import AnchorOutput, Batch, ReferenceOutput, StreamSpec
-from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, recipe
+from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, import_checkpoint, recipe
 from coleaf_framework.wrapping import check_anchor, describe, wrap
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "create_anchor",
     "create_reference",
     "describe",
+    "import_checkpoint",
     "list_anchors",
     "list_references",
     "load_anchor",

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -26,9 +25,12 @@ from coleaf_framework.report.pictures import timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.storage import CONFIG, to_json, write_atomically
-from coleaf_framework.training.config import RunConfig, load_config
+from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
+from coleaf_framework.training.importing import import_run
+from coleaf_framework.training.scoring import score_runs, use_decision
+from coleaf_framework.training.selection import DECISION, select_thresholds
 from coleaf_framework.wrapping import describe
 from coleaf_framework.wrapping.spelling import find_network, parse_options, parse_streams
 
@@ -37,6 +39,7 @@ console = Console()
 _debugging: list[bool] = []
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
+Decision = Annotated[Path | None, typer.Option(help="thresholds that `coleaf thresholds` wrote")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
 
 
@@ -82,50 +85,19 @@ def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="run folders; runs that differ only in their seed are averaged")],
     data: Data = None,
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    decision: Decision = None,
     set_: Settings = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown")] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
 ) -> None:
     """Score runs on a split, beside the empty parser and the video-label parser."""
-    groups: dict[str, list[tuple[str, str, dict[str, float]]]] = {}
-    scored, evaluated = {}, set()
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise ValueError("a run is named twice")
-    for run in runs:
-        config, trainer = load_run(run, tuple(set_ or ()))
-        where = data_of(run, config, data)
-        evaluation = trainer.evaluate(open_split(where, split))
-        evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
-        if len(evaluated) > 1:
-            raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
-        groups.setdefault(_all_but_seed(config), []).append((evaluation.name, run.name, dict(evaluation.scores)))
-        scored[str(run)] = dict(evaluation.scores)
-    rows, deviations = {}, {}
-    for members in groups.values():
-        name = members[0][0] + (f" ({len(members)} seeds)" if len(members) > 1 else "")
-        if sum(other[0][0] == members[0][0] for other in groups.values()) > 1:
-            name += f" {members[0][1]}"  # the same network, trained in another way
-        columns = members[0][2]
-        rows[name] = {c: float(np.mean([scores[c] for *_, scores in members])) for c in columns}
-        if len(members) > 1:
-            deviations[name] = {c: float(np.std([scores[c] for *_, scores in members], ddof=1)) for c in columns}
-    rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
-    title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
-    if deviations:
-        title += ", mean ± standard deviation over seeds"
-    print(score_table(rows, title, deviations, markdown=markdown))
+    scored = score_runs(runs, data, split, tuple(set_ or ()), decision)
+    print(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
+    if scored.note:
+        print(scored.note)
     if json_ is not None:
-        text = to_json(scored, indent=1)
+        text = to_json(scored.by_run, indent=1)
         write_atomically(json_, lambda file: file.write_text(text, encoding="utf-8"))
-
-
-def _all_but_seed(config: RunConfig) -> str:
-    """What two runs have in common that differ in their seed alone, wherever they ran."""
-    content = config.model_dump(mode="json", exclude={"data": {"cache"}})
-    content["data"]["root"] = config.data.root and str(Path(config.data.root).resolve())
-    for key in ("seed", "device", "workers", "tensorboard"):
-        del content["trainer"][key]
-    return json.dumps(content)
 
 
 @app.command()
@@ -134,11 +106,13 @@ def predict(
     out: Annotated[Path, typer.Option(help="JSON file to write")],
     data: Data = None,
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    decision: Decision = None,
     set_: Settings = None,
 ) -> None:
     """Write the events of every video: class, modality, onset, offset, confidence."""
     config, trainer = load_run(run, tuple(set_ or ()))
     where = data_of(run, config, data)
+    use_decision(trainer, decision, split)
     videos = open_split(where, split)
     predictions = trainer.predict(videos)
     write_predictions(out, trainer.name, videos.name, split, predictions)
@@ -193,6 +167,46 @@ def check_data(root: Annotated[Path, typer.Argument(help="folder in LLP's layout
         print(f"{kind + ':':9}{line}")
     if "missing" in kinds:
         raise typer.Exit(1)
+
+
+@app.command()
+def thresholds(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    data: Data = None,
+    split: Annotated[str, typer.Option(help="train, val, or with --force test")] = "val",
+    column: Annotated[str, typer.Option(help="what to make high, such as support/event/Type@AVo")] = "event/V",
+    modality: Annotated[str, typer.Option(help="whose gates: audio, visual or both")] = "visual",
+    search: Annotated[str, typer.Option(help="coordinate, as published, or joint")] = "coordinate",
+    out: Annotated[Path | None, typer.Option(help="file to write; decision.yaml in the run if left out")] = None,
+    force: Annotated[bool, typer.Option("--force", help="allow the test split")] = False,
+) -> None:
+    """Choose gates per class on a validation split, for `evaluate` and `predict` --decision."""
+    config, trainer = load_run(run)
+    videos = open_split(data_of(run, config, data), split)
+    whose = ("audio", "visual") if modality == "both" else (modality,)
+    selection = select_thresholds(trainer, videos, force=force, column=column, modalities=whose, search=search)
+    out = out or run / DECISION
+    selection.save(out)
+    table = Table("class", "audio gate", "visual gate")
+    for name, *gates in zip(videos.classes, *selection.chosen.gates.tolist(), strict=True):
+        table.add_row(name, *(f"{gate:.2f}" for gate in gates))
+    console.print(table)
+    print(f"{column} on {videos.name} {split}: {selection.chosen.before:.1f} -> {selection.chosen.after:.1f}; {out}")
+    if selection.about["forced"]:
+        print("CHOSEN ON THE TEST SPLIT: scores on it with these thresholds are no test")
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help=".pt file of a published network")],
+    as_: Annotated[str, typer.Option("--as", help="name of the Anchor plugin: han, cmpae")],
+    out: Annotated[Path, typer.Option(help="run folder to write")],
+    option: Annotated[list[str] | None, typer.Option(help="key=value for its constructor, as num_classes=16")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
+) -> None:
+    """Make a run folder of a published checkpoint, for `evaluate` and `predict`."""
+    network = import_run(checkpoint, as_, out, "overwrite" if overwrite else "refuse", **parse_options(option or ()))
+    print(f"{type(network).__name__} with {sum(x.numel() for x in network.parameters()):,} parameters; {out}")
 
 
 @app.command()

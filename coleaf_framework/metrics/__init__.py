@@ -15,6 +15,7 @@ from coleaf_framework.metrics.scores import (
     support_only_scores,
     video_label_parser,
 )
+from coleaf_framework.metrics.thresholds import ChosenGates, choose_gates
 
 __all__ = [
     "COLUMNS",
@@ -22,11 +23,13 @@ __all__ = [
     "KEYS",
     "LEVELS",
     "SUPPORT",
+    "ChosenGates",
     "DecisionConfig",
     "Event",
     "ModalityThresholds",
     "ParsingScores",
     "all_scores",
+    "choose_gates",
     "decide",
     "empty_parser",
     "list_events",

@@ -50,13 +50,26 @@ class DecisionConfig(StrictConfig):
                 raise ValueError(f"decision.{name} has {len(value)} values for {num_classes} classes")
 
 
-def _gate_threshold(config: DecisionConfig, like: Tensor) -> Tensor:
-    """(), (C,), (M,1) or (M,C)."""
+def gate_thresholds(config: DecisionConfig, like: Tensor) -> Tensor:
+    """The gate's thresholds as (M or 1, C), of the type and device of `like` (..., C)."""
     threshold = config.gate_threshold
-    if not isinstance(threshold, ModalityThresholds):
-        return like.new_tensor(threshold)
-    rows = (like.new_tensor(threshold.audio), like.new_tensor(threshold.visual))
-    return torch.stack([row.expand(like.shape[-1]) for row in rows])
+    rows = (threshold.audio, threshold.visual) if isinstance(threshold, ModalityThresholds) else (threshold,)
+    return torch.stack([like.new_tensor(row).expand(like.shape[-1]) for row in rows])
+
+
+def gate_and_segments(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What the gate is on, (B, 1 or M, C), and the decisions on segments before it, (B,T,M,C) bool.
+
+    Raises:
+        ValueError: as `decide` does.
+    """
+    config.require_classes(output.video_probs.shape[-1])
+    gate = output.video_probs[:, None, :] if config.gate == "video" else output.modality_probs
+    if gate is None:
+        raise ValueError("the gate is on modality probabilities, but the output has none")
+    probs = output.segment_probs
+    segments = probs >= probs.new_tensor(config.segment_threshold)
+    return gate, segments if mask is None else segments & mask[:, :, None, None]
 
 
 def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = None) -> Tensor:
@@ -72,11 +85,5 @@ def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = N
     Raises:
         ValueError: a per-class threshold of another number of classes.
     """
-    config.require_classes(output.video_probs.shape[-1])
-    gate = output.video_probs[:, None, :] if config.gate == "video" else output.modality_probs
-    if gate is None:
-        raise ValueError("the gate is on modality probabilities, but the output has none")
-    segments = output.segment_probs
-    opened = gate >= _gate_threshold(config, gate)
-    decided = (segments >= segments.new_tensor(config.segment_threshold)) & opened[:, None]
-    return decided if mask is None else decided & mask[:, :, None, None]
+    gate, segments = gate_and_segments(output, config, mask)
+    return segments & (gate >= gate_thresholds(config, gate))[:, None]

@@ -146,9 +146,8 @@ class CoLeaFTrainer:
         Raises:
             ValueError: the data set does not fit the model, or has no ground truth.
         """
-        self._check(data, truth=True)
         meters = [ParsingScores() for _ in range(3)]
-        for batch, output in self._run(self._loader(data)):
+        for batch, output in self.outputs(data, truth=True):
             truth, mask = _truth_and_mask(batch)
             decided = decide(output, self.decision, batch.mask)
             for meter, predicted in zip(
@@ -164,9 +163,8 @@ class CoLeaFTrainer:
         Raises:
             ValueError: the data set does not fit the model.
         """
-        self._check(data)
         predictions = []
-        for batch, output in self._run(self._loader(data)):
+        for batch, output in self.outputs(data):
             decided = decide(output, self.decision, batch.mask).cpu()
             probs = output.segment_probs.float().cpu()
             lengths = [decided.shape[1]] * len(decided) if batch.mask is None else batch.mask.sum(1).tolist()
@@ -177,6 +175,20 @@ class CoLeaFTrainer:
                     truth = list_events(batch.segment_labels[i, :length].cpu(), data.classes)
                 predictions.append(VideoPrediction(video, float(length), events, truth))
         return predictions
+
+    def outputs(self, data: AVVPDataset, *, truth: bool = False) -> Iterator[tuple[Batch, AnchorOutput]]:
+        """Batches of a split with the Anchor's answers, in evaluation mode, without gradient.
+
+        Args:
+            data: the split.
+            truth: whether it must have ground truth.
+
+        Raises:
+            ValueError: the data set does not fit the model, or has no ground truth.
+            FloatingPointError: an answer is NaN or infinite.
+        """
+        self._check(data, truth=truth)
+        yield from self._run(self._loader(data))
 
     def _epoch(
         self,

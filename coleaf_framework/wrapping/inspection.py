@@ -115,6 +115,12 @@ def _first_that_fits(
     declared: Mapping[str, Any],
 ) -> tuple[dict[str, Any] | None, tuple[str, ...], str]:
     problem = "nothing it returns looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality"
+    try:  # a network that speaks the protocol needs no declaration
+        result = dry_run(net, lambda x, mask: net(**x), streams, classes, segments, False)
+    except (ValueError, TypeError):
+        pass
+    else:
+        return {}, result.dead, ""
     for outputs, tokens in itertools.islice(candidates(found), _MOST_TRIES):
         if tokens is None:
             problem = "nothing in it looks like tokens (B,T,M,D), or (B,T,D) for either modality"

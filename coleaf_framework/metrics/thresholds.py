@@ -1,0 +1,168 @@
+"""Gates per class and modality, chosen by a column ("selected thresholds", Gao et al., CVPR 2023).
+
+A gate opens or closes a class of a modality for a whole video, so each class of each video has four states: audio open
+or closed, visual open or closed. Everything that a column needs is counted once for each state; after that, scoring any
+number of candidates is looking up and adding. Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from coleaf_framework._config import nearest
+from coleaf_framework.metrics.decision import DecisionConfig, gate_and_segments, gate_thresholds
+from coleaf_framework.metrics.events import split_types
+from coleaf_framework.metrics.scores import KEYS, SUPPORT, event_counts, segment_counts
+from coleaf_framework.protocol import MODALITIES, AnchorOutput
+
+Search = Literal["coordinate", "joint"]
+PUBLISHED_GRID = tuple(round(0.25 + 0.05 * i, 2) for i in range(10))
+_TYPES = ("A", "V", "Ao", "Vo", "AV")
+# The types that a column pools, or the columns that it is the mean of.
+_POOLED = {"Event@AV": ("A", "V"), "Event@AVo": ("Ao", "Vo")}
+_MEANS = {"Type@AV": ("A", "V", "AV"), "Type@AVo": ("Ao", "Vo", "AV")}
+
+
+@dataclass(frozen=True)
+class ChosenGates:
+    """What a search found.
+
+    Args:
+        gates: (M,C) in [0,1].
+        before, after: the column in percent, with the gates that it began with and with these.
+    """
+
+    gates: Tensor
+    before: float
+    after: float
+
+
+class _Part:
+    """F and support of one column, for each of the four states of each class of each video."""
+
+    def __init__(self, counts: Tensor) -> None:
+        tp, fp, fn = counts.double()  # (S,N,C) each
+        self.support = (tp + fp + fn) > 0
+        self.f = torch.where(self.support, 2 * tp / (2 * tp + fp + fn).clamp(min=1), 0.0)
+
+    def looked_up(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """State (..., N, C) in 0..3 -> F and support, (..., N, C)."""
+        shape = (4, *[1] * (state.ndim - 2), *self.f.shape[1:])
+        index = state[None]
+        f, support = (x.reshape(shape).expand(4, *state.shape).gather(0, index)[0] for x in (self.f, self.support))
+        return f, support
+
+
+def _score(f: Tensor, support: Tensor, support_only: bool) -> Tensor:
+    """Sums over classes of F and support, (..., N) -> the column (...)."""
+    has = support > 0
+    per_video = torch.where(has, f / support.clamp(min=1), 1.0)
+    if not support_only:
+        return per_video.mean(-1)
+    return (per_video * has).sum(-1) / has.sum(-1)  # NaN without any
+
+
+class _Search:
+    def __init__(self, output: AnchorOutput, truth: Tensor, config: DecisionConfig, column: str, mask: Tensor | None):
+        self.support_only = column.startswith(SUPPORT)
+        level, _, name = column.removeprefix(SUPPORT).partition("/")
+        gate, segments = gate_and_segments(output, config, mask)
+        self.gate = gate.expand(-1, len(MODALITIES), -1)  # (N,M,C)
+        count = segment_counts if level == "segment" else event_counts
+        states = []
+        for audio, visual in ((False, False), (False, True), (True, False), (True, True)):
+            opened = segments & torch.tensor([audio, visual])[:, None]
+            types = zip(split_types(opened), split_types(truth), strict=True)
+            states.append(torch.stack([count(p, t) for p, t in types]))  # (types, 3, N, C)
+        counts = dict(zip(_TYPES, torch.stack(states, dim=2), strict=True))  # type -> (3, S, N, C)
+        self.parts = [
+            _Part(sum((counts[kind] for kind in _POOLED.get(part, (part,))), torch.zeros(())))
+            for part in _MEANS.get(name, (name,))
+        ]
+
+    def states(self, gates: Tensor) -> Tensor:
+        """Gates (..., M, C) -> (..., N, C) in 0..3."""
+        opened = self.gate >= gates[..., None, :, :]
+        return 2 * opened[..., 0, :].long() + opened[..., 1, :].long()
+
+    def column(self, gates: Tensor) -> float:
+        """The column in percent."""
+        looked_up = [part.looked_up(self.states(gates)) for part in self.parts]
+        scores = [_score(f.sum(-1), s.sum(-1), self.support_only) for f, s in looked_up]
+        return 100 * torch.stack(scores).nanmean().item()
+
+    def candidates(self, gates: Tensor, c: int, pairs: Tensor) -> Tensor:
+        """The column for class `c` having each of the gates `pairs` (K,M), all at once: (K,)."""
+        now = self.states(gates)
+        opened = self.gate[None, :, :, c] >= pairs[:, None]  # (K,N,M)
+        state = 2 * opened[..., 0].long() + opened[..., 1].long()  # (K,N)
+        scores = []
+        for part in self.parts:
+            f, support = part.looked_up(now)
+            f_c, support_c = (x[:, :, c].gather(0, state) for x in (part.f, part.support))
+            f_all = f.sum(-1) - f[:, c] + f_c
+            scores.append(_score(f_all, support.sum(-1) - support[:, c].long() + support_c, self.support_only))
+        return 100 * torch.stack(scores).nanmean(0)
+
+
+def choose_gates(
+    output: AnchorOutput,
+    truth: Tensor,
+    config: DecisionConfig,
+    *,
+    column: str = "event/V",
+    modalities: tuple[str, ...] = ("visual",),
+    search: Search = "coordinate",
+    grid: tuple[float, ...] = PUBLISHED_GRID,
+    mask: Tensor | None = None,
+) -> ChosenGates:
+    """Choose gates per class so that a column becomes as high as the search can make it.
+
+    "coordinate", as published: class by class, one pass, each modality by itself. "joint": the gates of a class's
+    modalities together, and passes until nothing improves. A gate changes only for a better score.
+
+    Args:
+        output: probabilities of all videos, on the CPU; (N,T,M,C), (N,C), (N,M,C).
+        truth: (N,T,M,C) bool.
+        config: the decision to begin with; its segment threshold and kind of gate stay.
+        column: such as "event/V" or "support/segment/Type@AVo".
+        modalities: whose gates may change.
+        search: see above.
+        grid: candidates, in [0,1].
+        mask: (N,T) bool, True = real segment.
+
+    Raises:
+        ValueError: an unknown column, modality or search, or no candidate.
+    """
+    known = (*KEYS, *(SUPPORT + key for key in KEYS))
+    if column not in known:
+        raise ValueError(f"no column {column!r}.{nearest(column, known)}")
+    if search not in ("coordinate", "joint"):
+        raise ValueError(f"search {search!r} is neither 'coordinate' nor 'joint'")
+    if not modalities or not set(modalities) <= set(MODALITIES):
+        raise ValueError(f"modalities {modalities!r}: expected some of {MODALITIES}")
+    if not grid or not all(0 <= value <= 1 for value in grid):
+        raise ValueError(f"grid {grid!r}: expected values in [0, 1]")
+    found = _Search(output, truth, config, column, mask)
+    gates = gate_thresholds(config, output.video_probs).expand(len(MODALITIES), -1).clone()
+    before = found.column(gates)
+    index = [MODALITIES.index(m) for m in MODALITIES if m in modalities]
+    steps = [index] if search == "joint" else [[m] for m in index]
+    values = gates.new_tensor(grid)
+    best = before
+    while True:
+        improved = False
+        for c in range(gates.shape[1]):
+            for changing in steps:
+                pairs = gates[:, c].repeat(len(values) ** len(changing), 1)
+                pairs[:, changing] = torch.cartesian_prod(*[values] * len(changing)).view(-1, len(changing))
+                scores = found.candidates(gates, c, pairs)
+                if scores.max() > best + 1e-9:
+                    best, improved = scores.max().item(), True
+                    gates[:, c] = pairs[scores.argmax()]
+        if search == "coordinate" or not improved:
+            return ChosenGates(gates, before, found.column(gates))

@@ -1,0 +1,106 @@
+"""Published checkpoints: weights in, a network or a run folder out."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.plugins import create_anchor
+from coleaf_framework.training.config import TrainerConfig
+from coleaf_framework.training.run_folder import OnExisting, RunFolder
+from coleaf_framework.wrapping import wrap
+
+logger = logging.getLogger(__name__)
+
+_INSIDE = ("model", "state_dict")
+_PARALLEL = "module."
+
+
+def import_checkpoint(path: Path | str, name: str, **options: Any) -> nn.Module:
+    """An Anchor plugin with the weights of a published checkpoint, on the CPU, in evaluation mode.
+
+    Parameters of the checkpoint that the network does not have are logged: published files hold some that their own
+    code never uses.
+
+    Args:
+        path: a `.pt` or `.pth` file: a state dict, bare or under "model" (or "state_dict"), with or without the prefix
+            of DataParallel. It is read as tensors only; anything that would have to be executed is refused.
+        name: of the Anchor plugin: "han", "cmpae".
+        options: of its constructor, such as `num_classes`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, is no checkpoint, or lacks parameters of the network or has them in another shape;
+            lists them.
+    """
+    network = create_anchor(name, **options)
+    unused = _fill(network, _read(Path(path)), f"{path}", name)
+    if unused:
+        logger.warning("%s: %d parameters that %s does not use: %s", path, len(unused), name, ", ".join(unused))
+    return network.eval()
+
+
+def import_run(
+    path: Path | str, name: str, out: Path | str, on_existing: OnExisting = "refuse", **options: Any
+) -> nn.Module:
+    """A published checkpoint as a run folder, for `coleaf evaluate` and `predict`; returns the network.
+
+    Arguments and errors as in `import_checkpoint`; `out` and `on_existing` as in `CoLeaFTrainer`.
+    """
+    network: Any = import_checkpoint(path, name, **options)
+    shape = {"streams": network.streams, "num_classes": network.num_classes}
+    given = {key: value for key, value in options.items() if key not in shape}
+    model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=given, **shape)
+    model.anchor.load_state_dict(network.state_dict())
+    decision = DecisionConfig(**(getattr(network, "decision", None) or {}))
+    model.description["trainer"] = TrainerConfig().model_dump(mode="json")
+    model.description["decision"] = decision.model_dump(mode="json")
+    RunFolder(out, on_existing)
+    model.save(out)
+    return network  # type: ignore[no-any-return]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, AttributeError) as problem:
+        reason = (str(problem) or type(problem).__name__).splitlines()[0]
+        raise ValueError(f"{path}: damaged, or no checkpoint of tensors: {reason}") from problem
+    for key in _INSIDE:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content or not all(isinstance(x, Tensor) for x in content.values()):
+        raise ValueError(f"{path}: expected a state dict (name -> tensor), bare or under one of {_INSIDE}")
+    if all(key.startswith(_PARALLEL) for key in content):
+        content = {key.removeprefix(_PARALLEL): x for key, x in content.items()}
+    return dict(content)
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> list[str]:
+    """Fill the network; returns what it has no place for."""
+    own = network.state_dict()
+    missing = [key for key in own if key not in tensors]
+    problems = [f"it lacks {', '.join(missing)}"] if missing else []
+    problems += [
+        f"{key} is {tuple(tensors[key].shape)} there, {tuple(own[key].shape)} here"
+        for key in own
+        if key in tensors and tensors[key].shape != own[key].shape
+    ]
+    if problems:
+        raise ValueError(
+            f"{source} does not fit {name!r}: {'; '.join(problems)}. It was made with other options "
+            "(num_classes, width, streams), or for another network"
+        )
+    network.load_state_dict({key: tensors[key] for key in own})
+    return [key for key in tensors if key not in own]

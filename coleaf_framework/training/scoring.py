@@ -1,0 +1,105 @@
+"""Scores of several runs in one table; runs that differ only in their seed are averaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from coleaf_framework.training.config import RunConfig
+from coleaf_framework.training.experiment import data_of, load_run, open_split
+from coleaf_framework.training.selection import load_decision
+from coleaf_framework.training.trainer import CoLeaFTrainer
+
+
+@dataclass(frozen=True)
+class ScoredRuns:
+    """What `score_runs` found.
+
+    Args:
+        rows: name -> column -> percent; the trivial parsers last.
+        deviations: name -> column -> standard deviation over seeds, where there are several.
+        title: of the table.
+        by_run: run folder -> column -> percent.
+        note: what must be said beside the table; empty if nothing.
+    """
+
+    rows: Mapping[str, Mapping[str, float]]
+    deviations: Mapping[str, Mapping[str, float]]
+    title: str
+    by_run: Mapping[str, Mapping[str, float]]
+    note: str
+
+
+def score_runs(
+    runs: Sequence[Path], data: Path | None, split: str, settings: tuple[str, ...], decision: Path | None
+) -> ScoredRuns:
+    """Score runs on a split.
+
+    Args:
+        runs: their folders.
+        data: folder in LLP's layout; where None, what each was trained on, which must be the same.
+        split: "train", "val" or "test".
+        settings: as for `load_run`.
+        decision: a file that `coleaf thresholds` wrote, for all runs.
+
+    Raises:
+        ValueError: a run is named twice, or their data differ; or as `load_run` and `CoLeaFTrainer.evaluate` do.
+    """
+    groups: dict[str, list[tuple[str, str, dict[str, float]]]] = {}
+    scored, evaluated, note = {}, set(), ""
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ValueError("a run is named twice")
+    for run in runs:
+        config, trainer = load_run(run, settings)
+        where = data_of(run, config, data)
+        note = use_decision(trainer, decision, split)
+        evaluation = trainer.evaluate(open_split(where, split))
+        evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
+        if len(evaluated) > 1:
+            raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
+        groups.setdefault(_all_but_seed(config), []).append((evaluation.name, run.name, dict(evaluation.scores)))
+        scored[str(run)] = dict(evaluation.scores)
+    rows, deviations = {}, {}
+    for members in groups.values():
+        name = members[0][0] + (f" ({len(members)} seeds)" if len(members) > 1 else "")
+        if sum(other[0][0] == members[0][0] for other in groups.values()) > 1:
+            name += f" {members[0][1]}"  # the same network, trained in another way
+        columns = members[0][2]
+        rows[name] = {c: float(np.mean([scores[c] for *_, scores in members])) for c in columns}
+        if len(members) > 1:
+            deviations[name] = {c: float(np.std([scores[c] for *_, scores in members], ddof=1)) for c in columns}
+    rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
+    title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
+    if deviations:
+        title += ", mean ± standard deviation over seeds"
+    return ScoredRuns(rows, deviations, title, scored, note)
+
+
+def _all_but_seed(config: RunConfig) -> str:
+    """What two runs have in common that differ in their seed alone, wherever they ran."""
+    content = config.model_dump(mode="json", exclude={"data": {"cache"}})
+    content["data"]["root"] = config.data.root and str(Path(config.data.root).resolve())
+    for key in ("seed", "device", "workers", "tensorboard"):
+        del content["trainer"][key]
+    return json.dumps(content)
+
+
+def use_decision(trainer: CoLeaFTrainer, path: Path | None, split: str) -> str:
+    """Give the trainer chosen thresholds, if there are any; returns what must be said beside scores on `split`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_decision` does, or they are for another number of classes.
+    """
+    if path is None:
+        return ""
+    decision, chosen = load_decision(path)
+    decision.require_classes(trainer.model.num_classes)
+    trainer.decision = decision
+    if chosen.get("split") != split:
+        return ""
+    data = chosen.get("data")
+    return f"NOTE: the thresholds were chosen on {data} {split}; on the same videos these are no test scores"

@@ -1,0 +1,140 @@
+"""Selected thresholds and published checkpoints, from Python; test_cli.py has the commands."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, create_anchor, import_checkpoint, wrap
+from coleaf_framework.data import open_folder
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.training import load_decision, select_thresholds
+from coleaf_framework.training.importing import import_run
+
+SMALL = {"width": 8, "num_classes": 3}
+
+
+@pytest.fixture
+def trainer(data_root: Path) -> CoLeaFTrainer:
+    data = open_folder(data_root, "train")
+    model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8})
+    return CoLeaFTrainer(model, TrainerConfig(device="cpu", batch_size=2), quiet=True)
+
+
+def test_chosen_gates_give_the_score_that_was_said(trainer: CoLeaFTrainer, data_root: Path, tmp_path: Path) -> None:
+    val = open_folder(data_root, "val")
+    how = {"column": "segment/Type@AVo", "modalities": ("audio", "visual"), "grid": (0.1, 0.3, 0.5, 0.7)}
+    selection = select_thresholds(trainer, val, **how)
+    selection.save(tmp_path / "decision.yaml")
+    decision, chosen = load_decision(tmp_path / "decision.yaml")
+    assert decision == selection.decision
+    assert (chosen["split"], chosen["forced"]) == ("val", False)
+    trainer.decision = decision
+    assert trainer.evaluate(val)["segment/Type@AVo"] == pytest.approx(selection.chosen.after)
+
+
+def test_the_test_split_must_be_forced(trainer: CoLeaFTrainer, data_root: Path) -> None:
+    test = open_folder(data_root, "test")
+    with pytest.raises(ValueError, match="make its scores worthless: take --split val, or --force"):
+        select_thresholds(trainer, test)
+    assert select_thresholds(trainer, test, force=True).about["forced"] is True
+
+
+def test_another_file_is_no_decision(tmp_path: Path) -> None:
+    path = tmp_path / "d.yaml"
+    for content in ({"decision": {"gates": 1}, "chosen": {}}, {"trainer": {}}, [1]):
+        path.write_text(yaml.safe_dump(content))
+        with pytest.raises(ValueError, match="d.yaml"):
+            load_decision(path)
+
+
+def published(tmp_path: Path, name: str = "han", **change: Any) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A checkpoint in the published layout: what the network uses, and parameters that it never does."""
+    options = SMALL | ({"noise_ratios": {"audio": 0.0, "visual": 0.0}} if name == "cmpae" else {})
+    weights = dict(create_anchor(name, **options).state_dict())
+    extra = {"hat_encoder.norm1.weight": torch.ones(8), "audio_encoder.layers.0.linear1.bias": torch.ones(8)}
+    path = tmp_path / f"{name}.pt"
+    torch.save({**weights, **extra, **change}, path)
+    return path, weights
+
+
+@pytest.mark.parametrize("name", ["han", "cmpae"])
+@pytest.mark.parametrize("layout", ["bare", "model", "parallel"])
+def test_a_published_checkpoint_is_read(
+    name: str, layout: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, weights = published(tmp_path, name)
+    content = torch.load(path, weights_only=True)
+    if layout == "model":
+        torch.save({"model": content, "epoch": 12, "optimizer": {"lr": 0.1}}, path)
+    if layout == "parallel":
+        torch.save({f"module.{key}": x for key, x in content.items()}, path)
+    options = SMALL | ({"noise_ratios": {"audio": 0.0, "visual": 0.0}} if name == "cmpae" else {})
+    network = import_checkpoint(path, name, **options)
+    assert all(torch.equal(x, weights[key]) for key, x in network.state_dict().items())
+    assert "2 parameters that" in caplog.text
+    assert "hat_encoder.norm1.weight, audio_encoder.layers.0.linear1.bias" in caplog.text
+    assert not network.training
+
+
+def test_missing_and_misshapen_parameters_are_listed(tmp_path: Path) -> None:
+    path, weights = published(tmp_path)
+    short = {key: x for key, x in weights.items() if not key.startswith("fc_av_att")}
+    torch.save(short, path)
+    with pytest.raises(ValueError, match=r"han\.pt does not fit 'han': it lacks fc_av_att\.weight, fc_av_att\.bias"):
+        import_checkpoint(path, "han", **SMALL)
+    torch.save(weights, path)
+    with pytest.raises(ValueError, match=r"fc_prob\.weight is \(3, 8\) there, \(4, 8\) here; .*other options"):
+        import_checkpoint(path, "han", width=8, num_classes=4)
+
+
+class Payload:
+    """What a pickle could run."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("executed"),))
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "evil.pt"
+    torch.save({"model": Payload()}, path)
+    with pytest.raises(ValueError, match=r"evil\.pt: damaged, or no checkpoint of tensors"):
+        import_checkpoint(path, "han")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_what_is_no_checkpoint_is_named(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    if content is None:
+        torch.save([1, 2], path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pt"):
+        import_checkpoint(path, "han")
+    with pytest.raises(FileNotFoundError, match=r"y\.pt: no such file"):
+        import_checkpoint(tmp_path / "y.pt", "han")
+
+
+def test_an_imported_run_can_be_scored(tmp_path: Path, data_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from coleaf_framework.training.experiment import load_run
+
+    data = open_folder(data_root, "val")
+    streams = data.streams
+    model = wrap("han", streams=streams, num_classes=3, anchor_options={"width": 8}, config=CoLeaFConfig(enabled=False))
+    path = tmp_path / "han.pt"
+    torch.save({"model": model.anchor.state_dict()}, path)
+    with caplog.at_level(logging.WARNING):
+        import_run(path, "han", tmp_path / "run", streams=streams, num_classes=3, width=8)
+    config, trainer = load_run(tmp_path / "run")
+    assert config.decision == DecisionConfig()
+    expected = CoLeaFTrainer(model, TrainerConfig(device="cpu"), quiet=True).evaluate(data)
+    assert trainer.evaluate(data).scores == pytest.approx(expected.scores, nan_ok=True)
+    with pytest.raises(FileExistsError, match="holds another run"):
+        import_run(path, "han", tmp_path / "run", streams=streams, num_classes=3, width=8)
