@@ -21,6 +21,7 @@ check: $(READY)  ## what CI runs: formatting, lint, types, documentation, tests
 
 bench: $(READY)  ## side-by-side timings, each a ratio
 	$(BIN)/python benchmarks/bench_scores.py
+	$(BIN)/python benchmarks/bench_thresholds.py
 
 docs: $(READY)  ## the documentation as a site, in docs/_build
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build

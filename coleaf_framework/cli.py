@@ -201,11 +201,16 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(help=".pt file of a published network")],
     as_: Annotated[str, typer.Option("--as", help="name of the Anchor plugin: han, cmpae")],
     out: Annotated[Path, typer.Option(help="run folder to write")],
+    data: Annotated[Path | None, typer.Option(help="folder whose streams and classes it was made for; LLP's")] = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value for its constructor, as num_classes=16")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
 ) -> None:
     """Make a run folder of a published checkpoint, for `evaluate` and `predict`."""
-    network = import_run(checkpoint, as_, out, "overwrite" if overwrite else "refuse", **parse_options(option or ()))
+    options = parse_options(option or ())
+    if data is not None:
+        split = open_folder(data, "val")
+        options |= {"streams": split.streams, "num_classes": len(split.classes)}
+    network = import_run(checkpoint, as_, out, "overwrite" if overwrite else "refuse", **options)
     print(f"{type(network).__name__} with {sum(x.numel() for x in network.parameters()):,} parameters; {out}")
 
 

@@ -153,6 +153,64 @@ def test_plugins_names_each_distribution(coleaf: Command, monkeypatch: pytest.Mo
     assert "coleaf-framework 0.1.0" in " ".join(printed.split())
 
 
+def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_root: Path) -> None:
+    coleaf.monkeypatch.setattr("coleaf_framework.cli.console", Console(width=200))
+    printed = coleaf("thresholds", run, "--modality", "both", "--search", "joint", "--column", "segment/Type@AVo")
+    assert "segment/Type@AVo on tiny val" in printed
+    after = float(printed.rpartition("->")[2].partition(";")[0])
+    table = coleaf("evaluate", run, "--split", "val", "--decision", run / "decision.yaml", "--json", "val.json")
+    assert "NOTE: the thresholds were chosen on tiny val" in table
+    scores = next(iter(json.loads(Path("val.json").read_text()).values()))
+    assert scores["segment/Type@AVo"] == pytest.approx(after, abs=0.06)
+    assert "NOTE" not in coleaf("evaluate", run, "--split", "test", "--decision", run / "decision.yaml")
+    coleaf("predict", run, "--split", "test", "--decision", run / "decision.yaml", "--out", "p.json")
+    assert "make its scores worthless" in coleaf("thresholds", run, "--split", "test", fails=True)
+    assert "CHOSEN ON THE TEST SPLIT" in coleaf("thresholds", run, "--split", "test", "--force", "--out", "d.yaml")
+    assert "no column 'V'" in coleaf("thresholds", run, "--column", "V", fails=True)
+
+
+def test_a_published_checkpoint_becomes_a_run(coleaf: Command, run: Path, data_root: Path) -> None:
+    import torch
+
+    from coleaf_framework.model import load_anchor
+
+    weights = dict(load_anchor(run).anchor.state_dict())
+    torch.save({"model": weights | {"old.weight": torch.ones(3)}}, "han.pt")
+    shape = ("--data", data_root, "--option", "width=8")
+    assert "HAN with" in coleaf("import", "han.pt", "--as", "han", "--out", "imported", *shape)
+    assert "HAN" in coleaf("evaluate", "imported", "--data", data_root, "--split", "val")
+    assert "holds another run" in coleaf("import", "han.pt", "--as", "han", "--out", "imported", *shape, fails=True)
+    assert "does not fit 'han'" in coleaf("import", "han.pt", "--as", "han", "--out", "x", fails=True)
+
+
+def test_inspect_says_how_to_wrap(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "from tests.helpers.lookalikes import PositionalTuple\n"
+        "class Theirs(PositionalTuple):\n    def __init__(self, extra=0): super().__init__()\n"
+    )
+    streams = ("--stream", "audio=6", "--stream", "visual=8x2")
+    printed = coleaf("inspect", "theirs:Theirs", *streams, "--classes", "3", "--option", "extra=1")
+    assert 'tokens=Tap("fc_prob", at="input"' in printed
+    assert "wrap(\n        net" in coleaf("inspect", "han", "--data", data_root, "--option", "width=8")
+    assert "Did you mean 'Theirs'" in coleaf("inspect", "theirs:Their", fails=True)
+    assert "leave out --stream" in coleaf("inspect", "han", "--data", data_root, "--classes", "3", fails=True)
+
+
+def test_the_authors_recipe_is_a_flag(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
+    import yaml
+
+    coleaf("train", "--data", data_root, "--recipe", "official", "--out", "run", *TINY)
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert config["recipe"] == "official"
+    assert config["coleaf"]["update"] == "reference_first"
+    assert config["decision"]["gate_threshold"] == 0.52
+    coleaf("evaluate", "run", "--split", "val")
+    coleaf("train", "--resume", "--out", "run", "--set", "trainer.epochs=3")
+    assert "are those of the recipe 'official'" in coleaf(
+        "train", "--config", "run/config.yaml", "--recipe", "paper", "--out", "y", fails=True
+    )
+
+
 def test_synth_writes_the_official_layout(coleaf: Command, published_llp: Path, tmp_path: Path) -> None:
     coleaf("synth", "--annotations", published_llp, "--out", "llp", "--limit", "3")
     root = tmp_path / "llp"

@@ -64,10 +64,16 @@ def test_the_readmes_example_runs_as_written(
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
-def test_code_on_a_page_runs(page: str) -> None:
+def test_code_on_a_page_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And prints what the page shows, where it shows something."""
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in blocks(page):
         exec(block, names)
+    printed = capsys.readouterr().out
+    assert not printed or printed in (ROOT / page).read_text()
 
 
 def test_links_lead_somewhere() -> None:

@@ -37,6 +37,31 @@ def test_train_han(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "runs/train_han/model.safetensors").exists()
 
 
+def test_train_cmpae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On one epoch of a few videos."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import train_cmpae
+
+    from coleaf_framework import recipe
+    from coleaf_framework.data import SyntheticLLP
+
+    monkeypatch.setattr(train_cmpae, "SyntheticLLP", lambda split, n: SyntheticLLP(split, 8))
+    monkeypatch.setattr(train_cmpae, "recipe", lambda *given: recipe(*given, "trainer.epochs=1"))
+    train_cmpae.main()
+    assert "where the visual gates were chosen" in capsys.readouterr().out
+
+
+def test_wrap_unmodified(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import wrap_unmodified
+
+    wrap_unmodified.main(videos=8, epochs=1)
+    printed = capsys.readouterr().out
+    assert 'Tap("encoder")' in printed
+    assert "taken out again: True" in printed
+
+
 def test_an_installed_plugin_is_found(tmp_path: Path) -> None:
     """A temporary environment on top of this one, into which only the plugin is installed."""
     venv.create(tmp_path / "env", with_pip=False)
@@ -51,3 +76,5 @@ def test_an_installed_plugin_is_found(tmp_path: Path) -> None:
     assert "works" in next(line for line in listed.splitlines() if "tinyparser" in line)
     code = "from coleaf_framework import wrap; print(type(wrap('tinyparser').anchor).__name__)"
     assert run(python, "-c", code, cwd=tmp_path).strip() == "TinyParser"
+    tests = ROOT / "examples/plugin_package/tests"
+    assert "2 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path)

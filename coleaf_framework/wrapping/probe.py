@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,32 +186,31 @@ def _record(
     recorded = _Recorded(list(flatten(returned)), taken, given)
     if not lean:
         return recorded, {}
-    tensors = [x for _, x in recorded.returned]
-    tensors += [x for runs in (*taken.values(), *given.values()) for run in runs for _, x in run]
-    halves: dict[str, list[Tensor]] = {
-        m: [x for name, x in inputs.items() if streams[name].modality == m] for m in MODALITIES
-    }
-    return recorded, {id(x): (_leaning(x, halves), _visual_first(x, halves)) for x in tensors}
+    found = [x for _, x in recorded.returned]
+    found += [x for runs in (*taken.values(), *given.values()) for run in runs for _, x in run]
+    # Each once, and only what may be probabilities or tokens: every look costs a few backward passes.
+    tensors = {id(x): x for x in found if x.requires_grad and 2 <= x.ndim <= 5 and len(x) == size[0]}
+    return recorded, {key: _leaning(x, inputs, streams) for key, x in tensors.items()}
 
 
-def _leaning(x: Tensor, halves: Mapping[str, Sequence[Tensor]]) -> float:
-    if x.ndim < 2 or not x.requires_grad or not x.is_floating_point():
-        return 0.0
-    size = dict.fromkeys(halves, 1e-30)
+def _leaning(x: Tensor, inputs: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> tuple[float, bool]:
+    """How much more `x` depends on audio than on visual streams, and whether the first of two halves does so less."""
+    pairs = [axis for axis, size in enumerate(x.shape) if size == len(MODALITIES) and x.ndim > 2]
+    if not pairs:
+        return _dependence(x, inputs, streams), False
+    first, second = (_dependence(half, inputs, streams) for half in x.unbind(pairs[0]))
+    return (first + second) / 2, first < second
+
+
+def _dependence(x: Tensor, inputs: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> float:
+    """The logarithm of the ratio of squared gradients to audio and to visual streams, through random projections."""
+    size = dict.fromkeys(MODALITIES, 1e-30)
     for _ in range(_PROJECTIONS):
         scalar = (x * torch.randn_like(x)).sum()
-        for modality, streams in halves.items():
-            gradients = torch.autograd.grad(scalar, list(streams), retain_graph=True, allow_unused=True)
-            size[modality] += sum(0.0 if g is None else g.square().mean().item() for g in gradients) / len(streams)
+        gradients = torch.autograd.grad(scalar, list(inputs.values()), retain_graph=True, allow_unused=True)
+        for name, gradient in zip(inputs, gradients, strict=True):
+            size[streams[name].modality] += 0.0 if gradient is None else gradient.square().mean().item()
     return math.log(size["audio"] / size["visual"])
-
-
-def _visual_first(x: Tensor, halves: Mapping[str, Sequence[Tensor]]) -> bool:
-    axes = [axis for axis, size in enumerate(x.shape) if size == len(MODALITIES)]
-    if not axes:
-        return False
-    first, second = (_leaning(half, halves) for half in x.unbind(axes[0]))
-    return first < second
 
 
 class _Namer:
