@@ -28,8 +28,8 @@ class Declaration:
             (audio, visual), or "derive". Derived modality probabilities are pooled from segments by linear softmax
             pooling, derived video probabilities are 1 - (1 - audio)(1 - visual). Nothing is derived unless it is said.
         tokens: a `Tap`, two (audio, visual), or as in `outputs`.
-        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by the name of the
-            argument. Where None, each stream by its own name.
+        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by the name
+            of the argument. Where None, each stream by its own name.
         streams: the streams that `inputs` may name.
         follow_device: `.cuda()` inside forward, and tensors made on "cuda" there, go to the inputs' device instead.
 

@@ -32,8 +32,8 @@ class Calling:
     """A network's call.
 
     Args:
-        inputs: what it takes: names of streams, "mask" and constants (`Constant`), in order or by the name of the argument. Where
-            None, each stream by its own name.
+        inputs: what it takes: names of streams, "mask" and constants (`Constant`), in order or by the name of the
+            argument. Where None, each stream by its own name.
         streams: the streams that `inputs` may name.
         follow_device: `.cuda()` inside forward, and tensors made on "cuda" there, go to the inputs' device instead.
 
