@@ -24,13 +24,14 @@ from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.report.pictures import timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
-from coleaf_framework.storage import CONFIG, to_json, write_atomically
+from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_atomically
 from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
+from coleaf_framework.training.run_folder import DECISION
 from coleaf_framework.training.scoring import score_runs, use_decision
-from coleaf_framework.training.selection import DECISION, select_thresholds
+from coleaf_framework.training.selection import select_thresholds
 from coleaf_framework.wrapping import describe
 from coleaf_framework.wrapping.spelling import find_network, parse_options, parse_streams
 
@@ -112,7 +113,9 @@ def predict(
     """Write the events of every video: class, modality, onset, offset, confidence."""
     config, trainer = load_run(run, tuple(set_ or ()))
     where = data_of(run, config, data)
-    use_decision(trainer, decision, split)
+    note = use_decision(trainer, run, decision, split, tuple(set_ or ()))
+    if note:
+        print(note, file=sys.stderr)
     videos = open_split(where, split)
     predictions = trainer.predict(videos)
     write_predictions(out, trainer.name, videos.name, split, predictions)
@@ -186,7 +189,7 @@ def thresholds(
     whose = ("audio", "visual") if modality == "both" else (modality,)
     selection = select_thresholds(trainer, videos, force=force, column=column, modalities=whose, search=search)
     out = out or run / DECISION
-    selection.save(out)
+    selection.save(out, run / WEIGHTS)
     table = Table("class", "audio gate", "visual gate")
     for name, *gates in zip(videos.classes, *selection.chosen.gates.tolist(), strict=True):
         table.add_row(name, *(f"{gate:.2f}" for gate in gates))

@@ -45,7 +45,8 @@ class CoLeaF(nn.Module):
             a parameter `mask` gets the batch's (B,T) bool or None. A `Declaration` is one.
         statistics: stream name -> (2, width) mean and deviation; None leaves the streams as they are.
         description: what `save` writes beside the weights, so that `load` can build the networks again.
-        frozen: parameters of the Anchor that `wrap` froze, since nothing gives them a gradient.
+        frozen: parameters of the Anchor to freeze, since nothing gives them a gradient.
+        changes_inputs: whether the Anchor changes its input tensors in place; then it gets copies.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class CoLeaF(nn.Module):
         statistics: Mapping[str, Tensor] | None = None,
         description: Mapping[str, Any] | None = None,
         frozen: tuple[str, ...] = (),
+        changes_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.anchor, self.reference = anchor, reference
@@ -68,7 +70,10 @@ class CoLeaF(nn.Module):
         self.segments, self.adapter = segments, adapter
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.description = dict(description or {})
-        self.frozen = frozen
+        self.frozen, self.changes_inputs = frozen, changes_inputs
+        parameters = dict(anchor.named_parameters())
+        for name in frozen:
+            parameters[name].requires_grad_(False)
 
     def forward(self, batch: Batch, progress: Progress = PAST_EVERY_WARMUP) -> dict[str, Tensor]:
         """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
@@ -151,7 +156,8 @@ class CoLeaF(nn.Module):
         return len(streams[name]), streams[name].shape[1] // spec.frames
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
-        raw = call_anchor(self.anchor, self.adapter, streams, mask)
+        given = {name: x.clone() for name, x in streams.items()} if self.changes_inputs else streams
+        raw = call_anchor(self.anchor, self.adapter, given, mask)
         output = raw if isinstance(raw, AnchorOutput) else AnchorOutput(**raw)
         expected = self._batch_shape(streams)
         if output.segment_probs.shape[:2] != expected:  # a network with its T written into it, on another T
@@ -165,7 +171,9 @@ class CoLeaF(nn.Module):
         return output
 
     def strip(self) -> nn.Module:
-        """The user's network alone, as it came: same object, same state-dict keys, no hooks, nothing frozen by `wrap`.
+        """The user's network alone, as it came: same object, same state-dict keys, no hooks.
+
+        What the `wrap` that made this model froze can be trained again.
 
         Where the model standardises its streams, the network takes standardised ones; `load_anchor` gives it with its
         standardisation.
@@ -214,7 +222,9 @@ def load_anchor(directory: Path | str, *, anchor: nn.Module | None = None, adapt
 
 def _require_adapter(model: CoLeaF, directory: Path | str) -> None:
     if model.description["model"].get("adapter") and model.adapter is None:
-        raise ValueError(f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function>")
+        raise ValueError(
+            f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
+        )
 
 
 def _load(
@@ -264,6 +274,8 @@ def _load(
         adapter=adapter,
         statistics=statistics or None,
         description=described,
+        frozen=tuple(about.get("frozen", ())),
+        changes_inputs=bool(about.get("changes_inputs", False)),
         **shape,
     )
     _fill(model, tensors, directory / WEIGHTS)

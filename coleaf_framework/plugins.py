@@ -132,13 +132,17 @@ def create_anchor(name: str, **kwargs: Any) -> nn.Module:
     return _create("anchor", name, kwargs)
 
 
-def anchor_attribute(name: str, attribute: str) -> Any:
-    """What an Anchor plugin declares beside its constructor, such as its published `decision`; None where it does not.
+def published_decision(anchor: object) -> dict[str, Any]:
+    """The thresholds that an Anchor declares as its attribute `decision`; empty where it has none.
+
+    Args:
+        anchor: a network, or the name of an Anchor plugin.
 
     Raises:
         ValueError, ImportError: as `create_anchor` does.
     """
-    return getattr(_load("anchor", name), attribute, None)
+    own = getattr(_load("anchor", anchor) if isinstance(anchor, str) else anchor, "decision", None)
+    return dict(own) if isinstance(own, Mapping) else {}
 
 
 def create_reference(name: str, **kwargs: Any) -> nn.Module:

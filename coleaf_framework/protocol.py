@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal, Protocol
 
 import torch
@@ -41,17 +40,15 @@ class StreamSpec:
         if self.modality not in MODALITIES:
             raise ValueError(f"StreamSpec: modality {self.modality!r} is not one of {MODALITIES}")
         for name, value in (("width", self.width), ("frames", self.frames)):
-            if value < 1:
-                raise ValueError(f"StreamSpec: {name} must be at least 1, got {value}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"StreamSpec: {name} must be a whole number of at least 1, got {value!r}")
 
 
-LLP_STREAMS: Mapping[str, StreamSpec] = MappingProxyType(
-    {
-        "audio": StreamSpec(128, "audio"),
-        "visual": StreamSpec(2048, "visual", frames=8),
-        "visual_st": StreamSpec(512, "visual"),
-    }
-)
+LLP_STREAMS: Mapping[str, StreamSpec] = {  # a plain dict: networks keep it, and must be copied and pickled
+    "audio": StreamSpec(128, "audio"),
+    "visual": StreamSpec(2048, "visual", frames=8),
+    "visual_st": StreamSpec(512, "visual"),
+}
 """LLP's published features: VGGish, ResNet152 at 8 frames a second, R(2+1)D."""
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from coleaf_framework import Batch, CoLeaFConfig, StreamSpec, recipe, wrap
+from coleaf_framework.collaboration import anchor_terms
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.protocol import Progress
 from tests.helpers import plain_official
@@ -87,6 +90,46 @@ def test_the_reference_is_updated_first() -> None:
     model, (batch, _) = official_model(), batches()
     kinds = [{name.partition("/")[0] for name in terms} for terms in model.updates(batch, Progress(4))]
     assert kinds == [{"reference"}, {"anchor"}]
+
+
+@pytest.mark.parametrize(("epoch", "late"), [(1, False), (3, False), (4, True)])
+def test_the_references_terms_have_the_published_weights(epoch: int, late: bool) -> None:
+    model, (batch, _) = official_model(), batches()
+    spread(model)
+    terms = model(batch, Progress(epoch))
+    output, reference = model._run_anchor(batch.streams, None), model.reference(**batch.streams)
+    labels = model.anchor.modality_labels(output, batch, Progress(epoch))
+
+    def focal(probs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        return [plain_official.focal(probs[:, m], targets[:, m]) for m in (0, 1)]
+
+    audio, visual = focal(reference.class_probs, labels)
+    expected = 0.001 * audio + 0.0 * visual if late else 1.2 * audio + 1.0 * visual
+    torch.testing.assert_close(terms["reference/class_tokens"], expected)
+    video = sum(focal(reference.modality_probs, labels))
+    torch.testing.assert_close(terms["reference/video"], (0.5 if late else 1.0) * video)
+    assert ("reference/self_modality" in terms) == late
+
+
+def test_an_event_at_the_threshold_counts_only_in_the_official_form() -> None:
+    for form, expected in (("paper", 0.0), ("official", 1.0)):
+        model = official_model(contrast_form=form, update="together")
+        batch = batches(1)[0]
+        probs = torch.zeros(12, 2, CLASSES).double()
+        probs[:, 1, 0] = 0.5
+        reference = dataclasses.replace(model.reference(**batch.streams), modality_probs=probs)
+        output = model._run_anchor(batch.streams, None)
+        labels = model.anchor.modality_labels(output, batch, Progress(2))
+        term = anchor_terms(model.config, output, reference, labels, batch, Progress(2))["contrast"]
+        assert bool(term > 0) == bool(expected)
+
+
+def test_alone_the_anchor_keeps_its_own_loss() -> None:
+    terms = official_model(enabled=False)(batches(1)[0], Progress(1))
+    own = {"audio", "visual", "video", "mutual", "audio_visual_contrast"}
+    assert set(terms) == {f"anchor/{name}" for name in own}
+    together = official_model()(batches(1)[0], Progress(1))
+    assert together["anchor/video"] > 2 * terms["anchor/video"]  # 2 against 0.6
 
 
 def test_own_terms_beyond_the_three_stay() -> None:

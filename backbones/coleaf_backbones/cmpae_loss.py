@@ -44,11 +44,14 @@ def noise_ratios_for(given: Mapping[str, float | Sequence[float]] | None, num_cl
         )
         given = dict.fromkeys(MODALITIES, 0.0)
     assert given is not None
-    if set(given) != set(MODALITIES):
-        raise ValueError(f"CMPAE: noise_ratios must have the keys {list(MODALITIES)}, got {sorted(given)}")
+    if not isinstance(given, Mapping) or set(given) != set(MODALITIES):
+        raise ValueError(f"CMPAE: noise_ratios must have the keys {list(MODALITIES)}, got {given!r}")
     rows = []
     for modality in MODALITIES:
-        row = torch.as_tensor(given[modality], dtype=torch.float32)
+        try:
+            row = torch.as_tensor(given[modality], dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"CMPAE: noise_ratios[{modality!r}] is {given[modality]!r}, not numbers") from None
         if row.ndim > 1 or (row.ndim == 1 and len(row) != num_classes):
             raise ValueError(
                 f"CMPAE: noise_ratios[{modality!r}] must be one value or {num_classes}, got {tuple(row.shape)}"

@@ -27,6 +27,7 @@ class Declaration:
         outputs: "segment_probs", "video_probs" and "modality_probs" -> an `Out`, a position or name, a pair of those
             (audio, visual), or "derive". Derived modality probabilities are pooled from segments by linear softmax
             pooling, derived video probabilities are 1 - (1 - audio)(1 - visual). Nothing is derived unless it is said.
+            None for a network that returns the fields by their own names.
         tokens: a `Tap`, two (audio, visual), or as in `outputs`.
         inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by the name
             of the argument. Where None, each stream by its own name.
@@ -39,29 +40,18 @@ class Declaration:
 
     def __init__(
         self,
-        outputs: Mapping[str, Out | Path | tuple[Path, Path]],
-        tokens: Tap | tuple[Tap, Tap] | Out | Path | tuple[Path, Path],
+        outputs: Mapping[str, Out | Path | tuple[Path, Path]] | None,
+        tokens: Tap | tuple[Tap, Tap] | Out | Path | tuple[Path, Path] | None,
         inputs: Inputs | None = None,
         *,
         streams: Mapping[str, StreamSpec],
         follow_device: bool = False,
     ) -> None:
-        unknown = [field for field in outputs if field not in _PROBABILITIES]
-        missing = [field for field in _PROBABILITIES if field not in outputs]
-        if unknown:
-            hint = (
-                " Tokens have an argument of their own" if "tokens" in unknown else nearest(unknown[0], _PROBABILITIES)
-            )
-            raise ValueError(f"outputs has no field {unknown[0]!r}.{hint}")
-        if missing:
-            raise ValueError(f"outputs lacks {missing}: say where they are, or {DERIVE!r} (see docs/wrapping.md)")
-        if outputs["segment_probs"] == DERIVE:
-            raise ValueError("outputs['segment_probs'] cannot be derived: nothing else tells when an event occurs")
-        self.outputs = {field: _as_out(outputs[field]) for field in _PROBABILITIES}
+        self.outputs = {} if outputs is None else _as_outputs(outputs)
         self.taps = _as_taps(tokens)
-        self.token_output = None if self.taps else _as_out(tokens)
-        if not self.taps and not isinstance(self.token_output, Out):
-            raise ValueError("tokens cannot be derived: say where they are, or tap them (tokens=Tap(...))")
+        self.token_output = None if self.taps or tokens is None else _as_out(tokens)
+        if outputs is not None and not self.taps and not isinstance(self.token_output, Out):
+            raise ValueError("tokens must be said, and cannot be derived: tokens=4, or tokens=Tap(...)")
         self.calling = Calling(inputs, streams, follow_device=follow_device)
 
     @property
@@ -83,14 +73,9 @@ class Declaration:
         with ExitStack() as stack:
             heard = [stack.enter_context(tap.listening(network)) for tap in self.taps]
             returned = self.calling(network, streams, mask)
-        if self.token_output is not None:
-            assert isinstance(self.token_output, Out)
-            tokens = self.token_output.read(returned, "tokens", batch, segments)
-        elif len(self.taps) == 1:
-            tokens = self.taps[0].tokens(heard[0], batch, segments)
-        else:
-            halves = zip(self.taps, heard, strict=True)
-            tokens = torch.stack([tap.tokens(runs, batch, segments, single=True) for tap, runs in halves], dim=2)
+        tokens = self._tokens(returned, heard, batch, segments)
+        if not self.outputs:
+            return _by_name(returned, tokens, type(network).__name__)
         read = {
             field: out.read(returned, field, batch, segments)
             for field, out in self.outputs.items()
@@ -100,7 +85,20 @@ class Declaration:
             read["modality_probs"] = pool_segments(read["segment_probs"], mask)
         if "video_probs" not in read:
             read["video_probs"] = 1 - (1 - read["modality_probs"]).prod(1)
+        assert tokens is not None
         return AnchorOutput(tokens=tokens, **read)
+
+    def _tokens(self, returned: Any, heard: list[Any], batch: int, segments: int) -> Tensor | None:
+        """(B,T,M,D) as declared; None where nothing is said of them."""
+        if self.token_output is not None:
+            assert isinstance(self.token_output, Out)
+            return self.token_output.read(returned, "tokens", batch, segments)
+        if not self.taps:
+            return None
+        if len(self.taps) == 1:
+            return self.taps[0].tokens(heard[0], batch, segments)
+        halves = zip(self.taps, heard, strict=True)
+        return torch.stack([tap.tokens(runs, batch, segments, single=True) for tap, runs in halves], dim=2)
 
     def describe(self) -> dict[str, Any] | None:
         """The declaration as plain values, for `from_description`; None where a constant is more than that."""
@@ -124,7 +122,7 @@ class Declaration:
         elif inputs is not None:
             inputs = [plain(x) for x in inputs]
         return {
-            "outputs": {field: plain(out) for field, out in self.outputs.items()},
+            "outputs": {field: plain(out) for field, out in self.outputs.items()} or None,
             "tokens": [plain(tap) for tap in self.taps] if self.taps else plain(self.token_output),
             "inputs": inputs,
             "follow_device": self.calling.follow_device,
@@ -157,8 +155,38 @@ class Declaration:
             inputs = {name: made(x) for name, x in inputs.items()}
         elif inputs is not None:
             inputs = [made(x) for x in inputs]
-        outputs = {field: made(x) for field, x in described["outputs"].items()}
+        outputs = described["outputs"]
+        if outputs is not None:
+            outputs = {field: made(x) for field, x in outputs.items()}
         return cls(outputs, tokens, inputs, streams=streams, follow_device=described["follow_device"])
+
+
+def _as_outputs(outputs: Any) -> dict[str, Out | str]:
+    if not isinstance(outputs, Mapping):
+        raise TypeError(f"outputs is {outputs!r}, where a mapping of fields to places was expected")
+    unknown = [field for field in outputs if field not in _PROBABILITIES]
+    missing = [field for field in _PROBABILITIES if field not in outputs]
+    if unknown:
+        hint = nearest(str(unknown[0]), _PROBABILITIES)
+        hint = " Tokens have an argument of their own" if "tokens" in unknown else hint
+        raise ValueError(f"outputs has no field {unknown[0]!r}.{hint}")
+    if missing:
+        raise ValueError(f"outputs lacks {missing}: say where they are, or {DERIVE!r} (see docs/wrapping.md)")
+    if outputs["segment_probs"] == DERIVE:
+        raise ValueError("outputs['segment_probs'] cannot be derived: nothing else tells when an event occurs")
+    return {field: _as_out(outputs[field]) for field in _PROBABILITIES}
+
+
+def _by_name(returned: Any, tokens: Tensor | None, name: str) -> AnchorOutput:
+    """What a network returns that has the protocol's fields itself, with tokens from a tap where there is one."""
+    fields = (*_PROBABILITIES, "tokens")
+    found = {f: returned.get(f) if isinstance(returned, Mapping) else getattr(returned, f, None) for f in fields}
+    if tokens is not None:
+        found["tokens"] = tokens
+    missing = [f for f in fields if found[f] is None and f != "modality_probs"]
+    if missing:
+        raise ValueError(f"{name} does not return {missing} by these names: say outputs={{...}} (see docs/wrapping.md)")
+    return AnchorOutput(**found)  # type: ignore[arg-type]
 
 
 def _default(kind: type, key: str) -> Any:
@@ -166,6 +194,8 @@ def _default(kind: type, key: str) -> Any:
 
 
 def _is_plain(x: Any) -> bool:
+    if isinstance(x, list):
+        return all(map(_is_plain, x))
     return x is None or isinstance(x, bool | int | float | str)
 
 

@@ -42,6 +42,8 @@ class Calling:
     """
 
     def __init__(self, inputs: Inputs | None, streams: Mapping[str, StreamSpec], *, follow_device: bool) -> None:
+        if inputs is not None and (isinstance(inputs, str) or not isinstance(inputs, Mapping | Sequence)):
+            raise TypeError(f"inputs is {inputs!r}, where names of streams in order, or by argument, were expected")
         self.inputs = inputs if inputs is None or isinstance(inputs, Mapping) else tuple(inputs)
         self.streams, self.follow_device = dict(streams), follow_device
         for argument in self.arguments:
@@ -101,4 +103,6 @@ class _FollowDevice(TorchFunctionMode):
 
 
 def _is_cuda(device: Any) -> bool:
+    if isinstance(device, int) and not isinstance(device, bool):
+        return True
     return isinstance(device, str | torch.device) and torch.device(device).type == "cuda"

@@ -6,8 +6,11 @@ for a pair of presence and absence.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
@@ -17,6 +20,19 @@ from torch import Tensor
 
 from coleaf_framework._config import nearest
 from coleaf_framework.protocol import MODALITIES
+
+_checking: ContextVar[bool] = ContextVar("checking", default=False)
+
+
+@contextmanager
+def checking_values() -> Iterator[None]:
+    """While it lasts, values are held to their declared kind; a look at values, so not for training."""
+    token = _checking.set(True)
+    try:
+        yield
+    finally:
+        _checking.reset(token)
+
 
 Path = int | str
 Kind = Literal["probs", "logits", "evidence", "dirichlet"]
@@ -38,7 +54,8 @@ class Out:
             protocol, without m where `visual` is given.
         kind: "probs"; "logits", made probabilities by sigmoid; "evidence" or "dirichlet" (evidence + 1), made
             probabilities as presence / (presence + absence).
-        absence: for pairs: the place of the absence half; otherwise the layout has an axis e, presence first.
+        absence: for pairs: the place of the absence half, or two where the modalities are apart; otherwise the layout
+            has an axis e, presence first.
         order: of the modalities on axis m.
         reduce: how axes that the field does not have, such as the classes of class-wise tokens, are taken together:
             "mean", "max" or "sum".
@@ -51,7 +68,7 @@ class Out:
     visual: Path | None = None
     layout: str | None = None
     kind: Kind = "probs"
-    absence: Path | None = None
+    absence: Path | tuple[Path, Path] | None = None
     order: tuple[str, str] = MODALITIES
     reduce: str | None = None
 
@@ -61,6 +78,10 @@ class Out:
         if self.absence is not None and self.kind not in ("evidence", "dirichlet"):
             raise ValueError(f"Out: absence is for the kinds evidence and dirichlet, not for {self.kind!r}")
         check_order(self.order, "Out")
+        if self.visual is not None and tuple(self.order) != MODALITIES:
+            raise ValueError("Out: order is for modalities on one axis; apart, `path` is audio and `visual` is visual")
+        if self.layout is not None and not self.layout.strip():
+            raise ValueError("Out: layout is empty")
         check_reduce(self.reduce, "Out")
 
     def read(self, returned: Any, field: str, batch: int, segments: int) -> Tensor:
@@ -72,28 +93,48 @@ class Out:
         halves = [self.path] if self.visual is None else [self.path, self.visual]
         tensors = [find(returned, path, field) for path in halves]
         if self.absence is not None:
-            if self.visual is not None:
-                raise ValueError(f"outputs[{field!r}]: absence and visual exclude each other: use an axis e")
-            absent = find(returned, self.absence, field)
-            tensors = [torch.stack([tensors[0], absent], dim=-1)]
+            absences = self.absence if isinstance(self.absence, tuple | list) else (self.absence,)
+            if len(absences) != len(tensors):
+                raise ValueError(f"outputs[{field!r}]: absence must have a place for each of its {len(tensors)} halves")
+            absent = [find(returned, path, field) for path in absences]
+            tensors = [torch.stack(pair, dim=-1) for pair in zip(tensors, absent, strict=True)]
         return self.arrange(tensors, field, batch, segments)
 
     def arrange(self, tensors: list[Tensor], field: str, batch: int, segments: int) -> Tensor:
         """One tensor, or an audio and a visual one, in the protocol's layout and as probabilities."""
         target = LAYOUTS[field]
+        if field == "tokens" and self.kind != "probs":
+            raise ValueError(f"tokens: kind={self.kind!r} is for probabilities")
+        if "m" not in target.split() and (len(tensors) > 1 or tuple(self.order) != MODALITIES):
+            raise ValueError(f"outputs[{field!r}] has no modalities: one place, and no order")
         single = len(tensors) == 1 and "m" in target.split()
         if not single:
             target = target.replace("m ", "")
         layout, pair = self.layout or target, self.kind in ("evidence", "dirichlet")
         if pair:
-            layout, target = (layout if "e" in layout.split() else layout + " e"), target + " e"
+            layout, target = (layout if "e" in re.findall(r"\w+", layout) else layout + " e"), target + " e"
         arranged = [arrange(x, layout, target, self.reduce, f"outputs[{field!r}]", batch, segments) for x in tensors]
+        if _checking.get():
+            for x in arranged:
+                self._check_kind(x, field)
         values = [self._probabilities(x) for x in arranged]
         if len(values) > 1:
             return torch.stack(values, dim=LAYOUTS[field].split().index("m"))
         if single and tuple(self.order) != MODALITIES:
             return values[0].flip(LAYOUTS[field].split().index("m"))
         return values[0]
+
+    def _check_kind(self, x: Tensor, field: str) -> None:
+        low, high = x.min().item(), x.max().item()
+        least = {"evidence": 0.0, "dirichlet": 1.0}.get(self.kind, -math.inf)
+        if low < least - 1e-5:
+            raise ValueError(
+                f"outputs[{field!r}]: kind={self.kind!r} is at least {least:g}, but it spans [{low:.3g}, {high:.3g}]"
+            )
+        if self.kind == "logits" and low >= 0 and high <= 1:
+            raise ValueError(
+                f"outputs[{field!r}]: kind='logits', but it spans [{low:.3g}, {high:.3g}], as probabilities do"
+            )
 
     def _probabilities(self, x: Tensor) -> Tensor:
         if self.kind == "logits":
@@ -106,7 +147,7 @@ class Out:
 
 def check_order(order: tuple[str, str], what: str) -> None:
     """Refuse an order that does not name both modalities."""
-    if sorted(order) != sorted(MODALITIES):
+    if not isinstance(order, tuple | list) or sorted(map(str, order)) != sorted(MODALITIES):
         raise ValueError(f"{what}: order {order!r} does not name the modalities {MODALITIES}")
 
 
@@ -157,7 +198,8 @@ def find(returned: Any, path: Path, what: str) -> Tensor:
         ValueError: nothing is there, or no tensor; says what there is.
     """
     value = returned
-    for part in [path] if isinstance(path, int) else path.split("."):
+    whole = isinstance(returned, Mapping) and path in returned  # a key may have dots in it
+    for part in [path] if whole or isinstance(path, int) else path.split("."):
         value = _step(value, part, returned, path, what)
     if not isinstance(value, Tensor):
         raise ValueError(f"{what}: {path!r} is a {type(value).__name__}, not a tensor")
@@ -165,8 +207,10 @@ def find(returned: Any, path: Path, what: str) -> Tensor:
 
 
 def _step(value: Any, part: Path, returned: Any, path: Path, what: str) -> Any:
-    if isinstance(value, Mapping) and part in value:
-        return value[part]
+    if isinstance(value, Mapping):
+        for key in (part, int(part)) if re.fullmatch(r"-?\d+", str(part)) else (part,):
+            if key in value:
+                return value[key]
     if isinstance(value, tuple | list) and re.fullmatch(r"-?\d+", str(part)):
         if -len(value) <= int(part) < len(value):
             return value[int(part)]

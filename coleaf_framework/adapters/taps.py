@@ -6,6 +6,7 @@ of it know nothing of taps, and two wrapped copies cannot write into each other.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,15 +53,22 @@ class Tap:
 
     def __post_init__(self) -> None:
         what = f"Tap({self.path!r})"
+        if not isinstance(self.path, str) or not self.path:
+            raise TypeError(f"{what}: expected the path of a submodule, such as 'encoder.layers.0'")
         if self.at not in ("output", "input"):
             raise ValueError(f"{what}: at={self.at!r} is neither 'output' nor 'input'")
         check_order(self.order, what)
         check_reduce(self.reduce, what)
         call = self.call
+        numbers = call.values() if isinstance(call, Mapping) else call if isinstance(call, tuple) else (call,)
+        if not isinstance(call, str) and not all(isinstance(k, int) and not isinstance(k, bool) for k in numbers):
+            raise TypeError(f"{what}: call={call!r} is no number of a run")
         if isinstance(call, str) and call not in ("only", "last"):
             raise ValueError(f"{what}: call={call!r} is neither 'only' nor 'last' nor a number")
         if isinstance(call, Mapping) and sorted(call) != sorted(MODALITIES):
             raise ValueError(f"{what}: call has the keys {sorted(call)}, where {sorted(MODALITIES)} were expected")
+        if isinstance(call, Mapping) and tuple(self.order) != MODALITIES:
+            raise ValueError(f"{what}: call names the modalities, so order is not to be said")
         if isinstance(call, tuple) != (self.combine is not None) or (
             isinstance(call, tuple) and len(call) != len(self.combine or ())
         ):
@@ -94,19 +102,38 @@ class Tap:
 
     @contextmanager
     def listening(self, network: nn.Module) -> Iterator[list[Any]]:
-        """Collects what each run of the submodule takes or gives, for as long as the block lasts."""
+        """Collects what each run of the submodule takes or gives, for as long as the block lasts.
+
+        Raises:
+            ValueError: what was heard was changed in place before the forward ended.
+        """
         runs: list[Any] = []
+        versions: list[tuple[Tensor, int]] = []
+
+        thread = threading.get_ident()
+
+        def hear(value: Any) -> None:
+            if threading.get_ident() != thread:  # another model around the same network
+                return
+            runs.append(value)
+            versions.extend((x, x._version) for _, x in flatten(value) if not x.is_inference())
+
         module = self.submodule(network)
         if self.at == "output":
-            handle = module.register_forward_hook(lambda _, args, output: runs.append(output))
+            handle = module.register_forward_hook(lambda _, args, output: hear(output))
         else:
             handle = module.register_forward_pre_hook(
-                lambda _, args, kwargs: runs.append((*args, *kwargs.values())), with_kwargs=True
+                lambda _, args, kwargs: hear((*args, *kwargs.values())), with_kwargs=True
             )
         try:
             yield runs
         finally:
             handle.remove()
+        if any(x._version != version for x, version in versions):
+            raise ValueError(
+                f"Tap({self.path!r}): the network changes in place what was heard there, as ReLU(inplace=True) does: "
+                "tap another submodule, one that gives the changed tensor"
+            )
 
     def tokens(self, runs: list[Any], batch: int, segments: int, *, single: bool = False) -> Tensor:
         """Tokens (B,T,M,D) from what `listening` collected; (B,T,D) of one modality where `single`.
@@ -154,7 +181,8 @@ class Tap:
             parts = self.part if isinstance(self.part, tuple | list) else (self.part,)
             return [find(value, part, f"Tap({self.path!r})") for part in parts]
         found = list(flatten(value))
-        if len(found) == 1 or (len(found) == 2 and not single):
+        alike = len({x.shape for _, x in found}) == 1
+        if len(found) == 1 or (len(found) == 2 and alike and not single):
             return [x for _, x in found]
         shapes = ", ".join(f"{place}: {tuple(x.shape)}" for place, x in found)
         raise ValueError(

@@ -1,6 +1,24 @@
 """What Anchor and Reference teach each other, as the paper has it and as the authors' code has it."""
 
 from coleaf_framework.collaboration.config import OFFICIAL, CoLeaFConfig
-from coleaf_framework.collaboration.terms import anchor_loss, anchor_terms, modality_labels, own_loss, reference_terms
+from coleaf_framework.collaboration.terms import (
+    anchor_loss,
+    anchor_terms,
+    modality_labels,
+    own_loss,
+    own_modality_labels,
+    reference_terms,
+    taught_fields,
+)
 
-__all__ = ["OFFICIAL", "CoLeaFConfig", "anchor_loss", "anchor_terms", "modality_labels", "own_loss", "reference_terms"]
+__all__ = [
+    "OFFICIAL",
+    "CoLeaFConfig",
+    "anchor_loss",
+    "anchor_terms",
+    "modality_labels",
+    "own_loss",
+    "own_modality_labels",
+    "reference_terms",
+    "taught_fields",
+]

@@ -48,8 +48,10 @@ class CoLeaFConfig(StrictConfig):
     labels: Literal["weak", "refined"] = Field(
         "weak", description="what modalities are taught: weak labels; or the Anchor's refined ones (denoised, smoothed)"
     )
-    anchor_loss: Literal["own", "official"] = Field(
-        "own", description="the Anchor's own; or its terms audio, visual, video replaced by 2, 1, 2 x BCE"
+    anchor_loss: Literal["own", "video", "official"] = Field(
+        "own",
+        description="the Anchor's own, or BCE on video probabilities if it has none; video: the latter in any case; "
+        "official: its terms audio, visual, video replaced by 2, 1, 2 x BCE",
     )
 
     @classmethod

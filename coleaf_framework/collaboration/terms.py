@@ -29,6 +29,26 @@ def own_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
     return own if callable(own) and not isinstance(own, nn.Module) else None
 
 
+def own_modality_labels(anchor: nn.Module) -> Callable[..., Tensor] | None:
+    """The Anchor's `modality_labels(output, batch, progress)`, or None."""
+    own = getattr(anchor, "modality_labels", None)
+    return own if callable(own) and not isinstance(own, nn.Module) else None
+
+
+def taught_fields(c: CoLeaFConfig, anchor: nn.Module) -> tuple[str, ...]:
+    """The fields of the Anchor's output that some term reads in some epoch, its own loss aside."""
+    fields = set()
+    if c.anchor_loss == "official" and c.enabled:
+        fields |= {"modality_probs", "video_probs"}
+    elif c.anchor_loss == "video" or own_loss(anchor) is None:
+        fields.add("video_probs")
+    if c.enabled and c.contrast != "none":
+        fields.add("modality_probs" if c.contrast == "bce" else "tokens")
+    if c.enabled and c.cooccurrence_weight:
+        fields.add("modality_probs")
+    return tuple(sorted(fields))
+
+
 def modality_labels(
     c: CoLeaFConfig, anchor: nn.Module, output: AnchorOutput, batch: Batch, progress: Progress
 ) -> Tensor:
@@ -40,9 +60,9 @@ def modality_labels(
     weak = batch.labels[:, None].expand(-1, 2, -1)
     if c.labels == "weak":
         return weak
-    refine = getattr(anchor, "modality_labels", None)
+    refine = own_modality_labels(anchor)
     if refine is not None:
-        return refine(output, batch, progress).detach()  # type: ignore[no-any-return]
+        return refine(output, batch, progress).detach()
     audio, visual = weak.unbind(1)
     return torch.stack([audio, VISUAL_LABEL_WEIGHT * visual + (1 - VISUAL_LABEL_WEIGHT) * 0.5], dim=1)
 
@@ -55,7 +75,7 @@ def anchor_loss(
     Args:
         labels: (B,M,C) in [0,1], from `modality_labels`.
     """
-    own = own_loss(anchor)
+    own = own_loss(anchor) if c.anchor_loss != "video" else None
     terms = dict(own(output, batch, progress)) if own is not None else {}
     if c.anchor_loss == "official" and c.enabled:
         assert output.modality_probs is not None

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.collaboration import OFFICIAL, CoLeaFConfig
 from coleaf_framework.metrics import KEYS, SUPPORT, DecisionConfig
-from coleaf_framework.plugins import anchor_attribute
+from coleaf_framework.plugins import published_decision
 from coleaf_framework.storage import read_yaml
 
 SCORE_KEYS = (*KEYS, *(SUPPORT + key for key in KEYS))
@@ -99,7 +99,8 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
         ValueError: an unknown section or key (names the nearest), or a value out of range; names the source.
     """
     values: dict[str, Any] = read_yaml(path) if path is not None else {}
-    file_recipe = values.get("recipe") if path is not None else None
+    resolved = "model" in values  # a run folder's: every value is there already
+    file_recipe = values.get("recipe", "of its own" if resolved else None)
     for derived in ("model", "train"):  # a run folder's own notes, which follow from the other sections
         values.pop(derived, None)
     for setting in settings:
@@ -144,8 +145,7 @@ def _with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
             defaults["decision"] = {"gate": "modality", "gate_threshold": 0.52, "segment_threshold": 0.25}
     anchor = given.get("anchor", {}).get("name", AnchorConfig().name)
     if "decision" not in defaults and not DecisionConfig.model_fields.keys() <= given.get("decision", {}).keys():
-        published = anchor_attribute(anchor, "decision") if isinstance(anchor, str) else None
-        defaults["decision"] = dict(published or {})
+        defaults["decision"] = published_decision(anchor) if isinstance(anchor, str) else {}
     for section, own in defaults.items():
         given[section] = own | given.get(section, {})
     return given

@@ -95,7 +95,7 @@ def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
     if root is not None:
         return config.data.model_copy(update={"root": str(root)})
     if "data" not in read_yaml(run / CONFIG):
-        raise ValueError(f"{run}: was trained from Python, so its config.yaml names no data: pass --data")
+        raise ValueError(f"{run}: was trained from Python or imported, so its config.yaml names no data: pass --data")
     return config.data
 
 

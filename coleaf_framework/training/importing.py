@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.plugins import create_anchor
+from coleaf_framework.plugins import create_anchor, published_decision
 from coleaf_framework.training.config import TrainerConfig
 from coleaf_framework.training.run_folder import OnExisting, RunFolder
 from coleaf_framework.wrapping import wrap
@@ -60,7 +61,7 @@ def import_run(
     given = {key: value for key, value in options.items() if key not in shape}
     model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=given, **shape)
     model.anchor.load_state_dict(network.state_dict())
-    decision = DecisionConfig(**(getattr(network, "decision", None) or {}))
+    decision = DecisionConfig(**published_decision(network))
     model.description["trainer"] = TrainerConfig().model_dump(mode="json")
     model.description["decision"] = decision.model_dump(mode="json")
     RunFolder(out, on_existing)
@@ -72,19 +73,28 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
+        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is not None:
+            raise ValueError("its checksums do not fit")  # torch does not look at them
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, AttributeError) as problem:
+    except pickle.UnpicklingError as problem:
+        raise ValueError(f"{path}: damaged, or holds more than tensors, which would be executed") from problem
+    except Exception as problem:  # damaged bytes make the reader fail in every way there is
         reason = (str(problem) or type(problem).__name__).splitlines()[0]
         raise ValueError(f"{path}: damaged, or no checkpoint of tensors: {reason}") from problem
     for key in _INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    if not isinstance(content, Mapping) or not content or not all(isinstance(x, Tensor) for x in content.values()):
+    named = isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
+    if not named or not content or not all(isinstance(x, Tensor) for x in content.values()):
         raise ValueError(f"{path}: expected a state dict (name -> tensor), bare or under one of {_INSIDE}")
     if all(key.startswith(_PARALLEL) for key in content):
         content = {key.removeprefix(_PARALLEL): x for key, x in content.items()}
     return dict(content)
+
+
+def _plain(x: Tensor) -> bool:
+    return x.layout == torch.strided and not x.is_meta and bool(torch.isfinite(x).all())
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> list[str]:
@@ -96,6 +106,14 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: 
         f"{key} is {tuple(tensors[key].shape)} there, {tuple(own[key].shape)} here"
         for key in own
         if key in tensors and tensors[key].shape != own[key].shape
+    ]
+    problems += [
+        f"{key} is {tensors[key].dtype} there, {own[key].dtype} here"
+        for key in own
+        if key in tensors and tensors[key].is_floating_point() != own[key].is_floating_point()
+    ]
+    problems += [
+        f"{key} is not a plain tensor of finite values" for key in own if key in tensors and not _plain(tensors[key])
     ]
     if problems:
         raise ValueError(

@@ -4,6 +4,7 @@ config.yaml          the resolved configuration, with what is needed to build th
 model.safetensors    the weights of the best epoch so far
 resume.pt            everything the next epoch starts from
 log.jsonl            one line per epoch
+decision.yaml        thresholds that `coleaf thresholds` chose, if it did
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from coleaf_framework.storage import CONFIG, WEIGHTS, read_yaml, to_json, write_atomically, write_yaml
 
-RESUME, LOG = "resume.pt", "log.jsonl"
+RESUME, LOG, DECISION = "resume.pt", "log.jsonl", "decision.yaml"
 OnExisting = Literal["refuse", "resume", "overwrite"]
 # A run may go on for more epochs or on another machine; anything else would make it another run.
 _MAY_CHANGE = {
@@ -51,8 +52,8 @@ class RunFolder:
                 f"{self.path} holds another run ({', '.join(held)}): pass --resume to go on with it, or --overwrite"
             )
         if held and on_existing == "overwrite":
-            for name in held:
-                (self.path / name).unlink()
+            for name in (*held, DECISION):  # chosen thresholds are those of the weights that go
+                (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         self.resuming = bool(held) and on_existing == "resume"
         self.path.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from coleaf_framework.storage import WEIGHTS
 from coleaf_framework.training.config import RunConfig
 from coleaf_framework.training.experiment import data_of, load_run, open_split
-from coleaf_framework.training.selection import load_decision
+from coleaf_framework.training.selection import digest, load_decision
 from coleaf_framework.training.trainer import CoLeaFTrainer
 
 
@@ -56,7 +57,7 @@ def score_runs(
     for run in runs:
         config, trainer = load_run(run, settings)
         where = data_of(run, config, data)
-        note = use_decision(trainer, decision, split)
+        note = use_decision(trainer, run, decision, split, settings) or note
         evaluation = trainer.evaluate(open_split(where, split))
         evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
@@ -88,18 +89,26 @@ def _all_but_seed(config: RunConfig) -> str:
     return json.dumps(content)
 
 
-def use_decision(trainer: CoLeaFTrainer, path: Path | None, split: str) -> str:
-    """Give the trainer chosen thresholds, if there are any; returns what must be said beside scores on `split`.
+def use_decision(
+    trainer: CoLeaFTrainer, run: Path, path: Path | None, split: str, settings: tuple[str, ...] = ()
+) -> str:
+    """Give the trainer of a run chosen thresholds, if there are any; returns what must be said beside its scores.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_decision` does, or they are for another number of classes.
+        FileNotFoundError, ValueError: as `load_decision` does, or they are for another number of classes, or settings
+            say something of the decision too.
     """
     if path is None:
         return ""
+    said = [setting for setting in settings if setting.startswith("decision.")]
+    if said:
+        raise ValueError(f"--decision {path} and --set {said[0]} exclude each other")
     decision, chosen = load_decision(path)
     decision.require_classes(trainer.model.num_classes)
     trainer.decision = decision
+    if chosen.get("weights") not in (None, digest(run / WEIGHTS)):
+        return f"NOTE: the thresholds were chosen for other weights than those of {run}"
     if chosen.get("split") != split:
         return ""
     data = chosen.get("data")
-    return f"NOTE: the thresholds were chosen on {data} {split}; on the same videos these are no test scores"
+    return f"NOTE: the thresholds were chosen on {data} {split}: on the same videos these are no test scores"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -16,8 +18,6 @@ from coleaf_framework.metrics import ChosenGates, DecisionConfig, ModalityThresh
 from coleaf_framework.protocol import AnchorOutput
 from coleaf_framework.storage import read_yaml, write_yaml
 from coleaf_framework.training.trainer import CoLeaFTrainer
-
-DECISION = "decision.yaml"
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class Selection:
     chosen: ChosenGates
     about: Mapping[str, Any]
 
-    def save(self, path: Path) -> None:
-        """Write a file that `load_decision` reads, atomically."""
-        write_yaml(path, {"decision": self.decision.model_dump(mode="json"), "chosen": dict(self.about)})
+    def save(self, path: Path, weights: Path | None = None) -> None:
+        """Write a file that `load_decision` reads, atomically; `weights` is the file that it was chosen for."""
+        about = dict(self.about) | ({"weights": digest(weights)} if weights is not None else {})
+        write_yaml(path, {"decision": self.decision.model_dump(mode="json"), "chosen": about})
 
 
 def select_thresholds(trainer: CoLeaFTrainer, data: AVVPDataset, *, force: bool = False, **how: Any) -> Selection:
@@ -87,6 +88,11 @@ def _collect(trainer: CoLeaFTrainer, data: AVVPDataset) -> tuple[AnchorOutput, T
     return AnchorOutput(segment, video, segment.new_empty(0), modality), truth, mask
 
 
+def digest(weights: Path) -> str:
+    """What tells one file of weights from another."""
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+
+
 def load_decision(path: Path) -> tuple[DecisionConfig, Mapping[str, Any]]:
     """The decision that `Selection.save` wrote, and how it was chosen.
 
@@ -94,7 +100,11 @@ def load_decision(path: Path) -> tuple[DecisionConfig, Mapping[str, Any]]:
         FileNotFoundError, ValueError: no such file, or it is another one.
     """
     content = read_yaml(path)
+    decision, chosen = (content.get(key) for key in ("decision", "chosen"))
+    if not isinstance(decision, Mapping) or not isinstance(chosen, Mapping):
+        raise ValueError(f"{path}: not a file that `coleaf thresholds` wrote: it has {sorted(map(str, content))}")
     try:
-        return DecisionConfig(**content["decision"]), content["chosen"]
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ValueError(f"{path}: not a file that `coleaf thresholds` wrote: {problem}") from problem
+        return DecisionConfig(**decision), chosen
+    except (TypeError, ValueError) as problem:
+        reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
+        raise ValueError(f"{path}: not a decision: {reason}") from problem

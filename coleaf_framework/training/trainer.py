@@ -25,6 +25,7 @@ from coleaf_framework.metrics import (
     video_label_parser,
 )
 from coleaf_framework.model import CoLeaF
+from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 from coleaf_framework.report.predictions import VideoPrediction
 from coleaf_framework.training.best import BestWeights
@@ -65,7 +66,7 @@ class CoLeaFTrainer:
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
         if not any(p.requires_grad for p in self.model.parameters()):
             raise ValueError(f"{self.name} has no parameter that requires a gradient: there is nothing to train")
-        self.decision = decision or DecisionConfig(**(getattr(self.model.anchor, "decision", None) or {}))
+        self.decision = decision or DecisionConfig(**published_decision(self.model.anchor))
         self.decision.require_classes(self.model.num_classes)
         self.device = choose_device(self.config.device)
         if self.config.tensorboard:
@@ -253,7 +254,7 @@ class CoLeaFTrainer:
         self.model.to(self.device).eval()
         for batch in loader:
             batch = batch.to(self.device)
-            with torch.inference_mode(), self._autocast():
+            with torch.no_grad(), self._autocast():
                 output = self.model.infer(batch)
             if not (torch.isfinite(output.segment_probs).all() and torch.isfinite(output.video_probs).all()):
                 raise FloatingPointError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from coleaf_framework.adapters import DERIVE, Out, Tap
@@ -11,6 +11,8 @@ from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.wrapping.probe import Probe, Seen
 
 VISUAL_FIRST = ("visual", "audio")
+# Two tensors are those of two modalities if what they depend on differs at least so much (a factor of 1.5).
+_APART = 0.4
 
 
 def candidates(found: Probe) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -22,9 +24,9 @@ def candidates(found: Probe) -> Iterator[tuple[dict[str, Any], Any]]:
     stacked = [x for x in found.outputs if sorted(x.axes) == ["b", "c", "m"] and _may_be_probabilities(x)]
     if stacked:
         apart = _out(stacked[0], "b m c")
-    elif len(ordered) >= 2:
+    elif len(ordered) >= 2 and ordered[0].leaning - ordered[-1].leaning > _APART:
         apart = _pair(ordered[0], ordered[-1])
-    middle = ordered if stacked else ordered[1:-1] if len(ordered) > 2 else ordered if len(ordered) == 1 else []
+    middle = flat if apart == DERIVE or stacked else ordered[1:-1]
     if middle:
         video = _out(middle[0], "b c")
     for segment in _segment_outs(found.outputs):
@@ -43,6 +45,20 @@ def _segment_outs(outputs: Sequence[Seen]) -> Iterator[Any]:
     for one, other in itertools.combinations(halves, 2):
         if one.axes == other.axes:
             yield _pair(*sorted((one, other), key=lambda x: -x.leaning))
+
+
+def rivals(found: Probe, outputs: Mapping[str, Any]) -> list[str]:
+    """What a proposal might have mistaken, in words: other outputs of the same axes as those that it chose."""
+    said = []
+    for field, out in outputs.items():
+        places = {out.path, out.visual} if isinstance(out, Out) else set(out) if isinstance(out, tuple) else {out}
+        chosen = [x for x in found.outputs if _place(x.place) in places]
+        others = [x.place for x in found.outputs if any(sorted(x.axes) == sorted(y.axes) for y in chosen)]
+        others = [place for place in others if _place(place) not in places]
+        if field == "modality_probs" or not others:
+            continue
+        said.append(f"{field}: {', '.join(others)} has the same axes as {chosen[0].place}")
+    return said
 
 
 def _token_outs(found: Probe) -> Iterator[Any]:
@@ -70,12 +86,12 @@ def possible_taps(found: Probe) -> list[tuple[Tap, tuple[int, ...]]]:
                 continue
             rank = 0 if classifies else 1
             useful = [[x for x in run if x.trains] for run in runs]
-            if all(len(run) == 1 and run[0].layout == "b t m d" for run in useful):
+            if all(len(run) == 1 and run[0].layout in ("b t m d", "b t m c") for run in useful):
                 taps.append((rank, _stacked_tap(path, at, len(runs), useful[-1][0]), useful[-1][0].shape))
-            elif all([x.layout for x in run] == ["b t d"] * 2 for run in useful) and len(useful) == 1:
+            elif all([x.layout for x in run] in (["b t d"] * 2, ["b t c"] * 2) for run in useful) and len(useful) == 1:
                 order = MODALITIES if useful[0][0].leaning >= useful[0][1].leaning else VISUAL_FIRST
                 taps.append((rank, Tap(path, at=at, order=order), useful[0][0].shape))  # type: ignore[arg-type]
-            elif len(useful) == 2 and all(len(run) == 1 and run[0].layout == "b t d" for run in useful):
+            elif len(useful) == 2 and all(len(run) == 1 and run[0].layout in ("b t d", "b t c") for run in useful):
                 first = 0 if useful[0][0].leaning >= useful[1][0].leaning else 1
                 tap = Tap(path, at=at, call={"audio": first, "visual": 1 - first})  # type: ignore[arg-type]
                 taps.append((rank, tap, useful[0][0].shape))
@@ -93,8 +109,8 @@ def _place(place: str) -> int | str:
 
 
 def _may_be_probabilities(x: Seen) -> bool:
-    """Or logits; what is never negative and exceeds 1 is neither (evidence, say)."""
-    return x.trains and (x.low < 0 or x.high <= 1 + 1e-5)
+    """Or logits; what is never negative and exceeds 1 is neither (evidence, say), nor is attention over time."""
+    return x.trains and not x.weighs and (x.low < 0 or x.high <= 1 + 1e-5)
 
 
 def _kind(*seen: Seen) -> str:

@@ -12,12 +12,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_framework.collaboration import own_loss
+from coleaf_framework.collaboration import own_loss, own_modality_labels
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
 
 FIELDS = tuple(f.name for f in fields(AnchorOutput))
 RESERVED = ("contrast", "cooccurrence")
-Run = Callable[[Mapping[str, Tensor], Tensor | None], object]
+Run = Callable[[nn.Module, Mapping[str, Tensor], Tensor | None], object]
+Call = Callable[[Mapping[str, Tensor], Tensor | None], AnchorOutput]
 
 
 def as_output(raw: object, name: str) -> AnchorOutput:
@@ -63,7 +64,7 @@ def failure(
     hint = ""
     if worked_at is not None and worked_at != length:
         hint = f" It ran at T={worked_at}: if its number of segments is fixed, pass wrap(..., segments={worked_at})."
-    if "CUDA" in str(problem) or "same device" in str(problem):
+    if "follow_device" not in hint and ("CUDA" in str(problem) or "same device" in str(problem)):
         hint += " If its forward calls `.cuda()`, pass wrap(..., follow_device=True)."
     return f"{name} fails on a synthetic batch of T={length} with {given}: {type(problem).__name__}: {problem}.{hint}"
 
@@ -159,27 +160,81 @@ def gradients_of(scalar: Tensor, of: list[Tensor], name: str) -> tuple[Tensor | 
         raise ValueError(f"{name}: gradients cannot be computed on a synthetic batch: {problem}") from problem
 
 
-def check_mask(run: Run, name: str, streams: Mapping[str, StreamSpec], inputs: Mapping[str, Tensor]) -> None:
-    """Compare a batch with the same batch padded by junk: what is real must stay as it is."""
+def check_videos_apart(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor]) -> None:
+    """In evaluation mode, the answer to the first video may not depend on the others."""
+    for field in FIELDS:
+        value = getattr(output, field)
+        if value is None:
+            continue
+        found = gradients_of((value[0] * torch.randn_like(value[0])).sum(), list(inputs.values()), name)
+        if any(gradient is not None and gradient[1:].any() for gradient in found):
+            raise ValueError(
+                f"{name}: {field} of one video depends on the other videos of its batch, in evaluation mode too: a "
+                "layout names its axes in the wrong order, or the network mixes videos"
+            )
+
+
+def check_mask(
+    call: Call, name: str, streams: Mapping[str, StreamSpec], inputs: Mapping[str, Tensor], room: int
+) -> None:
+    """What is real must stay as it is, whatever lies in the padding: `room` more segments, or the last of T."""
     name_of_one, spec = next(iter(streams.items()))
     batch, length = len(inputs[name_of_one]), inputs[name_of_one].shape[1] // spec.frames
-    junk = {stream: torch.randn_like(x[:, : 3 * streams[stream].frames]) for stream, x in inputs.items()}
-    padded = {stream: torch.cat([x.detach(), junk[stream]], dim=1) for stream, x in inputs.items()}
-    mask = torch.arange(length + 3, device=inputs[name_of_one].device).expand(batch, -1) < length
+    real = length if room else max(1, length - 3)
+    device = inputs[name_of_one].device
+
+    def padded() -> dict[str, Tensor]:
+        made = {}
+        for stream, x in inputs.items():
+            frames = streams[stream].frames
+            kept = x.detach()[:, : real * frames]
+            junk = torch.randn(batch, (length + room - real) * frames, x.shape[-1], device=device)
+            made[stream] = torch.cat([kept, junk], dim=1)
+        return made
+
+    mask = torch.arange(length + room, device=device).expand(batch, -1) < real
     with torch.no_grad():
-        alone = as_output(run({stream: x.detach().clone() for stream, x in inputs.items()}, None), name)
-        told = as_output(run(padded, mask), name)
+        alone = (
+            call({stream: x.detach().clone() for stream, x in inputs.items()}, None) if room else call(padded(), mask)
+        )
+        told = call(padded(), mask)
     for field in FIELDS:
         expected, found = getattr(alone, field), getattr(told, field)
         if expected is None:
             continue
         if field in ("segment_probs", "tokens"):
-            found = found[:, :length]
+            expected, found = expected[:, :real], found[:, :real]
         if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
             raise ValueError(
                 f"{name} takes a mask, but {field} of a video changes with the padding after it: "
                 "masked segments ((B,T) bool, False) must not reach the real ones"
             )
+
+
+def check_modality_labels(
+    network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
+) -> None:
+    """What the network's own `modality_labels` returns, where it has them."""
+    refine, name = own_modality_labels(network), type(network).__name__
+    if refine is None:
+        return
+    try:
+        labels = refine(output, _labelled(output, inputs, num_classes), progress)
+    except Exception as problem:
+        raise ValueError(
+            f"{name}.modality_labels(output, batch, progress) fails on a synthetic batch: "
+            f"{type(problem).__name__}: {problem}"
+        ) from problem
+    shape = (len(output.video_probs), 2, num_classes)
+    if not isinstance(labels, Tensor) or labels.shape != shape or not ((labels >= 0) & (labels <= 1)).all():
+        found = f"{tuple(labels.shape)}" if isinstance(labels, Tensor) else describe_value(labels)
+        raise ValueError(f"{name}.modality_labels: expected (B,M,C) = {shape} in [0, 1], got {found}")
+
+
+def _labelled(output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int) -> Batch:
+    labels = torch.zeros(len(output.video_probs), num_classes, device=output.video_probs.device)
+    labels[:, 0] = 1
+    return Batch(streams=inputs, labels=labels)
 
 
 def check_own_loss(
@@ -189,14 +244,12 @@ def check_own_loss(
     own, name = own_loss(network), type(network).__name__
     if own is None:
         return []
-    device = output.video_probs.device
-    labels = torch.zeros(len(output.video_probs), num_classes, device=device)
-    labels[:, 0] = 1
     try:
-        terms = own(output, Batch(streams=inputs, labels=labels), progress)
+        terms = own(output, _labelled(output, inputs, num_classes), progress)
     except Exception as problem:
         raise ValueError(
-            f"{name}.loss(output, batch, progress) fails on a synthetic batch: {type(problem).__name__}: {problem}"
+            f"{name}.loss(output, batch, progress) fails on a synthetic batch: {type(problem).__name__}: {problem} "
+            "(if its `loss` is something else, pass config=CoLeaFConfig(anchor_loss='video'))"
         ) from problem
     if not isinstance(terms, Mapping) or not terms:
         raise TypeError(f"{name}.loss returns {describe_value(terms)}, not a mapping of named scalar tensors")

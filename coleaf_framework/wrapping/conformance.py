@@ -95,7 +95,14 @@ def _costs_what_it_costs_alone(model: CoLeaF, batch: Batch) -> str:
 
 
 def _can_be_copied(model: CoLeaF, batch: Batch) -> str:
-    _require_equal(model, _infer(copy.deepcopy(model), batch), _infer(model, batch), "after copy.deepcopy")
+    try:
+        duplicate = copy.deepcopy(model)
+    except Exception as problem:
+        name = type(model.anchor).__name__
+        raise AssertionError(
+            f"{name} cannot be copied by copy.deepcopy: {type(problem).__name__}: {problem}"
+        ) from problem
+    _require_equal(model, _infer(duplicate, batch), _infer(model, batch), "after copy.deepcopy")
     return "can be copied"
 
 

@@ -5,6 +5,7 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework.adapters.outputs import checking_values
 from coleaf_framework.protocol import AnchorOutput, Progress, StreamSpec
 from coleaf_framework.wrapping.checks import (
     FIELDS,
@@ -21,15 +23,19 @@ from coleaf_framework.wrapping.checks import (
     as_output,
     check_gradients,
     check_mask,
+    check_modality_labels,
     check_own_loss,
     check_shapes,
     check_values,
+    check_videos_apart,
     failure,
     gradients_of,
 )
 
 # An own loss may change over epochs, and from step to step.
 _WHEN = (Progress(1, 0), Progress(1000, 1))
+# More looks for parameters that only now and then take part: layers dropped at random, terms of some epochs.
+_MORE_LOOKS = 12
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,13 @@ class DryRun:
 
     Args:
         width: D, the token width.
-        dead: parameters that no output and no term of the network's own loss gives a gradient.
+        dead: parameters that no loss gives a gradient.
+        changes_inputs: whether the network changes its input tensors in place.
     """
 
     width: int
     dead: tuple[str, ...]
+    changes_inputs: bool
 
 
 def dry_run(
@@ -52,94 +60,178 @@ def dry_run(
     num_classes: int,
     segments: int | None,
     takes_mask: bool,
+    *,
+    uses_own_loss: bool = True,
+    taught: tuple[str, ...] = FIELDS,
 ) -> DryRun:
-    """Run `network` on synthetic batches and check every promise of the protocol.
+    """Run a copy of `network` on synthetic batches and check every promise of the protocol.
 
     Runs at T = 10 and T = 20 in training mode (a multiple of 10, since networks with 10 segments written into
-    them fold 20 into the batch), and once in evaluation mode. Leaves random state, buffers, modes and gradients alone.
+    them fold 20 into the batch), and in evaluation mode, with one video as well. A network that cannot be copied is run
+    itself, and its parameters, buffers and modes are put back. Random state and gradients stay as they were.
 
     Args:
         network: what `run` runs.
-        run: streams and mask -> what the network returns.
+        run: network, streams and mask -> what it returns.
         streams: its inputs.
         num_classes: C.
         segments: T, if the network has a fixed one; then all runs use it.
         takes_mask: whether the network can be told about padding; then it is checked that padding changes nothing.
+        uses_own_loss: whether its own `loss` will be used.
+        taught: the fields of its output that other losses read.
 
     Raises:
         ValueError, TypeError: the first broken promise, in one sentence.
     """
-    name = type(network).__name__
-    lengths = (10, 20) if segments is None else (segments, segments)
-    widths: list[int] = []
-    trained = {key: x for key, x in network.named_parameters() if x.requires_grad}
-    alive: set[str] = set()
-    with unchanged(network):
-        for batch, length, training in ((3, lengths[0], True), (2, lengths[1], True), (2, lengths[1], False)):
-            network.train(training)
-            if widths:
-                _jitter(network)
-            inputs = synthetic(network, streams, batch, length)
-            try:
-                with torch.enable_grad():
-                    # Copies, since a network may change its inputs in place, as it would those of a data loader.
-                    raw = run({stream: x.clone() for stream, x in inputs.items()}, None)
-            except Exception as problem:
-                worked = lengths[0] if widths and segments is None else None
-                raise ValueError(failure(name, problem, streams, batch, length, worked)) from problem
-            output = as_output(raw, name)
-            check_shapes(output, name, batch, length, num_classes)
-            check_values(output, name)
-            if training:
-                check_gradients(output, name, inputs, length, final=bool(widths))
-                terms = [check_own_loss(network, output, inputs, num_classes, when) for when in _WHEN]
-                alive |= _alive(name, trained, output, [term for own in terms for term in own])
-            widths.append(output.tokens.shape[-1])
-        if takes_mask and segments is None:
-            check_mask(run, name, streams, inputs)
-    if widths[0] != widths[1]:
-        raise ValueError(f"{name}: token width D changes with T: {widths[0]} at T={lengths[0]}, then {widths[1]}")
-    return DryRun(widths[0], tuple(key for key in trained if key not in alive))
+    with rehearsal(network) as copied:
+        return _Rehearsal(copied, run, streams, num_classes, uses_own_loss, taught).play(segments, takes_mask)
 
 
-def _alive(name: str, trained: Mapping[str, Tensor], output: AnchorOutput, terms: list[Tensor]) -> set[str]:
-    if not trained:
-        return set()
-    values = [x for x in (getattr(output, field) for field in FIELDS) if x is not None]
-    scalar = torch.stack([(x.float() * torch.randn_like(x.float())).sum() for x in values] + terms).sum()
-    gradients = gradients_of(scalar, list(trained.values()), name)
-    return {key for key, gradient in zip(trained, gradients, strict=True) if gradient is not None}
+class _Rehearsal:
+    def __init__(
+        self,
+        network: nn.Module,
+        run: Run,
+        streams: Mapping[str, StreamSpec],
+        num_classes: int,
+        uses_own_loss: bool,
+        taught: tuple[str, ...],
+    ) -> None:
+        self.network, self.run, self.streams = network, run, streams
+        self.num_classes, self.uses_own_loss = num_classes, uses_own_loss
+        self.name, self.taught = type(network).__name__, taught
+        self.trained = {key: x for key, x in network.named_parameters() if x.requires_grad}
+        self.changes_inputs = False
+
+    def play(self, segments: int | None, takes_mask: bool) -> DryRun:
+        lengths = (10, 20) if segments is None else (segments, segments)
+        worked = lengths[0] if segments is None else None
+        first, inputs = self.answer(3, lengths[0], training=True)
+        check_gradients(first, self.name, inputs, lengths[0], final=False)
+        alive = self.alive(first, inputs, _WHEN)
+        jitter(self.network)
+        second, inputs = self.answer(2, lengths[1], training=True, worked=worked)
+        check_gradients(second, self.name, inputs, lengths[1], final=True)
+        alive |= self.alive(second, inputs, _WHEN)
+        evaluated, inputs = self.answer(2, lengths[1], training=False, worked=worked)
+        check_videos_apart(evaluated, self.name, inputs)
+        alive |= self.alive(evaluated, inputs, ())
+        self.answer(1, lengths[1], training=False, worked=worked)
+        if takes_mask:
+            check_mask(self.call, self.name, self.streams, inputs, room=3 if segments is None else 0)
+        widths = first.tokens.shape[-1], second.tokens.shape[-1]
+        if widths[0] != widths[1]:
+            raise ValueError(
+                f"{self.name}: token width D changes with T: {widths[0]} at T={lengths[0]}, then {widths[1]}"
+            )
+        for look in range(_MORE_LOOKS):
+            if alive >= self.trained.keys():
+                break
+            output, inputs = self.answer(2, lengths[0], training=True, masked=takes_mask and look % 2 == 0)
+            alive |= self.alive(output, inputs, (Progress(2 + look, look),))
+        return DryRun(widths[0], tuple(key for key in self.trained if key not in alive), self.changes_inputs)
+
+    def call(self, inputs: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
+        return as_output(self.run(self.network, inputs, mask), self.name)
+
+    def answer(
+        self, batch: int, length: int, *, training: bool, worked: int | None = None, masked: bool = False
+    ) -> tuple[AnchorOutput, dict[str, Tensor]]:
+        self.network.train(training)
+        inputs = synthetic(self.network, self.streams, batch, length)
+        # Copies, since a network may change its inputs in place, as it would those of a data loader.
+        given = {stream: x.clone() for stream, x in inputs.items()}
+        versions = [x._version for x in given.values()]
+        mask = None
+        if masked and length > 1:
+            mask = torch.arange(length, device=next(iter(inputs.values())).device).expand(batch, -1) < length - 1
+        try:
+            with torch.enable_grad(), checking_values():
+                raw = self.run(self.network, given, mask)
+        except Exception as problem:
+            raise ValueError(failure(self.name, problem, self.streams, batch, length, worked)) from problem
+        self.changes_inputs |= versions != [x._version for x in given.values()]
+        output = as_output(raw, self.name)
+        check_shapes(output, self.name, batch, length, self.num_classes)
+        check_values(output, self.name)
+        return output, inputs
+
+    def alive(self, output: AnchorOutput, inputs: Mapping[str, Tensor], when: tuple[Progress, ...]) -> set[str]:
+        """Parameters that this answer, and the network's own loss on it, give a gradient."""
+        terms = []
+        for progress in when:
+            if self.uses_own_loss:
+                terms += check_own_loss(self.network, output, inputs, self.num_classes, progress)
+            check_modality_labels(self.network, output, inputs, self.num_classes, progress)
+        if not self.trained:
+            return set()
+        # Modality probabilities that the network does not give are pooled from its segment probabilities.
+        pooled = "modality_probs" in self.taught and output.modality_probs is None
+        fields = (*self.taught, "segment_probs") if pooled else self.taught
+        values = [x for x in (getattr(output, field) for field in fields) if x is not None]
+        if not values and not terms:
+            return set()
+        scalar = torch.stack([(x.float() * torch.randn_like(x.float())).sum() for x in values] + terms).sum()
+        gradients = gradients_of(scalar, list(self.trained.values()), self.name)
+        return {key for key, gradient in zip(self.trained, gradients, strict=True) if gradient is not None}
 
 
 @contextmanager
-def unchanged(network: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in network.modules()}
-    tensors = [*network.parameters(), *network.buffers()]
-    kept = [x.detach().clone() for x in tensors]
+def rehearsal(network: nn.Module) -> Iterator[nn.Module]:
+    """A copy of a network to try things on, under random state of its own; the network itself where it has no copy.
+
+    Raises:
+        ValueError: it has lazy parameters that no batch has made yet.
+    """
+    lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
+    if any(isinstance(x, lazy) for x in (*network.parameters(), *network.buffers())):
+        raise ValueError(f"{type(network).__name__} has lazy modules that were never run: run it once on a batch first")
     generators = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     try:
         with torch.random.fork_rng(devices=list(devices)):
             torch.manual_seed(0)
-            yield
+            try:
+                copied = copy.deepcopy(network)
+            except Exception:  # somebody's module; what it holds may be anything
+                with _restored(network):
+                    yield network
+            else:
+                yield copied
+    finally:
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+
+
+@contextmanager
+def _restored(network: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in network.modules()}
+    tensors = [*network.parameters(), *network.buffers()]
+    kept = [x.detach().clone() for x in tensors]
+    try:
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-        random.setstate(generators[0])
-        np.random.set_state(generators[1])
         with torch.no_grad():
             for x, before in zip(tensors, kept, strict=True):
                 x.copy_(before)
 
 
-def _jitter(network: nn.Module) -> None:
-    """Move every parameter a little: a layer that starts at zero passes no gradient on, and is no fault."""
+def jitter(network: nn.Module) -> None:
+    """Move every parameter a little: a layer that starts at zero passes no gradient on, and is no fault.
+
+    Others keep their sign and scale, on which a network may rely.
+    """
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
+        for x in network.parameters():
+            if x.is_floating_point():
+                noise = torch.randn_like(x)
+                x.add_(torch.where(x == 0, 0.02 * noise, 0.1 * x * noise.clamp(-3, 3)))
 
 
 def synthetic(network: nn.Module, streams: Mapping[str, StreamSpec], batch: int, length: int) -> dict[str, Tensor]:
+    """Standard normal streams for B videos of T segments, on the network's device, with gradient."""
     parameter = next(network.parameters(), torch.zeros(()))
     return {
         stream: torch.randn(batch, spec.frames * length, spec.width, device=parameter.device, requires_grad=True)

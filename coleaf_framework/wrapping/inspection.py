@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from coleaf_framework.adapters import DERIVE, Calling, Constant, Declaration, Inputs, Out, Tap
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
-from coleaf_framework.wrapping.candidates import candidates, possible_taps
-from coleaf_framework.wrapping.dry_run import dry_run, synthetic, unchanged
+from coleaf_framework.wrapping.candidates import candidates, possible_taps, rivals
+from coleaf_framework.wrapping.dry_run import dry_run, rehearsal, synthetic
 from coleaf_framework.wrapping.probe import BASE, Probe, find_inputs, probe
 from coleaf_framework.wrapping.wrapper import make_network, summarize
 
@@ -75,19 +75,20 @@ def describe(
     classes = num_classes if num_classes is not None else getattr(net, "num_classes", None)
     spelled = {"streams": given is None or streams is not None, "num_classes": not hasattr(net, "num_classes")}
 
-    def call(x: Mapping[str, Tensor], how: Inputs | None) -> Any:
-        return Calling(how, specs, follow_device=follow_device)(net, x)
+    def calling(how: Inputs | None) -> Calling:
+        return Calling(how, specs, follow_device=follow_device)
 
     if inputs is None:
-        with unchanged(net):
-            inputs, problem = find_inputs(net, specs, lambda how: call(synthetic(net, specs, *BASE), how))
+        with rehearsal(net) as copied:
+            batch = synthetic(copied, specs, *BASE)
+            inputs, problem = find_inputs(net, specs, lambda how: calling(how)(copied, batch))
         if problem is not None:
-            cuda = " If it calls `.cuda()`, pass follow_device=True." if "CUDA" in problem else ""
+            cuda = " If it calls `.cuda()`, pass follow_device=True." if "CUDA" in problem and not follow_device else ""
             raise ValueError(
                 f"{name} does not run on {_streams_text(specs)} in any order: {problem}.{cuda} "
                 "Pass streams=... that fit it, or inputs=... with what else it takes"
             )
-    found, classes = probe(net, specs, call, inputs, classes)
+    found, classes = probe(net, specs, calling(inputs), inputs, classes)
     lines = _page(net, name, specs, found, given is None)
     if classes is None:
         return Description(name, lines, None, "the number of classes is not to be seen: pass num_classes")
@@ -99,6 +100,8 @@ def describe(
     if dead:
         note = f"{len(dead)} parameters receive no gradient and would be frozen: {summarize(net, dead)}"
         lines = (*lines, "", "dead       " + note)
+    for rival in rivals(found, how.get("outputs", {})):
+        lines = (*lines, f"look at    {rival}")
     arguments = {**how, **{key: value for key, value in declared.items() if value}}
     arguments |= {"segments": segments} if segments is not None else {}
     arguments |= {"streams": dict(specs)} if spelled["streams"] else {}
@@ -116,7 +119,7 @@ def _first_that_fits(
 ) -> tuple[dict[str, Any] | None, tuple[str, ...], str]:
     problem = "nothing it returns looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality"
     try:  # a network that speaks the protocol needs no declaration
-        result = dry_run(net, lambda x, mask: net(**x), streams, classes, segments, False)
+        result = dry_run(net, lambda n, x, mask: n(**x), streams, classes, segments, False)
     except (ValueError, TypeError):
         pass
     else:
@@ -127,7 +130,7 @@ def _first_that_fits(
             continue
         try:
             adapter = Declaration(outputs, tokens, streams=streams, **declared)
-            result = dry_run(net, lambda x, mask, a=adapter: a(net, x), streams, classes, segments, False)  # type: ignore[misc]
+            result = dry_run(net, adapter, streams, classes, segments, adapter.takes_mask)
         except (ValueError, TypeError) as failed:
             problem = str(failed)
         else:

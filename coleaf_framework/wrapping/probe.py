@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from coleaf_framework.adapters import Constant, Inputs, flatten
 from coleaf_framework.protocol import MODALITIES, StreamSpec
-from coleaf_framework.wrapping.dry_run import synthetic, unchanged
+from coleaf_framework.wrapping.dry_run import rehearsal, synthetic
 
 _PROJECTIONS = 4  # random ones, through which the dependence of a tensor on the streams is measured
 BASE, MORE_VIDEOS, MORE_SEGMENTS = (3, 10), (4, 10), (3, 20)
@@ -36,6 +36,7 @@ class Seen:
         trains: whether it carries a gradient.
         leaning: how much more it depends on audio than on visual streams, as a logarithm.
         visual_first: whether, of two halves on its modality axis, the first depends less on audio.
+        weighs: whether it sums to 1 over segments, as attention over time does.
     """
 
     place: str
@@ -46,6 +47,7 @@ class Seen:
     trains: bool
     leaning: float
     visual_first: bool
+    weighs: bool = False
 
     @property
     def layout(self) -> str:
@@ -93,18 +95,21 @@ def find_inputs(
     Returns: the inputs, and why the last try failed; None where one worked.
     """
     parameters = inspect.signature(network.forward).parameters.values()
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)]
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     needed = [p.name for p in named if p.default is p.empty]
     tries: list[Inputs | None] = []
     if set(needed) <= set(streams) or any(p.kind is p.VAR_KEYWORD for p in parameters):
         tries.append(None)
+    told = [p for p in needed if p == "mask" and p not in streams]
+    needed = [p for p in needed if p not in told]
     rest = len(needed) - len(streams)
     for order in itertools.permutations(streams):
         if rest >= 0 and all(p.kind is not p.POSITIONAL_ONLY for p in named):
-            tries += [
-                dict(zip(needed, [*order, *[Constant(value)] * rest], strict=True))
+            by_name: list[dict[str, Any]] = [
+                dict(zip(needed, [*order, *[Constant(value)] * rest], strict=True)) | dict.fromkeys(told, "mask")
                 for value in (True, None)[: rest + 1]
             ]
+            tries += by_name
         else:
             tries.append(order)
     problem = f"its forward takes {needed}"
@@ -121,21 +126,27 @@ def find_inputs(
 def probe(
     network: nn.Module,
     streams: Mapping[str, StreamSpec],
-    call: Callable[[Mapping[str, Tensor], Inputs | None], Any],
+    call: Callable[[nn.Module, Mapping[str, Tensor]], Any],
     inputs: Inputs | None,
     num_classes: int | None,
 ) -> tuple[Probe, int | None]:
-    """Run a network three times and compare; `call` runs it on streams.
+    """Run a copy of a network three times and compare; `call` runs it on streams, as `inputs` says.
 
     Returns: what was seen, and C, as given or as the most frequent last axis of what has one value per video and class.
     """
     found = Probe(inputs)
-    with unchanged(network):
-        network.train()
-        base, leanings = _record(network, streams, BASE, lambda x: call(x, inputs), lean=True)
-        videos, _ = _record(network, streams, MORE_VIDEOS, lambda x: call(x, inputs))
+    with rehearsal(network) as copied:
+        copied.train()
+        base, leanings = _record(copied, streams, BASE, lambda x: call(copied, x), lean=True)
         try:
-            segments, _ = _record(network, streams, MORE_SEGMENTS, lambda x: call(x, inputs))
+            videos, _ = _record(copied, streams, MORE_VIDEOS, lambda x: call(copied, x))
+        except Exception as problem:
+            raise ValueError(
+                f"{type(network).__name__} runs on {BASE[0]} videos, not on {MORE_VIDEOS[0]}: a number of videos is "
+                f"written into it: {type(problem).__name__}: {problem}"
+            ) from problem
+        try:
+            segments, _ = _record(copied, streams, MORE_SEGMENTS, lambda x: call(copied, x))
         except Exception as problem:
             found.other_segments, segments = f"{type(problem).__name__}: {problem}", None
     namer = _Namer(base.returned, num_classes)
@@ -230,12 +241,15 @@ class _Namer:
             self._axis(size, videos[k] if videos is not None else None, segments[k] if segments is not None else None)
             for k, size in enumerate(x.shape)
         )
+        if self.num_classes == len(MODALITIES) and axes.count("c") == 2:
+            axes = (*axes[: axes.index("c")], "m", *axes[axes.index("c") + 1 :])
         if axes.count("m") == 2:  # the second pair is one of presence and absence
             last = len(axes) - 1 - axes[::-1].index("m")
             axes = (*axes[:last], "e", *axes[last + 1 :])
         values = x.detach().float()
+        weighs = "t" in axes and bool((values.sum(axes.index("t")) - 1).abs().max() < 1e-3)
         low, high = (float(values.min()), float(values.max())) if x.numel() else (0.0, 0.0)
-        return Seen(place, tuple(x.shape), axes, low, high, x.requires_grad, *leaning)
+        return Seen(place, tuple(x.shape), axes, low, high, x.requires_grad, *leaning, weighs)
 
     def _axis(self, size: int, with_more_videos: int | None, with_more_segments: int | None) -> str:
         if with_more_videos not in (None, size):

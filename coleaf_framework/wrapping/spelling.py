@@ -25,11 +25,13 @@ def find_network(text: str) -> type[nn.Module] | str:
     module_name, colon, class_name = text.partition(":")
     if not colon:
         return text
+    if module_name.endswith(".py"):
+        raise ValueError(f"{text}: write the module, not its file: {module_name.removesuffix('.py')}:{class_name}")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as problem:  # whatever somebody's module does on import
+    except (Exception, SystemExit) as problem:  # whatever somebody's module does on import
         raise ValueError(f"{text}: {module_name!r} does not import: {type(problem).__name__}: {problem}") from problem
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
@@ -53,6 +55,8 @@ def parse_streams(texts: Iterable[str]) -> dict[str, StreamSpec]:
                 f"--stream {text!r}: expected NAME=WIDTH or NAME=WIDTHxFRAMES with a name that begins with audio or "
                 "visual, such as visual=2048x8"
             )
+        if match[1] in streams:
+            raise ValueError(f"--stream {text!r}: {match[1]!r} was said before")
         streams[match[1]] = StreamSpec(int(match[2]), modality, frames=int(match[3] or 1))
     return streams
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
-from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.collaboration import CoLeaFConfig, taught_fields
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.plugins import create_anchor, create_reference, require_arguments
 from coleaf_framework.protocol import StreamSpec
@@ -60,7 +60,7 @@ def wrap(
         statistics: mean and deviation of each stream, (2, width), from `dataset.statistics()`; None leaves
             the streams as they are.
         anchor_options, reference_options: further arguments of the constructors.
-        dead_parameters: what to do with parameters that nothing gives a gradient, which plain
+        dead_parameters: what to do with parameters that no loss gives a gradient, in any epoch, which plain
             DistributedDataParallel cannot bear: "freeze" (until `model.strip()`; they are logged and listed in
             `model.frozen`), "error" or "ignore".
 
@@ -69,7 +69,11 @@ def wrap(
     Raises:
         ValueError, TypeError: a declaration is missing or a promise of the protocol is broken.
     """
-    config = config or CoLeaFConfig()
+    config = config if config is not None else CoLeaFConfig()
+    if not isinstance(config, CoLeaFConfig):
+        raise TypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
+    if adapter is not None and not callable(adapter):
+        raise TypeError(f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected")
     options = dict(anchor_options or {})
     anchor = make_network(network, streams, num_classes, options)
     name = type(anchor).__name__
@@ -81,11 +85,21 @@ def wrap(
     if outputs is not None or tokens is not None or inputs is not None or follow_device:
         adapter = _declare(name, adapter, outputs, tokens, inputs, streams, follow_device)
 
-    def run(given: Mapping[str, Tensor], mask: Tensor | None) -> object:
-        return call_anchor(anchor, adapter, given, mask)
+    def run(net: nn.Module, given: Mapping[str, Tensor], mask: Tensor | None) -> object:
+        return call_anchor(net, adapter, given, mask)
 
-    found = dry_run(anchor, run, streams, num_classes, segments, takes_mask(anchor, adapter))
-    frozen = _handle_dead(anchor, found.dead, dead_parameters)
+    told, uses_own_loss = takes_mask(anchor, adapter), config.anchor_loss != "video"
+    found = dry_run(
+        anchor,
+        run,
+        streams,
+        num_classes,
+        segments,
+        told,
+        uses_own_loss=uses_own_loss,
+        taught=taught_fields(config, anchor),
+    )
+    frozen = _dead_to_freeze(anchor, found.dead, dead_parameters)
     made = {"streams": streams, "num_classes": num_classes}
     reference_options = dict(reference_options or {})
     branch = create_reference(reference, width=found.width, **made, **reference_options) if config.enabled else None
@@ -104,6 +118,8 @@ def wrap(
             "width": found.width,
             "segments": segments,
             "adapter": described if described is not None else adapter is not None,
+            "frozen": list(frozen),
+            "changes_inputs": found.changes_inputs,
         },
     }
     return CoLeaF(
@@ -117,18 +133,19 @@ def wrap(
         statistics=statistics,
         description=description,
         frozen=frozen,
+        changes_inputs=found.changes_inputs,
     )
 
 
 def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
-    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
         raise TypeError(f"{name}: num_classes is {num_classes!r}, where a whole number above 0 was expected")
-    if segments is not None and segments < 1:
-        raise ValueError(f"segments must be at least 1, got {segments}")
+    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
+        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
     if not isinstance(streams, Mapping) or not streams:
         raise TypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
     for stream, spec in streams.items():
-        if not stream.isidentifier():
+        if not isinstance(stream, str) or not stream.isidentifier():
             raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
         if not isinstance(spec, StreamSpec):
             raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
@@ -145,13 +162,10 @@ def _declare(
 ) -> Declaration:
     if adapter is not None:
         raise ValueError(f"{name}: an adapter and a declaration (outputs, tokens, inputs) exclude each other")
-    if outputs is None:
-        outputs = {field: field for field in ("segment_probs", "video_probs", "modality_probs")}
-    tokens = "tokens" if tokens is None else tokens
     return Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device)
 
 
-def _handle_dead(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[str, ...]:
+def _dead_to_freeze(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[str, ...]:
     if how not in ("freeze", "error", "ignore"):
         raise ValueError(f"dead_parameters={how!r} is neither 'freeze' nor 'error' nor 'ignore'")
     if not dead or how == "ignore":
@@ -161,8 +175,6 @@ def _handle_dead(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[st
     if how == "error":
         raise ValueError(f"{type(anchor).__name__}: {what}: remove or freeze them, or pass dead_parameters='freeze'")
     logger.warning("%s: %s; they are frozen", type(anchor).__name__, what)
-    for name in dead:
-        parameters[name].requires_grad_(False)
     return dead
 
 
@@ -213,12 +225,18 @@ def make_network(
         raise TypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
     parameters = inspect.signature(network).parameters
     taken = {key: value for key, value in given.items() if key in parameters}
-    require_arguments(network, {**taken, **options}, f"{network.__name__} (pass anchor_options={{...}}?)")
+    require_arguments(
+        network,
+        {**taken, **options},
+        f"{network.__name__} (pass anchor_options={{...}}, or --option, with what it lacks)",
+    )
     return network(**taken, **options)
 
 
 def _declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
     own = getattr(anchor, what, None)
+    if given is not None and not isinstance(own, Mapping if what == "streams" else int):
+        own = None  # an attribute of that name that declares nothing
     if given is None and own is None:
         raise ValueError(f"{name} does not declare `{what}`: set it as an attribute, or pass wrap(..., {what}=...)")
     if given is not None and own is not None and given != own:

@@ -52,6 +52,9 @@ def test_of_a_tap(tap: Tap, message: str) -> None:
         (lambda: Tap("x", order=("audio", "video")), "does not name the modalities"),
         (lambda: Out(0, kind="logit"), "kind 'logit' is not one of"),
         (lambda: Out(0, absence=1), "absence is for the kinds evidence and dirichlet"),
+        (lambda: Out(0, visual=1, order=("visual", "audio")), "order is for modalities on one axis"),
+        (lambda: Out(0, layout=" "), "layout is empty"),
+        (lambda: Tap("x", call={"audio": 0, "visual": 1}, order=("visual", "audio")), "order is not to be said"),
     ],
 )
 def test_of_a_value(make: Any, message: str) -> None:
@@ -69,7 +72,7 @@ def test_of_a_value(make: Any, message: str) -> None:
         ({"outputs": FRAMES | {"segment_prob": 0}}, "no field 'segment_prob'. Did you mean 'segment_probs'"),
         ({"outputs": FRAMES | {"tokens": 0}}, "Tokens have an argument of their own"),
         ({"outputs": FRAMES | {"segment_probs": DERIVE}}, "cannot be derived"),
-        ({"tokens": DERIVE}, "tokens cannot be derived"),
+        ({"tokens": DERIVE}, "tokens must be said, and cannot be derived"),
         ({"outputs": FRAMES | {"segment_probs": 9}}, "segment_probs: there is no 9. There is: 0, 1, 2"),
         ({"outputs": FRAMES | {"segment_probs": "probs"}}, "segment_probs: there is no 'probs'"),
         ({"outputs": FRAMES | {"segment_probs": 5}}, r"of shape \(\) does not have the layout 'b t m c'"),
@@ -79,6 +82,21 @@ def test_of_a_value(make: Any, message: str) -> None:
         ({"adapter": lambda net, streams: None}, "exclude each other"),
         ({"tokens": (Tap("fc_a"), Tap("fc_v"), Tap("fc_prob"))}, "one Tap, or two"),
         ({"outputs": FRAMES | {"segment_probs": 1.5}}, "1.5 is no place"),
+        ({"outputs": GOOD["outputs"] | {"video_probs": (2, 3)}}, r"outputs\['video_probs'\] has no modalities"),
+        (
+            {"outputs": GOOD["outputs"] | {"segment_probs": Out(4, kind="logits")}},
+            "'logits', but it spans .* as prob",
+        ),
+        (
+            {"outputs": GOOD["outputs"] | {"modality_probs": Out(2, visual=3, absence=1, kind="evidence")}},
+            "for each of",
+        ),
+        ({"outputs": [0, 1]}, "outputs is .*, where a mapping"),
+        ({"inputs": 5}, "inputs is 5, where names of streams"),
+        ({"tokens": Out(4, kind="logits")}, "tokens: kind='logits' is for probabilities"),
+        ({"segments": 2.5}, "segments must be a whole number of at least 1, got 2.5"),
+        ({"config": {"enabled": False}}, "where a CoLeaFConfig was expected"),
+        ({"adapter": 5, "outputs": None, "tokens": None}, "adapter is 5, where a function"),
     ],
 )
 def test_of_a_declaration(declared: dict[str, Any], message: str) -> None:
@@ -93,6 +111,48 @@ def test_a_tap_that_nothing_reaches_says_so() -> None:
 
     with pytest.raises(ValueError, match=r"ran 0 times .* called past its __call__"):
         put_in(PastCall())
+
+
+def test_a_tensor_changed_after_it_was_heard_is_refused() -> None:
+    class InPlace(nets.PositionalTuple):
+        def encode(self, audio: Tensor, visual: Tensor) -> Any:
+            a, v = super().encode(audio, visual)
+            return a.relu_(), v.relu_()
+
+    with pytest.raises(ValueError, match=r"Tap\('encoder'\): the network changes in place what was heard there"):
+        put_in(InPlace())
+
+
+def test_axes_in_the_wrong_order_mix_videos() -> None:
+    class Folds(nets.PositionalTuple):
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            *others, frame, norm = super().forward(audio, visual)
+            return (*others, frame.permute(2, 0, 1, 3).flatten(0, 1), norm)  # (m b) t c
+
+    right = Out(4, layout="(m b) t c", order=("visual", "audio"))
+    put_in(Folds(), outputs=GOOD["outputs"] | {"segment_probs": right})
+    wrong = Out(4, layout="(b m) t c", order=("visual", "audio"))
+    with pytest.raises(ValueError, match="segment_probs of one video depends on the other videos of its batch"):
+        put_in(Folds(), outputs=GOOD["outputs"] | {"segment_probs": wrong})
+
+
+def test_a_network_that_squeezes_one_video_away_is_named() -> None:
+    class Squeezes(nets.PositionalTuple):
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            return tuple(x.squeeze(0) if x.ndim else x for x in super().forward(audio, visual))
+
+    with pytest.raises(ValueError, match=r"fails on a synthetic batch of T=20 with audio \(1, 20, 6\)"):
+        put_in(Squeezes())
+
+
+def test_lazy_modules_are_to_be_run_first() -> None:
+    class Lazy(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc_a = nn.LazyLinear(5)
+
+    with pytest.raises(ValueError, match="Lazy has lazy modules that were never run: run it once"):
+        put_in(Lazy())
 
 
 def test_a_compiled_part_hides_its_taps() -> None:

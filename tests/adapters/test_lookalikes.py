@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from coleaf_framework import AnchorOutput, CoLeaF, CoLeaFConfig, Tap, load_anchor, wrap
+from coleaf_framework import DERIVE, AnchorOutput, CoLeaF, CoLeaFConfig, Out, Tap, load_anchor, wrap
 from coleaf_framework.protocol import Progress
 from tests.helpers import lookalikes as nets
 from tests.helpers.lookalikes import DECLARED
@@ -213,6 +213,152 @@ def test_what_only_the_own_loss_uses_is_not_dead() -> None:
 
     whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.HalfDead]}
     assert all(name.startswith("audio_encoder") for name in wrap(WithLoss(), **whole).frozen)
+
+
+def test_a_head_that_no_loss_reads_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    class OwnHead(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frames_only = nn.Linear(5, NUM_CLASSES)
+
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            *others, _, norm = super().forward(audio, visual)
+            x = torch.stack(self.encode(audio, visual)[::-1], dim=2)
+            return (*others, self.frames_only(x).sigmoid(), norm)
+
+    tap = Tap("encoder", call="last")
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple], "tokens": tap}
+    assert wrap(OwnHead(), **whole).frozen == ("frames_only.weight", "frames_only.bias")
+    assert "frames_only (2)" in caplog.text
+    derived = {**whole, "outputs": {**whole["outputs"], "modality_probs": DERIVE}}
+    assert wrap(OwnHead(), **derived).frozen == ()  # co-occurrence reads what is pooled from it
+
+
+def test_layers_dropped_at_random_are_not_dead() -> None:
+    class LayerDrop(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(5, 5) for _ in range(6))
+
+        def encode(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+            a, v = super().encode(audio, visual)
+            for block in self.blocks:
+                if not self.training or torch.rand(()) > 0.5:
+                    a, v = a + block(a), v + block(v)
+            return a, v
+
+    assert wrap(LayerDrop(), streams=STREAMS, num_classes=NUM_CLASSES, **DECLARED[nets.PositionalTuple]).frozen == ()
+
+
+def test_what_is_frozen_is_frozen_again_when_loaded(tmp_path: Path) -> None:
+    model = put_in(nets.HalfDead)
+    model.save(tmp_path)
+    loaded = CoLeaF.load(tmp_path, anchor=nets.HalfDead())
+    assert loaded.frozen == model.frozen
+    assert not loaded.anchor.audio_encoder.mix.weight.requires_grad
+
+
+def test_a_wrap_that_fails_leaves_nothing_frozen() -> None:
+    net = nets.HalfDead()
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.HalfDead]}
+    with pytest.raises(ValueError, match="no reference is called"):
+        wrap(net, **whole, reference="clas_token")
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_two_threads_hear_themselves_alone() -> None:
+    import threading
+
+    net, results = nets.PositionalTuple().eval(), {}
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple]}
+    models = [wrap(net, **whole) for _ in range(2)]
+    batches = [batch_of() for _ in models]
+    expected = [model.infer(batch).tokens for model, batch in zip(models, batches, strict=True)]
+
+    def work(i: int) -> None:
+        for _ in range(50):
+            results[i] = models[i].infer(batches[i]).tokens
+            assert torch.equal(results[i], expected[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(results[i], expected[i]) for i in range(2))
+
+
+def test_last_is_the_last_run() -> None:
+    model, batch = put_in(nets.MixedOutside, tokens=Tap("encoder", call="last")), batch_of()
+    net, (audio, visual) = model.anchor, batch.streams.values()
+    crossed = net.encoder(net.fc_a(audio), net.fc_v(visual.unflatten(1, (-1, 2)).mean(2)), True)
+    torch.testing.assert_close(model.infer(batch).tokens, torch.stack(crossed, dim=2))
+
+
+def test_order_turns_pairs_and_stacks_around() -> None:
+    batch = batch_of()
+    for at, path in (("output", "encoder"), ("input", "fc_prob")):
+        torch.manual_seed(0)
+        model = put_in(nets.PositionalTuple, tokens=Tap(path, at=at))
+        right = model.infer(batch).tokens
+        torch.manual_seed(0)
+        turned = put_in(nets.PositionalTuple, tokens=Tap(path, at=at, order=("visual", "audio")))
+        assert torch.equal(turned.infer(batch).tokens, right.flip(2))
+
+
+def test_two_taps_are_audio_and_visual() -> None:
+    model, batch = put_in(nets.PositionalTuple, tokens=(Tap("fc_a"), Tap("fc_v"))), batch_of()
+    tokens, (audio, visual) = model.infer(batch).tokens, batch.streams.values()
+    torch.testing.assert_close(tokens[:, :, 0], model.anchor.fc_a(audio))
+    torch.testing.assert_close(tokens[:, :, 1], model.anchor.fc_v(visual.unflatten(1, (-1, 2)).mean(2)))
+
+
+def test_an_input_that_goes_by_name_is_heard() -> None:
+    class ByName(nets.PositionalTuple):
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            x1, x2 = self.encode(audio, visual)
+            frame = self.fc_prob(input=torch.stack([x2, x1], dim=2)).sigmoid()
+            v_prob, a_prob = frame.mean(1).unbind(1)
+            return audio.mean(), frame.mean((1, 2)), a_prob, v_prob, frame, x1.norm()
+
+    tap = Tap("fc_prob", at="input", order=("visual", "audio"))
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple]}
+    model, batch = wrap(ByName(), **{**whole, "tokens": tap}), batch_of()
+    torch.testing.assert_close(model.infer(batch).tokens, expected(model.anchor, **batch.streams)[1])
+
+
+@pytest.mark.parametrize("kind", ["evidence", "dirichlet"])
+def test_evidence_in_four_parts(kind: str) -> None:
+    class FourParts(nets.Evidential):
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            pair, *_, x = super().forward(audio, visual)
+            pair = pair - 1 if kind == "evidence" else pair
+            a, v = pair.unbind(2)
+            return a[..., 0], v[..., 0], a[..., 1], v[..., 1], x
+
+    segments = Out(0, visual=1, absence=(2, 3), kind=kind)
+    outputs = {"segment_probs": segments, "video_probs": DERIVE, "modality_probs": DERIVE}
+    model = wrap(FourParts(), outputs=outputs, tokens=4, streams=STREAMS, num_classes=NUM_CLASSES)
+    batch = batch_of()
+    alpha, *_ = nets.Evidential.forward(model.anchor, **batch.streams)
+    torch.testing.assert_close(model.infer(batch).segment_probs, alpha[..., 0] / alpha.sum(-1))
+
+
+def test_a_buffer_that_forward_replaces_stays_as_it_was() -> None:
+    class Averages(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("ema", torch.zeros(()))
+
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            self.ema = 0.9 * self.ema + 0.1 * audio.detach().mean()
+            self.kept = audio  # and a tensor of the graph, which cannot be copied
+            return super().forward(audio, visual)
+
+    net = Averages()
+    wrap(net, streams=STREAMS, num_classes=NUM_CLASSES, **DECLARED[nets.PositionalTuple])
+    assert net.ema == 0
+    assert not hasattr(net, "kept")
 
 
 def test_folded_segments_are_found() -> None:

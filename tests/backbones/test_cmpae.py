@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ def test_answers_as_published(parity: Path, name: str) -> None:
     assert seen == set(recorded)
     fused = 0.7 * recorded["cross/segment_probs"] + 0.3 * recorded["unimodal/segment_probs"]
     np.testing.assert_allclose(deployed.segment_probs.numpy(), fused, atol=1e-5, rtol=0)
-    fused = 0.7 * recorded["cross/visual_probs"] + 0.3 * recorded["unimodal/visual_probs"]
-    np.testing.assert_allclose(deployed.modality_probs[:, 1].numpy(), fused, atol=1e-5, rtol=0)
+    for m, modality in enumerate(("audio", "visual")):
+        fused = 0.7 * recorded[f"cross/{modality}_probs"] + 0.3 * recorded[f"unimodal/{modality}_probs"]
+        np.testing.assert_allclose(deployed.modality_probs[:, m].numpy(), fused, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("segments", [1, 7])
@@ -168,6 +170,60 @@ def test_without_published_ratios_it_says_that_nothing_is_denoised() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert create_anchor("cmpae").noise_ratios.shape == (2, 25)
+
+
+def test_published_constants() -> None:
+    """Those that no recorded answer can tell, since they act in training or on extreme values only."""
+    net = create_anchor("cmpae")
+    assert (net.visual_dropout.p, net.v2a[1].p, net.a2v[1].p, net.hat_encoder.layers[0].dropout.p) == (
+        0.5,
+        0.2,
+        0.2,
+        0.1,
+    )
+    assert dict(net.decision) == {"gate": "modality", "gate_threshold": 0.45, "segment_threshold": 0.25}
+    assert net.noise_ratios[1, 0].item() == pytest.approx(0.99398556)
+    assert net.noise_ratios[0, 2].item() == pytest.approx(0.02083333)
+    from coleaf_backbones.cmpae import evidence
+
+    extreme = torch.tensor([-1e3, -10.0, 10.0, 1e3])
+    assert evidence(extreme).tolist() == pytest.approx([math.exp(x / 0.8) for x in (-10, -10, 10, 10)])
+    assert evidence(extreme.bfloat16()).dtype == torch.float32
+
+
+def test_visual_dropout_is_on_visual_tokens_before_the_classifiers() -> None:
+    net = small_net(dropout=0.0, absence_dropout=0.0, visual_dropout=0.999).train()
+    streams = small_streams(4)
+    one, two = net(**streams), net(**streams)
+    assert torch.equal(one.tokens, two.tokens)
+    torch.testing.assert_close(
+        one.segment_probs[:, :, 1], net.fc_prob.bias.new_tensor(0).expand(3, 4, 4), atol=1, rtol=0
+    )
+    audio_presence = [net.fc_prob(out.tokens[:, :, 0]) for out in (one, two)]
+    assert torch.equal(*audio_presence)
+    silent = small_net(dropout=0.0, absence_dropout=0.0, visual_dropout=0.0)
+    assert torch.equal(silent(**streams).segment_probs, silent(**streams).segment_probs)
+
+
+def test_the_losses_weights_and_the_contrasts_mask() -> None:
+    net = small_net(dropout=0.0, absence_dropout=0.0, visual_dropout=0.0)
+    streams, labels = small_streams(4), (torch.rand(3, 4) < 0.5).float()
+    mask = torch.tensor([[True] * 4, [True] * 3 + [False], [True] * 2 + [False] * 2])
+    output = net(**streams, mask=mask)
+    terms = net.loss(output, Batch(streams, labels, mask=mask), Progress(1))
+    bce = torch.nn.functional.binary_cross_entropy
+    torch.testing.assert_close(terms["audio"], 2 * bce(output.modality_probs[:, 0], labels))
+    torch.testing.assert_close(terms["visual"], 0.6 * bce(output.modality_probs[:, 1], 0.9 * labels + 0.05))
+    torch.testing.assert_close(terms["video"], 0.6 * bce(output.video_probs, labels))
+    one = [
+        net.loss(
+            net(**{n: x[i : i + 1, : r * SMALL[n].frames] for n, x in streams.items()}),
+            Batch({}, labels[i : i + 1]),
+            Progress(1),
+        )["audio_visual_contrast"]
+        for i, r in enumerate((4, 3, 2))
+    ]
+    torch.testing.assert_close(terms["audio_visual_contrast"], torch.stack(one).mean())
 
 
 def test_other_streams_are_refused() -> None:

@@ -57,10 +57,10 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Stop training in the middle of an epoch, as a kill would."""
     original, steps = LossLog.add, iter(range(10**6))
 
-    def add(self: LossLog, terms: Any) -> None:
+    def add(self: LossLog, terms: Any, batch: int) -> None:
         if next(steps) == step:
             raise Interrupted
-        original(self, terms)
+        original(self, terms, batch)
 
     monkeypatch.setattr(LossLog, "add", add)
 
@@ -286,8 +286,34 @@ def test_nan_scores_never_keep_a_worse_epoch() -> None:
 def test_terms_that_come_and_go_are_averaged_over_their_own_steps() -> None:
     log = LossLog(1)
     for i in range(4):
-        log.add({"video": torch.tensor(1.0)} | ({"extra": torch.tensor(4.0)} if i % 2 else {}))
+        log.add({"video": torch.tensor(1.0)} | ({"extra": torch.tensor(4.0)} if i % 2 else {}), i + 1)
     assert log.means() == {"video": 1.0, "extra": 4.0}
+
+
+def test_the_official_loop_updates_the_reference_and_then_the_anchor(
+    data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every update is made before the next is asked for, and the steps are numbered over all epochs."""
+    data = AVVPFolder(data_root, "train")
+    torch.manual_seed(0)
+    config = CoLeaFConfig.official(anchor_warmup=0)
+    model = wrap("han", streams=data.streams, num_classes=3, anchor_options=SMALL, config=config)
+    original, seen, when = model.updates, [], []
+
+    def moved(before: dict[str, Any]) -> set[str]:
+        return {name.partition(".")[0] for name, x in model.state_dict().items() if not torch.equal(x, before[name])}
+
+    def recorded(batch: Any, progress: Any) -> Any:
+        when.append((progress.epoch, progress.step))
+        for terms in original(batch, progress):
+            before = {name: x.clone() for name, x in model.state_dict().items()}
+            yield terms
+            seen.append(({name.partition("/")[0] for name in terms}, moved(before)))
+
+    monkeypatch.setattr(model, "updates", recorded)
+    CoLeaFTrainer(model, TrainerConfig(**FAST, epochs=2), quiet=True).fit(data)
+    assert when == [(1, 0), (1, 1), (2, 2), (2, 3)]
+    assert seen == [({"reference"}, {"reference"}), ({"anchor"}, {"anchor"})] * 4
 
 
 def test_an_unknown_device_is_named() -> None:
@@ -297,8 +323,9 @@ def test_an_unknown_device_is_named() -> None:
 
 def test_loss_log_finds_the_first_bad_batch_after_the_fact() -> None:
     log = LossLog(epoch=3)
-    log._pending = [torch.tensor([1.0, 2.0]), torch.tensor([1.0, float("inf")]), torch.tensor([float("nan")] * 2)]
-    log._names = ("anchor/video", "anchor/contrast")
+    names = ("anchor/video", "anchor/contrast")
+    values = ([1.0, 2.0], [1.0, float("inf")], [float("nan")] * 2)
+    log._pending = [(batch, names, torch.tensor(row)) for batch, row in enumerate(values, start=1)]
     with pytest.raises(FloatingPointError, match="'anchor/contrast' became inf in epoch 3, batch 2"):
         log.flush()
 

@@ -66,6 +66,37 @@ class Explodes(TinyNet):
         return {"mine": output.video_probs.sum() / (batch.labels.sum() - batch.labels.sum() * (len(batch.labels) == 4))}
 
 
+class Uncopied(TinyNet):
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise RuntimeError("not me")
+
+
+class Hooks(TinyNet):
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        self.mix.register_forward_hook(lambda *_: None)
+        return super().forward(audio, visual)
+
+
+class Forgets(TinyNet):
+    """Keeps a scale that training sets, but not in its state."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        state = super().state_dict(*args, **kwargs)
+        return {name: torch.zeros_like(x) if name.endswith("mix.weight") else x for name, x in state.items()}
+
+
+class Dearer(TinyNet):
+    """Does more where it is told of a mask, as it is inside CoLeaF only."""
+
+    runs = 0
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        Dearer.runs += 1
+        if Dearer.runs % 2:
+            self.mix(torch.randn(50, 5))
+        return super().forward(audio, visual)
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -73,6 +104,10 @@ class Explodes(TinyNet):
         (Leaks, "differs with the order of the videos in a batch: one leaks into another"),
         (Unsaved, "differs between two runs"),
         (Explodes, "a loss term is not finite"),
+        (Uncopied, "cannot be copied by copy.deepcopy: RuntimeError: not me"),
+        (Hooks, "inference leaves hooks behind"),
+        (Forgets, "differs after saving and loading"),
+        (Dearer, "FLOPs in CoLeaF"),
     ],
 )
 def test_a_broken_promise_is_named(network: Any, message: str) -> None:

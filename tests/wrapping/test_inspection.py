@@ -22,6 +22,12 @@ HOW: dict[Any, dict[str, Any]] = {
 }
 
 
+# Where more than one choice is right: evidence pools to no probabilities that could be told, and what the classifier takes
+# is the mixture itself, or what class-wise tokens are made of.
+DERIVES_ELSEWHERE = {nets.Evidential}
+OTHER_TOKENS = {nets.ClassWise}
+
+
 def telling_apart(kind: Any) -> nn.Module:
     """A look-alike whose tokens depend on their own modality far more than on the other, as trained networks' do."""
     net = kind()
@@ -43,8 +49,13 @@ def test_the_proposed_call_gives_the_declared_fields(kind: Any) -> None:
     batch = batch_of(segments=10)
     output = run(found.call, net).eval().infer(batch)
     declared = coleaf_framework.wrap(net, streams=STREAMS, num_classes=NUM_CLASSES, **DECLARED[kind])
-    torch.testing.assert_close(output.segment_probs, declared.eval().infer(batch).segment_probs)
-    assert output.tokens.shape[:3] == output.segment_probs.shape[:3]
+    right = declared.eval().infer(batch)
+    torch.testing.assert_close(output.segment_probs, right.segment_probs)
+    if kind not in DERIVES_ELSEWHERE:
+        torch.testing.assert_close(output.modality_probs, right.modality_probs)
+        torch.testing.assert_close(output.video_probs, right.video_probs)
+    if kind not in OTHER_TOKENS:
+        torch.testing.assert_close(output.tokens, right.tokens)
 
 
 def test_the_page_says_what_the_network_is() -> None:
@@ -59,6 +70,65 @@ def test_the_page_says_what_the_network_is() -> None:
         "wrap(\n        net,",
     ):
         assert line in page
+
+
+def test_an_order_that_no_habit_suggests_is_seen() -> None:
+    class Reversed(nets.LookAlike):
+        """Visual, audio, then the video; visual frames first; its classifier runs on visual tokens first."""
+
+        def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, ...]:
+            a, v = self.encode(audio, visual)
+            v_frames, a_frames = self.fc_prob(v).sigmoid(), self.fc_prob(a).sigmoid()
+            v_prob, a_prob = v_frames.mean(1), a_frames.mean(1)
+            return v_prob, (a_prob + v_prob) / 2, a_prob, v_frames, a_frames
+
+    found = describe(telling_apart(Reversed), streams=STREAMS, num_classes=NUM_CLASSES)
+    assert found.call is not None
+    for said in ('"segment_probs": (4, 3)', '"video_probs": 1', '"modality_probs": (2, 0)', '"audio": 1, "visual": 0'):
+        assert said in found.call
+
+
+def test_rivals_are_named_and_attention_is_none() -> None:
+    class Weighs(nets.LookAlike):
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            x = torch.stack(self.encode(audio, visual), dim=2)
+            frames = self.fc_prob(x).sigmoid()
+            weights = self.fc_prob(x).softmax(1)
+            return weights, frames, frames.square(), frames.mean((1, 2)), frames.mean((1, 2)).square()
+
+    found = describe(telling_apart(Weighs), streams=STREAMS, num_classes=NUM_CLASSES)
+    assert found.call is not None
+    assert '"segment_probs": 1' in found.call
+    assert '"modality_probs": DERIVE' in found.call
+    assert "look at    segment_probs: 0, 2 has the same axes as 1" in str(found)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_classes_may_be_as_many_as_modalities_or_as_tokens_are_wide(classes: int) -> None:
+    class Other(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc_prob = nn.Linear(5, classes)
+
+    found = describe(telling_apart(Other), streams=STREAMS, num_classes=classes)
+    assert found.call is not None, found.problem
+    run(found.call, Other())
+
+
+def test_keyword_only_arguments_and_a_mask_are_given() -> None:
+    class ByName(nets.PositionalTuple):
+        def forward(self, *, f_v: Tensor, f_a: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+            return super().forward(f_a, f_v)
+
+    class Told(ByName):
+        def forward(self, *, f_v: Tensor, f_a: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+            return super().forward(f_v=f_v, f_a=f_a, mask=None)
+
+    found = describe(telling_apart(Told), streams=STREAMS, num_classes=NUM_CLASSES)
+    assert 'inputs={"f_v": "visual", "f_a": "audio"}' in str(found.call)
+    found = describe(telling_apart(ByName), streams=STREAMS, num_classes=NUM_CLASSES)
+    assert "called as  {" in str(found)
+    assert '"mask": "mask"' in str(found)
 
 
 def test_hard_coded_segments_are_found() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, CoLeaFConfig, StreamSpec, wrap
+from coleaf_framework.standardize import StandardizedAnchor, Standardizer
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
 
 
@@ -168,8 +172,27 @@ def test_layers_that_start_at_zero_are_no_fault() -> None:
     assert not net.classify.weight.any()
 
 
-@pytest.mark.parametrize("wrapped", [nn.DataParallel(TinyNet()), wrap(TinyNet)])
-def test_networks_inside_something_else_are_refused(wrapped: nn.Module) -> None:
+def inside_ddp(folder: Path) -> nn.Module:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
+    try:
+        return nn.parallel.DistributedDataParallel(TinyNet())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def standardized() -> nn.Module:
+    statistics = {name: torch.ones(2, spec.width) for name, spec in STREAMS.items()}
+    return StandardizedAnchor(Standardizer(statistics, STREAMS), TinyNet())
+
+
+@pytest.mark.parametrize("kind", ["DataParallel", "DistributedDataParallel", "CoLeaF", "StandardizedAnchor"])
+def test_networks_inside_something_else_are_refused(kind: str, tmp_path: Path) -> None:
+    wrapped = {
+        "DataParallel": lambda: nn.DataParallel(TinyNet()),
+        "DistributedDataParallel": lambda: inside_ddp(tmp_path),
+        "CoLeaF": lambda: wrap(TinyNet),
+        "StandardizedAnchor": standardized,
+    }[kind]()
     with pytest.raises(TypeError, match=r"pass its \.(module|anchor)"):
         wrap(wrapped)
 
@@ -183,10 +206,13 @@ def test_a_loss_module_called_loss_is_not_the_networks_own_loss() -> None:
 def test_a_network_may_change_its_inputs_in_place() -> None:
     class InPlace(TinyNet):
         def forward(self, audio: Tensor, visual: Tensor) -> Any:
-            audio -= audio.mean()
+            audio -= audio.mean((1, 2), keepdim=True)
             return super().forward(audio, visual)
 
-    wrap(InPlace)
+    model, batch = wrap(InPlace), batch_of()
+    before = {name: x.clone() for name, x in batch.streams.items()}
+    model(batch)
+    assert all(torch.equal(x, before[name]) for name, x in batch.streams.items())
 
 
 @pytest.mark.parametrize(
@@ -221,9 +247,10 @@ def test_the_dry_run_leaves_no_trace() -> None:
     net.norm.eval()
     net.classify.weight.grad = torch.ones_like(net.classify.weight)
     before = {name: x.clone() for name, x in net.state_dict().items()}
-    state = torch.get_rng_state()
+    state, others = torch.get_rng_state(), (random.getstate(), np.random.get_state()[1].tolist())
     wrap(net, config=CoLeaFConfig(enabled=False))
     assert torch.equal(torch.get_rng_state(), state)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == others
     assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
     assert not net.norm.training
     assert net.classify.training
