@@ -164,9 +164,16 @@ def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_ro
     assert scores["segment/Type@AVo"] == pytest.approx(after, abs=0.06)
     assert "NOTE" not in coleaf("evaluate", run, "--split", "test", "--decision", run / "decision.yaml")
     coleaf("predict", run, "--split", "test", "--decision", run / "decision.yaml", "--out", "p.json")
+    both = ("--decision", run / "decision.yaml", "--set", "decision.gate=video")
+    assert "exclude each other" in coleaf("evaluate", run, "--split", "val", *both, fails=True)
+    coleaf("train", "--data", data_root, "--out", "runs/other", *TINY, "--set", "trainer.seed=1")
+    other = coleaf("evaluate", "runs/other", "--split", "test", "--decision", run / "decision.yaml")
+    assert "NOTE: the thresholds were chosen for other weights than those of runs/other" in other
     assert "make its scores worthless" in coleaf("thresholds", run, "--split", "test", fails=True)
     assert "CHOSEN ON THE TEST SPLIT" in coleaf("thresholds", run, "--split", "test", "--force", "--out", "d.yaml")
     assert "no column 'V'" in coleaf("thresholds", run, "--column", "V", fails=True)
+    coleaf("train", "--data", data_root, "--anchor", "han", "--out", run, *TINY, "--overwrite")
+    assert not (run / "decision.yaml").exists()
 
 
 def test_a_published_checkpoint_becomes_a_run(coleaf: Command, run: Path, data_root: Path) -> None:

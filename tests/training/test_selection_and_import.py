@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import random
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,13 @@ def test_the_test_split_must_be_forced(trainer: CoLeaFTrainer, data_root: Path) 
 
 def test_another_file_is_no_decision(tmp_path: Path) -> None:
     path = tmp_path / "d.yaml"
-    for content in ({"decision": {"gates": 1}, "chosen": {}}, {"trainer": {}}, [1]):
+    for content in (
+        {"decision": {"gates": 1}, "chosen": {}},
+        {"decision": {"gate_threshold": 2}, "chosen": {}},
+        {"decision": {}, "chosen": None},
+        {"trainer": {}},
+        [1],
+    ):
         path.write_text(yaml.safe_dump(content))
         with pytest.raises(ValueError, match="d.yaml"):
             load_decision(path)
@@ -93,6 +101,46 @@ def test_missing_and_misshapen_parameters_are_listed(tmp_path: Path) -> None:
         import_checkpoint(path, "han", width=8, num_classes=4)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * float("nan"), "fc_prob.bias is not a plain tensor of finite values"),
+        (lambda x: x > 0, "fc_prob.bias is torch.bool there, torch.float32 here"),
+        (lambda x: x.to_sparse(), "fc_prob.bias is not a plain tensor|damaged"),
+    ],
+)
+def test_impossible_values_are_refused(change: Any, message: str, tmp_path: Path) -> None:
+    path, weights = published(tmp_path)
+    torch.save({**weights, "fc_prob.bias": change(weights["fc_prob.bias"])}, path)
+    with pytest.raises(ValueError, match=message):
+        import_checkpoint(path, "han", **SMALL)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_bytes_are_named_whatever_they_break(seed: int, tmp_path: Path) -> None:
+    path, _ = published(tmp_path)
+    content = bytearray(path.read_bytes())
+    generator = random.Random(seed)
+    if seed % 2:
+        del content[generator.randrange(len(content)) :]
+    else:
+        at = generator.randrange(len(content) // 2)
+        content[at : at + 40] = generator.randbytes(40)
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"han\.pt"):
+        import_checkpoint(path, "han", **SMALL)
+
+
+@pytest.mark.parametrize("name", ["han", "cmpae", "official_anchor"])
+def test_whole_published_layouts_are_read(name: str, parity: Path, tmp_path: Path) -> None:
+    """Every parameter of the published state dicts, used or not."""
+    published = json.loads((parity / f"{name}.state_dict.json").read_text())
+    torch.save({"model": {key: torch.full(entry["shape"], 0.1) for key, entry in published.items()}}, tmp_path / "x.pt")
+    network = import_checkpoint(tmp_path / "x.pt", "han" if name == "han" else "cmpae")
+    used = {key for key, entry in published.items() if entry["used_in_forward"]}
+    assert set(network.state_dict()) == used
+
+
 class Payload:
     """What a pickle could run."""
 
@@ -104,7 +152,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pt"
     torch.save({"model": Payload()}, path)
-    with pytest.raises(ValueError, match=r"evil\.pt: damaged, or no checkpoint of tensors"):
+    with pytest.raises(ValueError, match=r"evil\.pt: damaged, or holds more than tensors"):
         import_checkpoint(path, "han")
     assert not (tmp_path / "executed").exists()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, check_anchor
 from tests.helpers import lookalikes as nets
@@ -78,11 +78,18 @@ class Hooks(TinyNet):
 
 
 class Forgets(TinyNet):
-    """Keeps a scale that training sets, but not in its state."""
+    """Saves zeros instead of one of its parameters."""
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        state = super().state_dict(*args, **kwargs)
-        return {name: torch.zeros_like(x) if name.endswith("mix.weight") else x for name, x in state.items()}
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(()))
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        return super().forward(audio + self.shift, visual)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "shift"] = torch.zeros(())
 
 
 class Dearer(TinyNet):

@@ -22,8 +22,8 @@ HOW: dict[Any, dict[str, Any]] = {
 }
 
 
-# Where more than one choice is right: evidence pools to no probabilities that could be told, and what the classifier takes
-# is the mixture itself, or what class-wise tokens are made of.
+# Where more than one choice is right: evidence pools to probabilities in more than one way, and class-wise tokens are
+# made of tokens that are not.
 DERIVES_ELSEWHERE = {nets.Evidential}
 OTHER_TOKENS = {nets.ClassWise}
 
