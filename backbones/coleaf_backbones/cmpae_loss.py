@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from coleaf_framework.losses import binary_cross_entropy, denoise_labels, smoothed_contrast
+from coleaf_framework.losses import binary_cross_entropy, denoise_labels, smooth_visual_labels, smoothed_contrast
 from coleaf_framework.protocol import MODALITIES, Batch, Progress
 
 if TYPE_CHECKING:
     from coleaf_backbones.cmpae import CMPAEOutput
 
-# Published weights of the BCE on audio, visual and video probabilities; share of the weak label in visual targets.
+# Published weights of the BCE on audio, visual and video probabilities.
 AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 0.6, 0.6
-VISUAL_LABEL_WEIGHT = 0.9
 TEMPERATURE = 0.2
 LLP_CLASSES = 25
 _PUBLISHED = Path(__file__).with_name("llp_noise_ratios.json")
@@ -78,8 +77,7 @@ def refined_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor,
     refined = labels[:, None].expand_as(unimodal_probs)
     if progress.epoch > 1:
         refined = denoise_labels(labels, unimodal_probs, noise_ratios)
-    audio, visual = refined.unbind(1)
-    return torch.stack([audio, VISUAL_LABEL_WEIGHT * visual + (1 - VISUAL_LABEL_WEIGHT) * 0.5], dim=1)
+    return smooth_visual_labels(refined)
 
 
 def mutual_loss(output: CMPAEOutput, labels: Tensor, step: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from coleaf_framework._config import StrictConfig
 
@@ -53,6 +53,12 @@ class CoLeaFConfig(StrictConfig):
         description="the Anchor's own, or BCE on video probabilities if it has none; video: the latter in any case; "
         "official: its terms audio, visual, video replaced by 2, 1, 2 x BCE",
     )
+
+    @model_validator(mode="after")
+    def _refuse_what_would_do_nothing(self) -> CoLeaFConfig:
+        if self.positive_in_denominator and (self.contrast in ("bce", "none") or self.contrast_form == "official"):
+            raise ValueError("positive_in_denominator is for the paper's form of contrast event_aware or nce alone")
+        return self
 
     @classmethod
     def official(cls, **changes: Any) -> CoLeaFConfig:

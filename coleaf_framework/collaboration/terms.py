@@ -20,7 +20,6 @@ PSEUDO_THRESHOLDS = (0.5, 0.6)
 CLASS_TOKEN_WEIGHTS_EARLY, CLASS_TOKEN_WEIGHTS_LATE = (1.2, 1.0), (0.001, 0.0)
 LABEL_WEIGHT_LATE, PSEUDO_WEIGHT_LATE = 0.5, 0.5
 AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 1.0, 2.0
-VISUAL_LABEL_WEIGHT = 0.9
 
 
 def own_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
@@ -63,8 +62,7 @@ def modality_labels(
     refine = own_modality_labels(anchor)
     if refine is not None:
         return refine(output, batch, progress).detach()
-    audio, visual = weak.unbind(1)
-    return torch.stack([audio, VISUAL_LABEL_WEIGHT * visual + (1 - VISUAL_LABEL_WEIGHT) * 0.5], dim=1)
+    return losses.smooth_visual_labels(weak)
 
 
 def anchor_loss(

@@ -2,7 +2,7 @@
 
 from coleaf_framework.losses._precision import per_modality
 from coleaf_framework.losses.contrast import event_aware_contrast, event_weights, smoothed_contrast
-from coleaf_framework.losses.denoising import denoise_labels
+from coleaf_framework.losses.denoising import denoise_labels, smooth_visual_labels
 from coleaf_framework.losses.distillation import (
     confident_cooccurrence_distillation,
     cooccurrence_distillation,
@@ -29,5 +29,6 @@ __all__ = [
     "pool_segments",
     "pseudo_label_cross_entropy",
     "self_modality_distillation",
+    "smooth_visual_labels",
     "smoothed_contrast",
 ]

@@ -3,6 +3,7 @@
 from coleaf_framework.metrics.decision import DecisionConfig, ModalityThresholds, decide
 from coleaf_framework.metrics.events import EVENT_TYPES, Event, list_events
 from coleaf_framework.metrics.scores import (
+    ALL_KEYS,
     COLUMNS,
     KEYS,
     LEVELS,
@@ -18,6 +19,7 @@ from coleaf_framework.metrics.scores import (
 from coleaf_framework.metrics.thresholds import ChosenGates, choose_gates
 
 __all__ = [
+    "ALL_KEYS",
     "COLUMNS",
     "EVENT_TYPES",
     "KEYS",

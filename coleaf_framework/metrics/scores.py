@@ -20,6 +20,7 @@ LEVELS = ("segment", "event")
 COLUMNS = ("A", "Ao", "V", "Vo", "AV", "Type@AV", "Type@AVo", "Event@AV", "Event@AVo")
 KEYS = tuple(f"{level}/{column}" for level in LEVELS for column in COLUMNS)
 SUPPORT = "support/"
+ALL_KEYS = (*KEYS, *(SUPPORT + key for key in KEYS))
 _MEASURED = ("A", "V", "Ao", "Vo", "AV", "Event@AV", "Event@AVo")
 _TYPE_MEANS = {"Type@AV": ("A", "V", "AV"), "Type@AVo": ("Ao", "Vo", "AV")}
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from coleaf_framework._config import nearest
 from coleaf_framework.metrics.decision import DecisionConfig, gate_and_segments, gate_thresholds
 from coleaf_framework.metrics.events import split_types
-from coleaf_framework.metrics.scores import KEYS, SUPPORT, event_counts, segment_counts
+from coleaf_framework.metrics.scores import ALL_KEYS, SUPPORT, event_counts, segment_counts
 from coleaf_framework.protocol import MODALITIES, AnchorOutput
 
 Search = Literal["coordinate", "joint"]
@@ -138,9 +138,8 @@ def choose_gates(
     Raises:
         ValueError: an unknown column, modality or search, or no candidate.
     """
-    known = (*KEYS, *(SUPPORT + key for key in KEYS))
-    if column not in known:
-        raise ValueError(f"no column {column!r}.{nearest(column, known)}")
+    if column not in ALL_KEYS:
+        raise ValueError(f"no column {column!r}.{nearest(column, ALL_KEYS)}")
     if search not in ("coordinate", "joint"):
         raise ValueError(f"search {search!r} is neither 'coordinate' nor 'joint'")
     if not modalities or not set(modalities) <= set(MODALITIES):

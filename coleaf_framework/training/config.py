@@ -12,11 +12,9 @@ from pydantic import Field, ValidationError, field_validator
 
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.collaboration import OFFICIAL, CoLeaFConfig
-from coleaf_framework.metrics import KEYS, SUPPORT, DecisionConfig
+from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.storage import read_yaml
-
-SCORE_KEYS = (*KEYS, *(SUPPORT + key for key in KEYS))
 
 
 class DataConfig(StrictConfig):
@@ -68,8 +66,8 @@ class TrainerConfig(StrictConfig):
     @classmethod
     def _known_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
         for column in columns:
-            if column not in SCORE_KEYS:
-                raise ValueError(f"monitor: no column {column!r}.{nearest(column, SCORE_KEYS)}")
+            if column not in ALL_KEYS:
+                raise ValueError(f"monitor: no column {column!r}.{nearest(column, ALL_KEYS)}")
         return columns
 
 
@@ -100,7 +98,7 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
     """
     values: dict[str, Any] = read_yaml(path) if path is not None else {}
     resolved = "model" in values  # a run folder's: every value is there already
-    file_recipe = values.get("recipe", "of its own" if resolved else None)
+    file_recipe = values.get("recipe", "" if resolved else None)
     for derived in ("model", "train"):  # a run folder's own notes, which follow from the other sections
         values.pop(derived, None)
     for setting in settings:
@@ -114,9 +112,8 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
         _assign(values, key.split("."), value, setting)
     source = f"{path}" if path is not None else "config"
     if "recipe" in values and file_recipe not in (None, values["recipe"]):
-        raise ValueError(
-            f"{source}: its values are those of the recipe {file_recipe!r}: for {values['recipe']!r}, start without it"
-        )
+        theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
+        raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
     return _validated(_with_recipe(values), source)
 
 

@@ -46,6 +46,7 @@ def as_output(raw: object, name: str) -> AnchorOutput:
 
 
 def describe_value(value: object) -> str:
+    """A value's type, with shapes for tuples and lists, for messages."""
     if isinstance(value, tuple | list):
         parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in value]
         return f"a {type(value).__name__} of {len(value)} ({', '.join(parts)})"
@@ -60,6 +61,7 @@ def failure(
     length: int,
     worked_at: int | None,
 ) -> str:
+    """Why a network failed on a synthetic batch, in one sentence, with what it was given."""
     given = ", ".join(f"{s} ({batch}, {spec.frames * length}, {spec.width})" for s, spec in streams.items())
     hint = ""
     if worked_at is not None and worked_at != length:
@@ -70,6 +72,7 @@ def failure(
 
 
 def check_shapes(output: AnchorOutput, name: str, batch: int, length: int, num_classes: int) -> None:
+    """The shapes of the protocol, with a hint where T is written into the network."""
     b, t, c = batch, length, num_classes
     expected = {
         "segment_probs": (b, t, 2, c),
@@ -103,6 +106,7 @@ def check_shapes(output: AnchorOutput, name: str, batch: int, length: int, num_c
 
 
 def check_values(output: AnchorOutput, name: str) -> None:
+    """Floating, finite, and probabilities in [0,1]."""
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:
@@ -122,6 +126,7 @@ def check_values(output: AnchorOutput, name: str) -> None:
 
 
 def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor], length: int, final: bool) -> None:
+    """Every field carries a gradient; `final`: to every stream, and segments and tokens to every segment."""
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:

@@ -80,3 +80,16 @@ def test_python_arguments_are_checked_alike() -> None:
         TrainerConfig(epoch=3)  # type: ignore[call-arg]
     with pytest.raises(ValidationError):
         CoLeaFConfig(temperature=0)
+
+
+def test_a_runs_config_without_a_recipe_cannot_be_relabelled(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("model: {}\ncoleaf: {update: together}\n")
+    assert load_config(path).recipe == "paper"
+    with pytest.raises(ValueError, match="set already, by no recipe: for 'official', start without it"):
+        load_config(path, ["recipe=official"])
+
+
+def test_an_option_that_would_do_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="positive_in_denominator is for the paper's form"):
+        load_config(settings=["recipe=official", "coleaf.positive_in_denominator=true"])
