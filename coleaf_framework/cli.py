@@ -113,8 +113,7 @@ def predict(
     """Write the events of every video: class, modality, onset, offset, confidence."""
     config, trainer = load_run(run, tuple(set_ or ()))
     where = data_of(run, config, data)
-    note = use_decision(trainer, run, decision, split, tuple(set_ or ()))
-    if note:
+    for note in use_decision(trainer, run, decision, split, tuple(set_ or ())):
         print(note, file=sys.stderr)
     videos = open_split(where, split)
     predictions = trainer.predict(videos)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,17 @@ from coleaf_framework.protocol import (
 )
 from coleaf_framework.standardize import StandardizedAnchor, Standardizer
 from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors, read_yaml, write_tensors, write_yaml
+
+# What is frozen on a network now, so that a later `wrap` of it begins with what its owner made.
+_frozen_of: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def thaw(anchor: nn.Module) -> None:
+    """Let the parameters be trained again that a model around this network froze."""
+    frozen = _frozen_of.pop(anchor, ())
+    for name, parameter in anchor.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(True)
 
 
 class CoLeaF(nn.Module):
@@ -71,9 +83,10 @@ class CoLeaF(nn.Module):
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.description = dict(description or {})
         self.frozen, self.changes_inputs = frozen, changes_inputs
-        parameters = dict(anchor.named_parameters())
-        for name in frozen:
-            parameters[name].requires_grad_(False)
+        for name, parameter in anchor.named_parameters():
+            if name in frozen:
+                parameter.requires_grad_(False)
+        _frozen_of[anchor] = frozen
 
     def forward(self, batch: Batch, progress: Progress = PAST_EVERY_WARMUP) -> dict[str, Tensor]:
         """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
@@ -173,14 +186,15 @@ class CoLeaF(nn.Module):
     def strip(self) -> nn.Module:
         """The user's network alone, as it came: same object, same state-dict keys, no hooks.
 
-        What the `wrap` that made this model froze can be trained again.
+        What `wrap` froze can be trained again.
 
         Where the model standardises its streams, the network takes standardised ones; `load_anchor` gives it with its
         standardisation.
         """
-        parameters = dict(self.anchor.named_parameters())
-        for name in self.frozen:
-            parameters[name].requires_grad_(True)
+        thaw(self.anchor)
+        for name, parameter in self.anchor.named_parameters():  # of a copy of the model, which `thaw` does not know
+            if name in self.frozen:
+                parameter.requires_grad_(True)
         self.frozen = ()
         return self.anchor
 
@@ -214,6 +228,7 @@ def load_anchor(directory: Path | str, *, anchor: nn.Module | None = None, adapt
     the adapter too.
     """
     model = _load(CoLeaF, Path(directory), anchor, adapter, with_reference=False).eval()
+    model.strip()
     if model.standardizer is None:
         return model.anchor
     _require_adapter(model, directory)

@@ -169,6 +169,9 @@ def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_ro
     coleaf("train", "--data", data_root, "--out", "runs/other", *TINY, "--set", "trainer.seed=1")
     other = coleaf("evaluate", "runs/other", "--split", "test", "--decision", run / "decision.yaml")
     assert "NOTE: the thresholds were chosen for other weights than those of runs/other" in other
+    both = coleaf("evaluate", "runs/other", run, "--split", "val", "--decision", run / "decision.yaml")
+    assert "for other weights" in both
+    assert "no test scores" in both
     assert "make its scores worthless" in coleaf("thresholds", run, "--split", "test", fails=True)
     assert "CHOSEN ON THE TEST SPLIT" in coleaf("thresholds", run, "--split", "test", "--force", "--out", "d.yaml")
     assert "no column 'V'" in coleaf("thresholds", run, "--column", "V", fails=True)

@@ -6,6 +6,8 @@ for a pair of presence and absence.
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,8 @@ from torch import Tensor
 from coleaf_framework._config import nearest
 from coleaf_framework.protocol import MODALITIES
 
+logger = logging.getLogger(__name__)
+
 _checking: ContextVar[bool] = ContextVar("checking", default=False)
 
 
@@ -32,6 +36,11 @@ def checking_values() -> Iterator[None]:
         yield
     finally:
         _checking.reset(token)
+
+
+@functools.lru_cache(maxsize=64)  # once, not at each of a dry run's batches
+def _mention(message: str) -> None:
+    logger.warning(message)
 
 
 Path = int | str
@@ -131,10 +140,8 @@ class Out:
             raise ValueError(
                 f"outputs[{field!r}]: kind={self.kind!r} is at least {least:g}, but it spans [{low:.3g}, {high:.3g}]"
             )
-        if self.kind == "logits" and low >= 0 and high <= 1:
-            raise ValueError(
-                f"outputs[{field!r}]: kind='logits', but it spans [{low:.3g}, {high:.3g}], as probabilities do"
-            )
+        if self.kind == "logits" and 0 <= low < high <= 1:  # it may be, but hardly is
+            _mention(f"outputs[{field!r}]: kind='logits', but its values are in [0, 1], as probabilities are")
 
     def _probabilities(self, x: Tensor) -> Tensor:
         if self.kind == "logits":

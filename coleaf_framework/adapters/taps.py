@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,14 @@ from coleaf_framework.adapters.outputs import arrange, check_order, check_reduce
 from coleaf_framework.protocol import MODALITIES
 
 Call = Literal["only", "last"] | int | Mapping[str, int] | tuple[int, ...]
+
+
+@dataclass
+class Heard:
+    """What a submodule took or gave in one forward: each of its runs, and each tensor's version at that time."""
+
+    runs: list[Any] = field(default_factory=list)
+    versions: list[tuple[Tensor, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -101,22 +109,14 @@ class Tap:
         return known[self.path]
 
     @contextmanager
-    def listening(self, network: nn.Module) -> Iterator[list[Any]]:
-        """Collects what each run of the submodule takes or gives, for as long as the block lasts.
-
-        Raises:
-            ValueError: what was heard was changed in place before the forward ended.
-        """
-        runs: list[Any] = []
-        versions: list[tuple[Tensor, int]] = []
-
-        thread = threading.get_ident()
+    def listening(self, network: nn.Module) -> Iterator[Heard]:
+        """Collects what each run of the submodule takes or gives, for as long as the block lasts."""
+        heard, thread = Heard(), threading.get_ident()
 
         def hear(value: Any) -> None:
-            if threading.get_ident() != thread:  # another model around the same network
-                return
-            runs.append(value)
-            versions.extend((x, x._version) for _, x in flatten(value) if not x.is_inference())
+            if threading.get_ident() == thread:  # or it is another model around the same network
+                heard.runs.append(value)
+                heard.versions += [(x, x._version) for _, x in flatten(value) if not x.is_inference()]
 
         module = self.submodule(network)
         if self.at == "output":
@@ -126,29 +126,26 @@ class Tap:
                 lambda _, args, kwargs: hear((*args, *kwargs.values())), with_kwargs=True
             )
         try:
-            yield runs
+            yield heard
         finally:
             handle.remove()
-        if any(x._version != version for x, version in versions):
-            raise ValueError(
-                f"Tap({self.path!r}): the network changes in place what was heard there, as ReLU(inplace=True) does: "
-                "tap another submodule, one that gives the changed tensor"
-            )
 
-    def tokens(self, runs: list[Any], batch: int, segments: int, *, single: bool = False) -> Tensor:
+    def tokens(self, heard: Heard, batch: int, segments: int, *, single: bool = False) -> Tensor:
         """Tokens (B,T,M,D) from what `listening` collected; (B,T,D) of one modality where `single`.
 
         Raises:
-            ValueError: the submodule ran another number of times than declared, or gave something else.
+            ValueError: the submodule ran another number of times than declared, or gave something else, or what it
+                gave was changed in place afterwards.
         """
-        call = self.call
+        call, runs = self.call, heard.runs
+        changed = {id(x) for x, version in heard.versions if x._version != version}
         if isinstance(call, Mapping):
             halves = [self._halves(self._run(runs, call[modality]), single=True) for modality in MODALITIES]
-            return torch.stack([self._arrange(x, "b t d", batch, segments) for (x,) in halves], dim=2)
+            return torch.stack([self._arrange(x, "b t d", batch, segments, changed) for (x,) in halves], dim=2)
         if isinstance(call, tuple):
-            several = [self._one(self._run(runs, k), batch, segments, single) for k in call]
+            several = [self._one(self._run(runs, k), batch, segments, single, changed) for k in call]
             return torch.stack([w * x for w, x in zip(self.combine or (), several, strict=True)]).sum(0)
-        return self._one(self._run(runs, call), batch, segments, single)
+        return self._one(self._run(runs, call), batch, segments, single, changed)
 
     def _run(self, runs: list[Any], call: str | int) -> Any:
         often = f"Tap({self.path!r}): the submodule ran {len(runs)} times in one forward"
@@ -165,14 +162,14 @@ class Tap:
             raise ValueError(f"{often}; there is no run {call}")
         return runs[index]
 
-    def _one(self, value: Any, batch: int, segments: int, single: bool) -> Tensor:
+    def _one(self, value: Any, batch: int, segments: int, single: bool, changed: set[int]) -> Tensor:
         halves = self._halves(value, single)
         if single:
-            return self._arrange(halves[0], "b t d", batch, segments)
+            return self._arrange(halves[0], "b t d", batch, segments, changed)
         if len(halves) == 2:
             halves = halves if tuple(self.order) == MODALITIES else halves[::-1]
-            return torch.stack([self._arrange(x, "b t d", batch, segments) for x in halves], dim=2)
-        tokens = self._arrange(halves[0], "b t m d", batch, segments)
+            return torch.stack([self._arrange(x, "b t d", batch, segments, changed) for x in halves], dim=2)
+        tokens = self._arrange(halves[0], "b t m d", batch, segments, changed)
         return tokens if tuple(self.order) == MODALITIES else tokens.flip(2)
 
     def _halves(self, value: Any, single: bool) -> list[Tensor]:
@@ -189,7 +186,12 @@ class Tap:
             f"Tap({self.path!r}): its {self.at} has {len(found)} tensors ({shapes}): say which by part=..."
         )
 
-    def _arrange(self, x: Tensor, target: str, batch: int, segments: int) -> Tensor:
+    def _arrange(self, x: Tensor, target: str, batch: int, segments: int, changed: set[int]) -> Tensor:
+        if id(x) in changed:
+            raise ValueError(
+                f"Tap({self.path!r}): the network changes in place what was heard there, as ReLU(inplace=True) does: "
+                "tap another submodule, one that gives the changed tensor"
+            )
         if torch.is_grad_enabled() and not x.requires_grad:
             raise ValueError(
                 f"Tap({self.path!r}): the tokens there carry no gradient: they are detached, or run under activation "

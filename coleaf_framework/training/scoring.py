@@ -51,13 +51,14 @@ def score_runs(
         ValueError: a run is named twice, or their data differ; or as `load_run` and `CoLeaFTrainer.evaluate` do.
     """
     groups: dict[str, list[tuple[str, str, dict[str, float]]]] = {}
-    scored, evaluated, note = {}, set(), ""
+    scored, evaluated = {}, set()
+    notes: dict[str, None] = {}  # distinct ones, in order
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is named twice")
     for run in runs:
         config, trainer = load_run(run, settings)
         where = data_of(run, config, data)
-        note = use_decision(trainer, run, decision, split, settings) or note
+        notes |= dict.fromkeys(use_decision(trainer, run, decision, split, settings))
         evaluation = trainer.evaluate(open_split(where, split))
         evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
@@ -77,7 +78,7 @@ def score_runs(
     title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
-    return ScoredRuns(rows, deviations, title, scored, note)
+    return ScoredRuns(rows, deviations, title, scored, "\n".join(notes))
 
 
 def _all_but_seed(config: RunConfig) -> str:
@@ -91,7 +92,7 @@ def _all_but_seed(config: RunConfig) -> str:
 
 def use_decision(
     trainer: CoLeaFTrainer, run: Path, path: Path | None, split: str, settings: tuple[str, ...] = ()
-) -> str:
+) -> list[str]:
     """Give the trainer of a run chosen thresholds, if there are any; returns what must be said beside its scores.
 
     Raises:
@@ -99,16 +100,17 @@ def use_decision(
             say something of the decision too.
     """
     if path is None:
-        return ""
+        return []
     said = [setting for setting in settings if setting.startswith("decision.")]
     if said:
         raise ValueError(f"--decision {path} and --set {said[0]} exclude each other")
     decision, chosen = load_decision(path)
     decision.require_classes(trainer.model.num_classes)
     trainer.decision = decision
+    notes = []
     if chosen.get("weights") not in (None, digest(run / WEIGHTS)):
-        return f"NOTE: the thresholds were chosen for other weights than those of {run}"
-    if chosen.get("split") != split:
-        return ""
-    data = chosen.get("data")
-    return f"NOTE: the thresholds were chosen on {data} {split}: on the same videos these are no test scores"
+        notes.append(f"NOTE: the thresholds were chosen for other weights than those of {run}")
+    if chosen.get("split") == split:
+        data = chosen.get("data")
+        notes.append(f"NOTE: the thresholds were chosen on {data} {split}: on the same videos these are no test scores")
+    return notes

@@ -6,6 +6,7 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework.adapters.outputs import checking_values
+from coleaf_framework.losses import pool_segments
 from coleaf_framework.protocol import AnchorOutput, Progress, StreamSpec
 from coleaf_framework.wrapping.checks import (
     FIELDS,
@@ -35,7 +37,7 @@ from coleaf_framework.wrapping.checks import (
 # An own loss may change over epochs, and from step to step.
 _WHEN = (Progress(1, 0), Progress(1000, 1))
 # More looks for parameters that only now and then take part: layers dropped at random, terms of some epochs.
-_MORE_LOOKS = 12
+_LOOK_EPOCHS = (2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 50, 100)
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,15 @@ def dry_run(
     takes_mask: bool,
     *,
     uses_own_loss: bool = True,
+    uses_labels: bool = True,
     taught: tuple[str, ...] = FIELDS,
 ) -> DryRun:
     """Run a copy of `network` on synthetic batches and check every promise of the protocol.
 
     Runs at T = 10 and T = 20 in training mode (a multiple of 10, since networks with 10 segments written into
-    them fold 20 into the batch), and in evaluation mode, with one video as well. A network that cannot be copied is run
-    itself, and its parameters, buffers and modes are put back. Random state and gradients stay as they were.
+    them fold 20 into the batch), and in evaluation mode, with one video as well. A network that cannot be copied, or
+    whose copy still reaches it, is run itself, and its parameters, buffers, attributes and modes are put back. Random
+    state and gradients stay as they were.
 
     Args:
         network: what `run` runs.
@@ -77,14 +81,38 @@ def dry_run(
         num_classes: C.
         segments: T, if the network has a fixed one; then all runs use it.
         takes_mask: whether the network can be told about padding; then it is checked that padding changes nothing.
-        uses_own_loss: whether its own `loss` will be used.
+        uses_own_loss, uses_labels: whether its own `loss` and `modality_labels` will be used.
         taught: the fields of its output that other losses read.
 
     Raises:
         ValueError, TypeError: the first broken promise, in one sentence.
     """
+
+    def rehearse(net: nn.Module, original: nn.Module | None) -> tuple[DryRun, bool]:
+        played = _Rehearsal(net, run, streams, num_classes, own, original)
+        return played.play(segments, takes_mask), played.reached_original
+
+    own = OwnTerms(uses_own_loss, uses_labels, taught)
     with rehearsal(network) as copied:
-        return _Rehearsal(copied, run, streams, num_classes, uses_own_loss, taught).play(segments, takes_mask)
+        if copied is network:
+            return rehearse(network, None)[0]
+        try:
+            found, reached_original = rehearse(copied, network)
+        except (ValueError, TypeError):  # perhaps since a function of the network's own closes over it
+            reached_original = True
+    if not reached_original:
+        return found
+    with own_random_state(), restored(network):
+        return rehearse(network, None)[0]
+
+
+@dataclass(frozen=True)
+class OwnTerms:
+    """What of a network's output will be used: its own loss, its own labels, and the fields that other losses read."""
+
+    loss: bool
+    labels: bool
+    taught: tuple[str, ...]
 
 
 class _Rehearsal:
@@ -94,12 +122,14 @@ class _Rehearsal:
         run: Run,
         streams: Mapping[str, StreamSpec],
         num_classes: int,
-        uses_own_loss: bool,
-        taught: tuple[str, ...],
+        own: OwnTerms,
+        original: nn.Module | None,
     ) -> None:
         self.network, self.run, self.streams = network, run, streams
-        self.num_classes, self.uses_own_loss = num_classes, uses_own_loss
-        self.name, self.taught = type(network).__name__, taught
+        self.num_classes, self.own, self.reached_original = num_classes, own, False
+        self.originals = list(original.parameters()) if original is not None else []
+        self.originals = [x for x in self.originals if x.requires_grad]
+        self.name = type(network).__name__
         self.trained = {key: x for key, x in network.named_parameters() if x.requires_grad}
         self.changes_inputs = False
 
@@ -111,9 +141,10 @@ class _Rehearsal:
         alive = self.alive(first, inputs, _WHEN)
         jitter(self.network)
         second, inputs = self.answer(2, lengths[1], training=True, worked=worked)
-        check_gradients(second, self.name, inputs, lengths[1], final=True)
+        check_gradients(second, self.name, inputs, lengths[1], final=False)
         alive |= self.alive(second, inputs, _WHEN)
         evaluated, inputs = self.answer(2, lengths[1], training=False, worked=worked)
+        check_gradients(evaluated, self.name, inputs, lengths[1], final=True)  # without dropout of a whole stream
         check_videos_apart(evaluated, self.name, inputs)
         alive |= self.alive(evaluated, inputs, ())
         self.answer(1, lengths[1], training=False, worked=worked)
@@ -124,11 +155,11 @@ class _Rehearsal:
             raise ValueError(
                 f"{self.name}: token width D changes with T: {widths[0]} at T={lengths[0]}, then {widths[1]}"
             )
-        for look in range(_MORE_LOOKS):
+        for look in range(len(_LOOK_EPOCHS)):
             if alive >= self.trained.keys():
                 break
             output, inputs = self.answer(2, lengths[0], training=True, masked=takes_mask and look % 2 == 0)
-            alive |= self.alive(output, inputs, (Progress(2 + look, look),))
+            alive |= self.alive(output, inputs, (Progress(_LOOK_EPOCHS[look], look),))
         return DryRun(widths[0], tuple(key for key in self.trained if key not in alive), self.changes_inputs)
 
     def call(self, inputs: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
@@ -146,7 +177,8 @@ class _Rehearsal:
         if masked and length > 1:
             mask = torch.arange(length, device=next(iter(inputs.values())).device).expand(batch, -1) < length - 1
         try:
-            with torch.enable_grad(), checking_values():
+            # cuDNN refuses gradients of recurrent layers in evaluation mode.
+            with torch.enable_grad(), checking_values(), torch.backends.cudnn.flags(enabled=training):
                 raw = self.run(self.network, given, mask)
         except Exception as problem:
             raise ValueError(failure(self.name, problem, self.streams, batch, length, worked)) from problem
@@ -158,22 +190,24 @@ class _Rehearsal:
 
     def alive(self, output: AnchorOutput, inputs: Mapping[str, Tensor], when: tuple[Progress, ...]) -> set[str]:
         """Parameters that this answer, and the network's own loss on it, give a gradient."""
-        terms = []
+        terms: list[Tensor] = []
+        pooled = output.modality_probs is None
+        whole = output  # as the own loss will see it: what the network does not give is pooled
+        if pooled:
+            whole = dataclasses.replace(output, modality_probs=pool_segments(output.segment_probs))
         for progress in when:
-            if self.uses_own_loss:
-                terms += check_own_loss(self.network, output, inputs, self.num_classes, progress)
-            check_modality_labels(self.network, output, inputs, self.num_classes, progress)
-        if not self.trained:
-            return set()
-        # Modality probabilities that the network does not give are pooled from its segment probabilities.
-        pooled = "modality_probs" in self.taught and output.modality_probs is None
-        fields = (*self.taught, "segment_probs") if pooled else self.taught
-        values = [x for x in (getattr(output, field) for field in fields) if x is not None]
-        if not values and not terms:
+            if self.own.loss:
+                terms += check_own_loss(self.network, whole, inputs, self.num_classes, progress)
+            if self.own.labels:
+                check_modality_labels(self.network, whole, inputs, self.num_classes, progress)
+        terms = [term for term in terms if term.requires_grad]
+        values = [x for x in (getattr(whole, field) for field in self.own.taught) if x is not None]
+        if not self.trained or not (values or terms):
             return set()
         scalar = torch.stack([(x.float() * torch.randn_like(x.float())).sum() for x in values] + terms).sum()
-        gradients = gradients_of(scalar, list(self.trained.values()), self.name)
-        return {key for key, gradient in zip(self.trained, gradients, strict=True) if gradient is not None}
+        gradients = gradients_of(scalar, [*self.trained.values(), *self.originals], self.name)
+        self.reached_original |= any(gradient is not None for gradient in gradients[len(self.trained) :])
+        return {key for key, gradient in zip(self.trained, gradients, strict=False) if gradient is not None}
 
 
 @contextmanager
@@ -186,35 +220,47 @@ def rehearsal(network: nn.Module) -> Iterator[nn.Module]:
     lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
     if any(isinstance(x, lazy) for x in (*network.parameters(), *network.buffers())):
         raise ValueError(f"{type(network).__name__} has lazy modules that were never run: run it once on a batch first")
+    with own_random_state():
+        try:
+            copied = copy.deepcopy(network)
+        except Exception:  # somebody's module; what it holds may be anything
+            with restored(network):
+                yield network
+        else:
+            yield copied
+
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """Seeded generators; those of the caller go on afterwards as if nothing had been drawn."""
     generators = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     try:
         with torch.random.fork_rng(devices=list(devices)):
             torch.manual_seed(0)
-            try:
-                copied = copy.deepcopy(network)
-            except Exception:  # somebody's module; what it holds may be anything
-                with _restored(network):
-                    yield network
-            else:
-                yield copied
+            yield
     finally:
         random.setstate(generators[0])
         np.random.set_state(generators[1])
 
 
 @contextmanager
-def _restored(network: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in network.modules()}
-    tensors = [*network.parameters(), *network.buffers()]
-    kept = [x.detach().clone() for x in tensors]
+def restored(network: nn.Module) -> Iterator[None]:
+    """Afterwards the network has the parameters, buffers, submodules and attributes that it had, values and all."""
+    tables = ("_parameters", "_buffers", "_modules")
+    kept = {m: (dict(m.__dict__), {name: dict(m.__dict__[name]) for name in tables}) for m in network.modules()}
+    values = [(x, x.detach().clone()) for x in (*network.parameters(), *network.buffers())]
     try:
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        for module, (attributes, contents) in kept.items():
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for name, content in contents.items():
+                module.__dict__[name].clear()
+                module.__dict__[name].update(content)
         with torch.no_grad():
-            for x, before in zip(tensors, kept, strict=True):
+            for x, before in values:
                 x.copy_(before)
 
 

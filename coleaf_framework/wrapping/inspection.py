@@ -81,7 +81,11 @@ def describe(
     if inputs is None:
         with rehearsal(net) as copied:
             batch = synthetic(copied, specs, *BASE)
-            inputs, problem = find_inputs(net, specs, lambda how: calling(how)(copied, batch))
+
+            def attempt(how: Inputs | None) -> Any:
+                return calling(how)(copied, {name: x.clone() for name, x in batch.items()})
+
+            inputs, problem = find_inputs(net, specs, attempt)
         if problem is not None:
             cuda = " If it calls `.cuda()`, pass follow_device=True." if "CUDA" in problem and not follow_device else ""
             raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig, taught_fields
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model import CoLeaF, thaw
 from coleaf_framework.plugins import create_anchor, create_reference, require_arguments
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.standardize import StandardizedAnchor
@@ -88,6 +88,7 @@ def wrap(
     def run(net: nn.Module, given: Mapping[str, Tensor], mask: Tensor | None) -> object:
         return call_anchor(net, adapter, given, mask)
 
+    thaw(anchor)
     told, uses_own_loss = takes_mask(anchor, adapter), config.anchor_loss != "video"
     found = dry_run(
         anchor,
@@ -97,6 +98,7 @@ def wrap(
         segments,
         told,
         uses_own_loss=uses_own_loss,
+        uses_labels=config.enabled and config.labels == "refined",
         taught=taught_fields(config, anchor),
     )
     frozen = _dead_to_freeze(anchor, found.dead, dead_parameters)

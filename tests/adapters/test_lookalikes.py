@@ -234,6 +234,87 @@ def test_a_head_that_no_loss_reads_is_named(caplog: pytest.LogCaptureFixture) ->
     assert wrap(OwnHead(), **derived).frozen == ()  # co-occurrence reads what is pooled from it
 
 
+def test_functions_that_close_over_the_network_do_not_make_it_dead() -> None:
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, "dead_parameters": "error"}
+    net = nets.PositionalTuple()
+
+    def adapter(_: nn.Module, streams: Any) -> AnchorOutput:
+        *_, frames, _ = net(**streams)
+        return AnchorOutput(frames.flip(2), frames.mean((1, 2)), torch.stack(net.encode(**streams), dim=2))
+
+    assert wrap(net, adapter=adapter, **whole).frozen == ()
+
+    class OwnLoss(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.aux = nn.Linear(5, 1)
+            self.loss = lambda output, batch, progress: {
+                "mine": self.aux(output.tokens).mean() + output.video_probs.sum()
+            }
+
+    assert wrap(OwnLoss(), **whole, **DECLARED[nets.PositionalTuple]).frozen == ()
+
+
+def test_a_loss_that_reads_some_labels_and_epochs_only_kills_nothing() -> None:
+    class Prototypes(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.prototypes = nn.ParameterList(torch.randn(5) for _ in range(NUM_CLASSES))
+            self.late = nn.Linear(5, 1)
+
+        def loss(self, output: AnchorOutput, batch: Any, progress: Progress) -> dict[str, Tensor]:
+            assert output.modality_probs is not None
+            mean = output.tokens.mean((1, 2))
+            pulls = [(mean - p).square().mean() for c, p in enumerate(self.prototypes) if batch.labels[:, c].any()]
+            terms = {"video": output.video_probs.mean(), "pull": sum(pulls, torch.zeros(()))}
+            late = self.late(output.tokens).mean() if 21 <= progress.epoch < 29 else torch.zeros(())
+            return {**terms, "late": late}
+
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple]}
+    assert wrap(Prototypes(), **whole, dead_parameters="error").frozen == ()
+
+
+def test_a_second_wrap_begins_with_what_the_owner_made(tmp_path: Path) -> None:
+    class ModalityHead(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(5, NUM_CLASSES)
+
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            first, video, _, _, frames, last = super().forward(audio, visual)
+            a, v = self.encode(audio, visual)
+            return first, video, self.head(a).sigmoid().mean(1), self.head(v).sigmoid().mean(1), frames, last
+
+    net, tap = ModalityHead(), Tap("encoder", call="last")
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple], "tokens": tap}
+    alone = wrap(net, **whole, config=CoLeaFConfig(enabled=False))
+    assert alone.frozen == ("head.weight", "head.bias")
+    alone.save(tmp_path)
+    assert wrap(net, **whole).frozen == ()
+    assert net.head.weight.requires_grad
+    assert all(p.requires_grad for p in load_anchor(tmp_path, anchor=ModalityHead()).parameters())
+    with pytest.raises(ValueError, match="does not fit PositionalTuple"):
+        CoLeaF.load(tmp_path, anchor=nets.PositionalTuple())
+
+
+def test_a_network_without_a_copy_is_put_back() -> None:
+    import threading
+
+    class Locked(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock, self.seen = threading.Lock(), 0
+            self.register_buffer("centre", torch.zeros(()))
+
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            self.centre, self.seen = 0.9 * self.centre + audio.detach().mean(), self.seen + 1
+            return super().forward(audio, visual)
+
+    net = Locked()
+    wrap(net, streams=STREAMS, num_classes=NUM_CLASSES, **DECLARED[nets.PositionalTuple])
+    assert (net.centre, net.seen) == (0, 0)
+
+
 def test_layers_dropped_at_random_are_not_dead() -> None:
     class LayerDrop(nets.PositionalTuple):
         def __init__(self) -> None:
