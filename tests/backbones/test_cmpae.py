@@ -113,12 +113,12 @@ def test_labels_are_denoised_from_the_second_epoch_on() -> None:
 def slow_mutual(output: Any, labels: Tensor, step: int) -> float:
     total = 0.0
     for b in range(len(labels)):
-        u = max(float(output.video_uncertainty[b]), 0.9)
+        u = max(output.video_uncertainty[b].item(), 0.9)
         for c in range(labels.shape[1]):
-            p, q = (float(x[b, :, c].max()) for x in (output.modality_probs, output.modality_uncertainty))
-            q = float(output.modality_uncertainty[b, int(output.modality_probs[b, :, c].argmax()), c])
-            mean, mean_u = (float(x[b, :, c].mean()) for x in (output.modality_probs, output.modality_uncertainty))
-            y, video = float(labels[b, c]), float(output.video_probs[b, c])
+            p, q = (x[b, :, c].max().item() for x in (output.modality_probs, output.modality_uncertainty))
+            q = output.modality_uncertainty[b, int(output.modality_probs[b, :, c].argmax()), c].item()
+            mean, mean_u = (x[b, :, c].mean().item() for x in (output.modality_probs, output.modality_uncertainty))
+            y, video = labels[b, c].item(), output.video_probs[b, c].item()
             weight = u if step % 2 else 1 - u
             total += weight * ((1 - q) * (video - p) ** 2 * y + (1 - mean_u) * (video - mean) ** 2 * (1 - y))
     return total / labels.numel()
