@@ -32,6 +32,16 @@ def event_weights(reference_probs: Tensor, threshold: float, *, inclusive: bool 
     return alone / total.clamp(min=1)
 
 
+def _similarity(queries: Tensor, keys: Tensor, temperature: float, normalize: bool, mask: Tensor | None) -> Tensor:
+    """Two (B,T,M,D) -> query_t . key_n / tau, (B,M,T,T)."""
+    if mask is not None:  # what lies in padding may be anything, and 0 * NaN is NaN in a gradient
+        queries, keys = (torch.where(mask[:, :, None, None], x, 0.0) for x in (queries, keys))
+    if normalize:
+        queries, keys = l2_normalize(queries, dim=-1), l2_normalize(keys, dim=-1)
+    queries, keys = (rearrange(x, "b t m d -> b m t d") for x in (queries, keys))
+    return queries @ keys.transpose(-1, -2) / temperature
+
+
 @in_float32
 def event_aware_contrast(
     anchor_tokens: Tensor,
@@ -70,13 +80,7 @@ def event_aware_contrast(
         )
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    queries, keys = anchor_tokens, reference_tokens.detach()
-    if mask is not None:  # what lies in padding may be anything, and 0 * NaN is NaN in a gradient
-        queries, keys = (torch.where(mask[:, :, None, None], x, 0.0) for x in (queries, keys))
-    if normalize:
-        queries, keys = l2_normalize(queries, dim=-1), l2_normalize(keys, dim=-1)
-    queries, keys = (rearrange(x, "b t m d -> b m t d") for x in (queries, keys))
-    similarity = queries @ keys.transpose(-1, -2) / temperature  # (B,M,T,T)
+    similarity = _similarity(anchor_tokens, reference_tokens.detach(), temperature, normalize, mask)
 
     batch, _, segments, _ = similarity.shape
     real = mask if mask is not None else similarity.new_ones(batch, segments, dtype=torch.bool)
@@ -120,12 +124,7 @@ def smoothed_contrast(
 
     Returns: scalar, at least 0.
     """
-    if mask is not None:  # what lies in padding may be anything, and 0 * NaN is NaN in a gradient
-        queries, keys = (torch.where(mask[:, :, None, None], x, 0.0) for x in (queries, keys))
-    if normalize:
-        queries, keys = l2_normalize(queries, dim=-1), l2_normalize(keys, dim=-1)
-    queries, keys = (rearrange(x, "b t m d -> b m t d") for x in (queries, keys))
-    logits = queries @ keys.transpose(-1, -2) / temperature  # (B,M,T,T)
+    logits = _similarity(queries, keys, temperature, normalize, mask)
 
     batch, _, segments, _ = logits.shape
     real = mask if mask is not None else logits.new_ones(batch, segments, dtype=torch.bool)
