@@ -25,7 +25,8 @@ def call_anchor(anchor: nn.Module, adapter: Adapter | None, streams: Mapping[str
     Raises:
         ValueError: there is a mask, and it cannot be told.
     """
-    if mask is not None and not takes_mask(anchor, adapter):
+    told = takes_mask(anchor, adapter)
+    if mask is not None and not told:
         place = "its forward" if adapter is None else "the adapter"
         if hasattr(adapter, "takes_mask"):  # a declaration
             place = "one of its `inputs`"
@@ -33,5 +34,5 @@ def call_anchor(anchor: nn.Module, adapter: Adapter | None, streams: Mapping[str
             f"the videos of this batch differ in length, but {type(anchor).__name__} cannot be told: "
             f"give {place} a `mask` argument ((B,T) bool, True = real), or batch videos of equal length"
         )
-    kwargs: dict[str, Any] = {"mask": mask} if takes_mask(anchor, adapter) else {}
+    kwargs: dict[str, Any] = {"mask": mask} if told else {}
     return adapter(anchor, dict(streams), **kwargs) if adapter is not None else anchor(**streams, **kwargs)

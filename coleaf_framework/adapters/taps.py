@@ -91,22 +91,25 @@ class Tap:
             ValueError: there is none of this path; names the nearest.
             TypeError: it, or a module around it, is compiled or scripted, which hides it.
         """
-        known: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
-        if self.path not in known or not self.path:
-            raise ValueError(
-                f"Tap: {type(network).__name__} has no submodule {self.path!r}.{nearest(self.path, known)} "
-                "`coleaf inspect` lists those that can be tapped"
-            )
-        parts = self.path.split(".")
+        module, parts = network, self.path.split(".")
         for depth in range(len(parts) + 1):
-            module = known[".".join(parts[:depth])]
             hidden = isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod")
             if hidden or getattr(module, "_compiled_call_impl", None) is not None:
                 raise TypeError(
                     f"Tap: {'.'.join([type(network).__name__, *parts[:depth]])} is compiled or scripted, which hides "
                     f"{self.path!r}: tap the network as it is, and compile parts that hold no tap"
                 )
-        return known[self.path]
+            if depth == len(parts):
+                break
+            child = module._modules.get(parts[depth])
+            if child is None:
+                known = [path for path, _ in network.named_modules(remove_duplicate=False)]
+                raise ValueError(
+                    f"Tap: {type(network).__name__} has no submodule {self.path!r}.{nearest(self.path, known)} "
+                    "`coleaf inspect` lists those that can be tapped"
+                )
+            module = child
+        return module
 
     @contextmanager
     def listening(self, network: nn.Module) -> Iterator[Heard]:

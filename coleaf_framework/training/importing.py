@@ -43,9 +43,7 @@ def import_checkpoint(path: Path | str, name: str, **options: Any) -> nn.Module:
             lists them.
     """
     network = create_anchor(name, **options)
-    unused = _fill(network, _read(Path(path)), f"{path}", name)
-    if unused:
-        logger.warning("%s: %d parameters that %s does not use: %s", path, len(unused), name, ", ".join(unused))
+    _load_into(network, Path(path), name)
     return network.eval()
 
 
@@ -56,17 +54,21 @@ def import_run(
 
     Arguments and errors as in `import_checkpoint`; `out` and `on_existing` as in `CoLeaFTrainer`.
     """
-    network: Any = import_checkpoint(path, name, **options)
-    shape = {"streams": network.streams, "num_classes": network.num_classes}
-    given = {key: value for key, value in options.items() if key not in shape}
-    model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=given, **shape)
-    model.anchor.load_state_dict(network.state_dict())
-    decision = DecisionConfig(**published_decision(network))
+    shape = {key: options.pop(key) for key in ("streams", "num_classes") if key in options}
+    model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=options, **shape)
+    _load_into(model.anchor, Path(path), name)
+    decision = DecisionConfig(**published_decision(model.anchor))
     model.description["trainer"] = TrainerConfig().model_dump(mode="json")
     model.description["decision"] = decision.model_dump(mode="json")
     RunFolder(out, on_existing)
     model.save(out)
-    return network  # type: ignore[no-any-return]
+    return model.anchor.eval()
+
+
+def _load_into(network: nn.Module, path: Path, name: str) -> None:
+    unused = _fill(network, _read(path), f"{path}", name)
+    if unused:
+        logger.warning("%s: %d parameters that %s does not use: %s", path, len(unused), name, ", ".join(unused))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -66,8 +66,10 @@ def failure(
     hint = ""
     if worked_at is not None and worked_at != length:
         hint = f" It ran at T={worked_at}: if its number of segments is fixed, pass wrap(..., segments={worked_at})."
-    if "follow_device" not in hint and ("CUDA" in str(problem) or "same device" in str(problem)):
-        hint += " If its forward calls `.cuda()`, pass wrap(..., follow_device=True)."
+    if "CUDA" in str(problem) or "same device" in str(problem):
+        hint += (
+            " If its forward calls `.cuda()`, wrap(..., follow_device=True) helps (not against torch.cuda's functions)."
+        )
     return f"{name} fails on a synthetic batch of T={length} with {given}: {type(problem).__name__}: {problem}.{hint}"
 
 
@@ -166,13 +168,16 @@ def gradients_of(scalar: Tensor, of: list[Tensor], name: str) -> tuple[Tensor | 
 
 
 def check_videos_apart(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor]) -> None:
-    """In evaluation mode, the answer to the first video may not depend on the others."""
+    """In evaluation mode, neither the first video's answer may depend on the others, nor the last one's."""
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:
             continue
-        found = gradients_of((value[0] * torch.randn_like(value[0])).sum(), list(inputs.values()), name)
-        if any(gradient is not None and gradient[1:].any() for gradient in found):
+        for own, others in ((0, slice(1, None)), (-1, slice(None, -1))):
+            scalar = (value[own] * torch.randn_like(value[own])).sum()
+            found = gradients_of(scalar, list(inputs.values()), name)
+            if not any(gradient is not None and gradient[others].any() for gradient in found):
+                continue
             raise ValueError(
                 f"{name}: {field} of one video depends on the other videos of its batch, in evaluation mode too: a "
                 "layout names its axes in the wrong order, or the network mixes videos"
@@ -199,10 +204,11 @@ def check_mask(
 
     mask = torch.arange(length + room, device=device).expand(batch, -1) < real
     with torch.no_grad():
-        alone = (
-            call({stream: x.detach().clone() for stream, x in inputs.items()}, None) if room else call(padded(), mask)
-        )
         told = call(padded(), mask)
+        if room:
+            alone = call({stream: x.detach().clone() for stream, x in inputs.items()}, None)
+        else:
+            alone = call(padded(), mask)  # with other junk
     for field in FIELDS:
         expected, found = getattr(alone, field), getattr(told, field)
         if expected is None:

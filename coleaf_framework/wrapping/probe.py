@@ -31,7 +31,7 @@ class Seen:
     Args:
         place: its path in what the network returns, or in what the submodule takes or gives.
         shape: at B = 3, T = 10.
-        axes: one name for each axis: b, t, m, c, d, or "?".
+        axes: one name for each axis: b, t, m, c, d, or e for presence and absence.
         low, high: its range.
         trains: whether it carries a gradient.
         leaning: how much more it depends on audio than on visual streams, as a logarithm.
@@ -47,7 +47,7 @@ class Seen:
     trains: bool
     leaning: float
     visual_first: bool
-    weighs: bool = False
+    weighs: bool
 
     @property
     def layout(self) -> str:

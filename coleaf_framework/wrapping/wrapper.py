@@ -83,21 +83,22 @@ def wrap(
     num_classes = int(num_classes)
 
     if outputs is not None or tokens is not None or inputs is not None or follow_device:
-        adapter = _declare(name, adapter, outputs, tokens, inputs, streams, follow_device)
+        if adapter is not None:
+            raise ValueError(f"{name}: an adapter and a declaration (outputs, tokens, inputs) exclude each other")
+        adapter = Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device)
 
     def run(net: nn.Module, given: Mapping[str, Tensor], mask: Tensor | None) -> object:
         return call_anchor(net, adapter, given, mask)
 
     thaw(anchor)
-    told, uses_own_loss = takes_mask(anchor, adapter), config.anchor_loss != "video"
     found = dry_run(
         anchor,
         run,
         streams,
         num_classes,
         segments,
-        told,
-        uses_own_loss=uses_own_loss,
+        takes_mask(anchor, adapter),
+        uses_own_loss=config.anchor_loss != "video",
         uses_labels=config.enabled and config.labels == "refined",
         taught=taught_fields(config, anchor),
     )
@@ -151,20 +152,6 @@ def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | No
             raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
         if not isinstance(spec, StreamSpec):
             raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
-
-
-def _declare(
-    name: str,
-    adapter: Adapter | None,
-    outputs: Mapping[str, Any] | None,
-    tokens: Any,
-    inputs: Inputs | None,
-    streams: Mapping[str, StreamSpec],
-    follow_device: bool,
-) -> Declaration:
-    if adapter is not None:
-        raise ValueError(f"{name}: an adapter and a declaration (outputs, tokens, inputs) exclude each other")
-    return Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device)
 
 
 def _dead_to_freeze(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from coleaf_framework import DERIVE, Constant, Out, Tap
+from coleaf_framework import DERIVE, CoLeaF, Constant, Out, Tap, wrap
 from tests.helpers.networks import NUM_CLASSES as C
+from tests.helpers.networks import STREAMS
 
 D = 5
 
@@ -193,3 +194,8 @@ DECLARED: Mapping[Callable[[], nn.Module], Mapping[str, Any]] = {
         "tokens": Tap("encoder"),
     },
 }
+
+
+def put_in(kind: Any, **changes: Any) -> CoLeaF:
+    """A look-alike, wrapped as it is declared; `changes` come before the declaration."""
+    return wrap(kind(), streams=STREAMS, num_classes=C, **{**DECLARED[kind], **changes})

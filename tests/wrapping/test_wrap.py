@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, CoLeaFConfig, StreamSpec, wrap
 from coleaf_framework.standardize import StandardizedAnchor, Standardizer
+from tests.helpers import lookalikes
+from tests.helpers.lookalikes import DECLARED
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
 
 
@@ -123,6 +125,21 @@ def test_complaint(name: str) -> None:
     network, message = COMPLAINTS[name]
     with pytest.raises((ValueError, TypeError), match=message):
         wrap(network)
+
+
+@pytest.mark.parametrize("leak", [lambda x: x + x[:1], lambda x: x + x[-1:], lambda x: x + x.mean(0)])
+def test_a_network_that_mixes_videos_is_named(leak: Callable[[Tensor], Tensor]) -> None:
+    class Mixes(TinyNet):
+        def forward(self, audio: Tensor, visual: Tensor) -> Any:
+            return super().forward(leak(audio), visual)
+
+    with pytest.raises(ValueError, match="segment_probs of one video depends on the other videos of its batch"):
+        wrap(Mixes)
+
+
+def test_classes_written_into_a_network_are_named() -> None:
+    with pytest.raises(ValueError, match=r"segment_probs has shape \(3, 10, 2, 3\) where .*C=25"):
+        wrap(lookalikes.PositionalTuple(), streams=STREAMS, num_classes=25, **DECLARED[lookalikes.PositionalTuple])
 
 
 def test_an_ignored_stream_is_named() -> None:
