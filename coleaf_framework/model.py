@@ -14,8 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework import losses
-from coleaf_framework.adapters import Adapter, Declaration, call_anchor
-from coleaf_framework.collaboration import CoLeaFConfig, anchor_loss, anchor_terms, modality_labels, reference_terms
+from coleaf_framework.adapters import Adapter, Declaration, call_anchor, takes
+from coleaf_framework.collaboration import (
+    CoLeaFConfig,
+    anchor_loss,
+    anchor_terms,
+    modality_labels,
+    part_of_step,
+    reference_teaches,
+    reference_terms,
+)
 from coleaf_framework.plugins import create_anchor, create_reference
 from coleaf_framework.protocol import (
     PAST_EVERY_WARMUP,
@@ -83,6 +91,7 @@ class CoLeaF(nn.Module):
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.description = dict(description or {})
         self.frozen, self.changes_inputs = frozen, changes_inputs
+        self._lean_reference = reference is not None and takes(reference.forward, "need_class_probs")
         for name, parameter in anchor.named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
@@ -92,7 +101,8 @@ class CoLeaF(nn.Module):
         """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
 
         Each term stops gradients on its teacher's side, so one backward updates both branches as the paper's
-        two do. Terms of weight 0, or before their warm-up ends, are absent.
+        two do. Terms of weight 0, or before their warm-up ends, are absent. Those of a batch that is a part of a
+        step (`batch.share`) are that part of the step's.
 
         Args:
             batch: streams and weak labels (B,C).
@@ -117,6 +127,11 @@ class CoLeaF(nn.Module):
         """
         return self._updates(batch, progress, together=self.config.update == "together")
 
+    @property
+    def updates_per_step(self) -> int:
+        """How many updates `updates` gives for a batch."""
+        return 1 if self.reference is None or self.config.update == "together" else 2
+
     def _updates(self, batch: Batch, progress: Progress, *, together: bool) -> Iterator[dict[str, Tensor]]:
         c = self.config
         streams = self._inputs(batch.streams)
@@ -128,20 +143,24 @@ class CoLeaF(nn.Module):
             terms = anchor_loss(c, self.anchor, output, labels, batch, progress)
             if reference is not None:
                 terms |= anchor_terms(c, output, reference, labels, batch, progress)
-            return {f"anchor/{name}": term for name, term in terms.items()}
+            return part_of_step(c, {f"anchor/{name}": term for name, term in terms.items()}, batch.share)
 
         if self.reference is None:
             yield anchor_update(None)
             return
         reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
         terms = reference_terms(c, reference, output, labels, progress)
-        terms = {f"reference/{name}": term for name, term in terms.items()}
+        terms = part_of_step(c, {f"reference/{name}": term for name, term in terms.items()}, batch.share)
         if together:
             yield anchor_update(reference) | terms
             return
         yield terms
+        if not reference_teaches(c, progress):
+            yield anchor_update(None)
+            return
+        unread = {"need_class_probs": False} if self._lean_reference else {}
         with torch.no_grad():
-            reference = self.reference(mask=batch.mask, **streams)
+            reference = self.reference(mask=batch.mask, **unread, **streams)
         yield anchor_update(reference)
 
     def infer(self, batch: Batch) -> AnchorOutput:

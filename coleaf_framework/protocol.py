@@ -97,6 +97,8 @@ class Batch:
         segment_labels: ground truth, (B,T,M,C) bool; None where a split has only weak labels.
         mask: (B,T) bool, True where a segment is real; None when all videos have T segments.
         ids: one per video, in order.
+        share: this batch's part of the videos of its training step, in [0,1]; below 1 where a step is divided among
+            ranks or accumulated from smaller batches. The parts' losses add up to the undivided step's.
     """
 
     streams: Mapping[str, Tensor]
@@ -104,6 +106,7 @@ class Batch:
     segment_labels: Tensor | None = None
     mask: Tensor | None = None
     ids: tuple[str, ...] = ()
+    share: float = 1.0
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`."""
@@ -120,6 +123,7 @@ class Batch:
             segment_labels=None if self.segment_labels is None else change(self.segment_labels),
             mask=None if self.mask is None else change(self.mask),
             ids=self.ids,
+            share=self.share,
         )
 
 
@@ -156,7 +160,8 @@ class Anchor(Protocol):
 class Reference(Protocol):
     """A unimodal network, used in training only.
 
-    Its constructor takes `streams`, `num_classes` and `width` (the Anchor's token width D).
+    Its constructor takes `streams`, `num_classes` and `width` (the Anchor's token width D). `forward` may also take
+    `need_class_probs`, False where nobody will read them, to save their arithmetic.
     """
 
     def __call__(self, *, mask: Tensor | None = None, **streams: Tensor) -> ReferenceOutput: ...

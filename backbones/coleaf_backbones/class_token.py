@@ -17,30 +17,34 @@ from coleaf_framework.protocol import MODALITIES, ReferenceOutput, StreamSpec
 class ClassTokenLayer(FeedForward):
     """Self-attention over [segment tokens; class tokens] (eq. 6), then HAN's feed-forward block.
 
-    Class tokens are the same for every video, so their projections are computed once a batch.
+    Class tokens are the same for every video, so their projections are computed once a batch, and their values pass
+    the output projection there.
     """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__(width, hidden, dropout)
         self.self_attn = Attention(width, heads, dropout)
 
-    def forward(self, segments: Tensor, classes: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Segment tokens (B,T,D) and class tokens (C,D) or None -> (B,T+C,D), segments first."""
+    def forward(self, segments: Tensor, classes: Tensor | None, mask: Tensor | None, answer_classes: bool) -> Tensor:
+        """Segment tokens (B,T,D) and class tokens (C,D) or None -> (B,T+C,D), segments first.
+
+        Without `answer_classes` class tokens are attended to but ask nothing: (B,T,D).
+        """
         attention = self.self_attn
-        x, query, key_value = (
-            segments,
-            attention.project_query(segments),
-            attention.project_key_value(segments),
-        )
+        query, key, value = attention.project(segments)
+        value, x = attention.outgoing(value), segments
         if classes is not None:
-            shared = (classes, attention.project_query(classes), attention.project_key_value(classes))
-            x, query, key_value = (
-                torch.cat([own, common.to(own.dtype).expand(len(segments), -1, -1)], dim=1)
-                for own, common in zip((x, query, key_value), shared, strict=True)
-            )
+
+            def join(own: Tensor, common: Tensor) -> Tensor:
+                return torch.cat([own, common.to(own.dtype).expand(len(own), *common.shape)], dim=-2)
+
+            class_query, class_key, class_value = attention.project(classes)
+            key, value = join(key, class_key), join(value, attention.outgoing(class_value))
+            if answer_classes:
+                x, query = join(x, classes), join(query, class_query)
             if mask is not None:
                 mask = torch.cat([mask, mask.new_ones(len(mask), len(classes))], dim=1)
-        return self.feed_forward(x + self.dropout(attention.attend(query, key_value, mask)))
+        return self.feed_forward(x + self.dropout(attention.attend_outgoing(query, key, value, mask)))
 
 
 class UnimodalBranch(nn.Module):
@@ -72,7 +76,7 @@ class UnimodalBranch(nn.Module):
         self.fc_frame_att = nn.Linear(width, num_classes)
 
     def forward(
-        self, streams: Mapping[str, Tensor], mask: Tensor | None
+        self, streams: Mapping[str, Tensor], mask: Tensor | None, answer_classes: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Segment probabilities (B,T,C), modality (B,C), tokens (B,T,D), class probabilities (B,C) or None."""
         projected = [
@@ -81,11 +85,11 @@ class UnimodalBranch(nn.Module):
         ]
         segments = self.fusion(torch.cat(projected, dim=-1))
         length = segments.shape[1]
-        encoded = self.layer(segments, self.class_tokens, mask)
+        encoded = self.layer(segments, self.class_tokens, mask, answer_classes)
         tokens, classes = encoded[:, :length], encoded[:, length:]
         segment_probs = self.fc_prob(tokens).sigmoid()
         over_time = masked_softmax_over_time(self.fc_frame_att(tokens), mask)
-        class_probs = classes.mean(-1).sigmoid() if self.class_tokens is not None else None
+        class_probs = classes.mean(-1).sigmoid() if classes.shape[1] else None
         return segment_probs, (over_time * segment_probs).sum(1), tokens, class_probs  # eq. 7
 
 
@@ -126,10 +130,12 @@ class ClassTokenReference(nn.Module):
                 own, num_classes, width, heads, hidden or width, dropout, class_tokens
             )
 
-    def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> ReferenceOutput:
+    def forward(
+        self, *, mask: Tensor | None = None, need_class_probs: bool = True, **streams: Tensor
+    ) -> ReferenceOutput:
         """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
         segment, modality, tokens, classes = zip(
-            *(branch(streams, mask) for branch in self.branches.values()), strict=True
+            *(branch(streams, mask, need_class_probs) for branch in self.branches.values()), strict=True
         )
         return ReferenceOutput(
             segment_probs=torch.stack(segment, dim=2),

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import average_frames, masked_softmax_over_time
+from coleaf_backbones.attention import Dropout, average_frames, masked_softmax_over_time
 from coleaf_backbones.cmpae_loss import noise_ratios_for, refined_labels, training_loss
 from coleaf_backbones.han import HybridAttentionEncoder
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
@@ -106,12 +106,12 @@ class CMPAE(nn.Module):
         self.fc_st = projection(streams["visual_st"].width, nn.ELU())
         self.fc_fusion = projection(2 * width, nn.ELU())
         self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout)
-        self.visual_dropout = nn.Dropout(visual_dropout)
+        self.visual_dropout = Dropout(visual_dropout)
         self.fc_prob = nn.Linear(width, num_classes)
         self.fc_prob_beta = nn.Linear(width, num_classes)
         self.fc_frame_att = nn.Linear(width, 2 * num_classes)
-        self.v2a = projection(width, nn.Dropout(absence_dropout), nn.LeakyReLU(SLOPE))
-        self.a2v = projection(width, nn.Dropout(absence_dropout), nn.LeakyReLU(SLOPE))
+        self.v2a = projection(width, Dropout(absence_dropout), nn.LeakyReLU(SLOPE))
+        self.a2v = projection(width, Dropout(absence_dropout), nn.LeakyReLU(SLOPE))
         self.classifier1 = projection(width, nn.LeakyReLU(SLOPE))
         self.classifier2 = nn.Linear(width, num_classes)
         self.register_buffer("noise_ratios", noise_ratios_for(noise_ratios, num_classes), persistent=False)
@@ -127,8 +127,7 @@ class CMPAE(nn.Module):
         f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
 
         video_probs, video_uncertainty = self._video_branch(f_a, f_v, mask)
-        alone = torch.stack(self.hat_encoder(f_a, f_v, mask, cross=False), dim=2)  # (B,T,M,D)
-        crossed = torch.stack(self.hat_encoder(f_a, f_v, mask), dim=2)
+        alone, crossed = self.hat_encoder.both(f_a, f_v, mask)  # (B,T,M,D)
         video: dict[str, Any] = {"video_probs": video_probs, "video_uncertainty": video_uncertainty}
         unimodal = CMPAEOutput(tokens=alone, **video, **self._classify(alone, mask))
         tokens = UNIMODAL * alone + CROSS * crossed

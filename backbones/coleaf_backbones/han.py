@@ -7,8 +7,10 @@ uses are left out. Shape letters: see `coleaf_framework.protocol`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time
@@ -27,29 +29,62 @@ class HybridAttentionLayer(FeedForward):
         self.self_attn = Attention(width, heads, dropout)
         self.cm_attn = Attention(width, heads, dropout)
 
-    def forward(self, own: Tensor, other: Tensor | None, mask: Tensor | None = None) -> Tensor:
-        """(B,T,D) of one modality and of the other, or None for no cross-attention -> (B,T,D)."""
-        x = own + self.dropout(self.self_attn(own, own, mask))
-        if other is not None:
-            x = x + self.dropout(self.cm_attn(own, other, mask))
-        return self.feed_forward(x)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Tokens of both modalities, (2B,T,D) with audio's first -> (2B,T,D)."""
+        return self.feed_forward(x + self.dropout(self._within(x, mask)) + self.dropout(self._across(x, mask)))
+
+    def alone(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same without cross-attention."""
+        return self.feed_forward(x + self.dropout(self._within(x, mask)))
+
+    def both(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`alone` and `forward` of the same tokens, each with dropout of its own; what they share is computed once."""
+        query, key, value = self.self_attn.project(x)
+        value = self.self_attn.outgoing(value)
+        one, two = (x + self.dropout(self.self_attn.attend_outgoing(query, key, value, mask)) for _ in range(2))
+        return self.feed_forward(one), self.feed_forward(two + self.dropout(self._across(x, mask)))
+
+    def _within(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        query, key, value = self.self_attn.project(x)
+        return self.self_attn.attend(query, key, value, mask)
+
+    def _across(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Each modality's tokens attend to the other's."""
+        query, key, value = self.cm_attn.project(x)
+        half = len(x) // 2
+        return self.cm_attn.attend(query, key.roll(half, dims=0), value.roll(half, dims=0), mask)
 
 
 class HybridAttentionEncoder(nn.Module):
-    """Hybrid attention layers, both modalities side by side."""
+    """Hybrid attention layers; both modalities pass as one batch, since they share weights."""
 
     def __init__(self, layers: int, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(HybridAttentionLayer(width, heads, hidden, dropout) for _ in range(layers))
 
-    def forward(
-        self, audio: Tensor, visual: Tensor, mask: Tensor | None = None, *, cross: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Two (B,T,D) -> two (B,T,D); without cross-attention where `cross` is False."""
+    def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Input tokens, two (B,T,D) -> (B,T,M,D)."""
+        x, mask = self._join(audio, visual, mask)
         for layer in self.layers:
-            other = (visual, audio) if cross else (None, None)
-            audio, visual = layer(audio, other[0], mask), layer(visual, other[1], mask)
-        return audio, visual
+            x = layer(x, mask)
+        return self._part(x)
+
+    def both(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Without and with cross-attention, two (B,T,M,D)."""
+        x, mask = self._join(audio, visual, mask)
+        first, *others = (cast(HybridAttentionLayer, layer) for layer in self.layers)
+        alone, crossed = first.both(x, mask)
+        for layer in others:
+            alone, crossed = layer.alone(alone, mask), layer(crossed, mask)
+        return self._part(alone), self._part(crossed)
+
+    @staticmethod
+    def _join(audio: Tensor, visual: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return torch.cat([audio, visual]), None if mask is None else mask.repeat(2, 1)
+
+    @staticmethod
+    def _part(x: Tensor) -> Tensor:
+        return rearrange(x, "(m b) t d -> b t m d", m=2)
 
 
 class HAN(nn.Module):
@@ -99,7 +134,7 @@ class HAN(nn.Module):
         f_st = self.fc_st(average_frames(visual_st, spec["visual_st"].frames))
         f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
 
-        tokens = torch.stack(self.hat_encoder(f_a, f_v, mask), dim=2)  # (B,T,M,D)
+        tokens = self.hat_encoder(f_a, f_v, mask)  # (B,T,M,D)
         segment_probs = self.fc_prob(tokens).sigmoid()
         over_time = masked_softmax_over_time(self.fc_frame_att(tokens), mask)  # eq. 3
         over_modality = self.fc_av_att(tokens).softmax(dim=2)

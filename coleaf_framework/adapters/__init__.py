@@ -1,6 +1,6 @@
 """From what a network takes and returns to the protocol, by a declaration instead of an edit."""
 
-from coleaf_framework.adapters.call import Adapter, call_anchor, takes_mask
+from coleaf_framework.adapters.call import Adapter, call_anchor, takes, takes_mask
 from coleaf_framework.adapters.declaration import Declaration
 from coleaf_framework.adapters.inputs import Calling, Constant, Inputs
 from coleaf_framework.adapters.outputs import DERIVE, Out, Path, flatten
@@ -18,5 +18,6 @@ __all__ = [
     "Tap",
     "call_anchor",
     "flatten",
+    "takes",
     "takes_mask",
 ]

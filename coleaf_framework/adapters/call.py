@@ -11,12 +11,17 @@ from torch import Tensor, nn
 Adapter = Callable[..., Any]
 
 
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has a parameter of that name."""
+    return name in inspect.signature(function).parameters
+
+
 def takes_mask(anchor: nn.Module, adapter: Adapter | None) -> bool:
     """Whether the Anchor, or its adapter, can be told which segments are real."""
     if adapter is None:
-        return "mask" in inspect.signature(anchor.forward).parameters
+        return takes(anchor.forward, "mask")
     told = getattr(adapter, "takes_mask", None)
-    return "mask" in inspect.signature(adapter).parameters if told is None else bool(told)
+    return takes(adapter, "mask") if told is None else bool(told)
 
 
 def call_anchor(anchor: nn.Module, adapter: Adapter | None, streams: Mapping[str, Tensor], mask: Tensor | None) -> Any:

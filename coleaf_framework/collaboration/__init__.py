@@ -7,6 +7,8 @@ from coleaf_framework.collaboration.terms import (
     modality_labels,
     own_loss,
     own_modality_labels,
+    part_of_step,
+    reference_teaches,
     reference_terms,
     taught_fields,
 )
@@ -19,6 +21,8 @@ __all__ = [
     "modality_labels",
     "own_loss",
     "own_modality_labels",
+    "part_of_step",
+    "reference_teaches",
     "reference_terms",
     "taught_fields",
 ]

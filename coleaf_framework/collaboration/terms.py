@@ -86,12 +86,17 @@ def anchor_loss(
     return terms
 
 
+def reference_teaches(c: CoLeaFConfig, progress: Progress) -> bool:
+    """Whether the Reference teaches the Anchor anything in this epoch."""
+    return progress.epoch > c.anchor_warmup and (c.contrast != "none" or c.cooccurrence_weight > 0)
+
+
 def anchor_terms(
     c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch, progress: Progress
 ) -> dict[str, Tensor]:
     """What the Reference teaches the Anchor: contrast (eq. 8) and co-occurrence (eq. 13), weighted."""
     terms: dict[str, Tensor] = {}
-    if progress.epoch <= c.anchor_warmup:
+    if not reference_teaches(c, progress):
         return terms
     if c.contrast != "none":
         terms["contrast"] = c.contrast_weight * _contrast(c, anchor, reference, batch.mask)
@@ -176,3 +181,26 @@ def _official_reference_terms(
         term = losses.asymmetric_focal_loss(probs, pseudo).sum()
         terms["self_modality"] = c.self_modality_weight * PSEUDO_WEIGHT_LATE * term
     return terms
+
+
+def part_of_step(c: CoLeaFConfig, terms: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The terms of a part of a training step, scaled so that those of all parts add up to the undivided step's.
+
+    Every term is a mean over videos, an Anchor's own loss too, but for the authors' forms of the Reference's terms,
+    which are sums, and of co-occurrence, a sum times the number of videos.
+
+    Args:
+        terms: "anchor/..." and "reference/..." -> scalar.
+        share: see `Batch.share`.
+    """
+    if share == 1.0:
+        return dict(terms)
+
+    def factor(name: str) -> float:
+        if share and name.startswith("reference/") and c.reference_loss == "official":
+            return 1.0
+        if share and name == "anchor/cooccurrence" and c.cooccurrence_form == "official":
+            return 1.0 / share
+        return share
+
+    return {name: factor(name) * term for name, term in terms.items()}

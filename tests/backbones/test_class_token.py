@@ -55,9 +55,14 @@ def test_shared_projections_equal_the_plain_computation() -> None:
     net = create_reference("class_token", streams=SMALL, num_classes=4, width=8, heads=2).eval()
     branch = net.branches["audio"]
     segments = torch.randn(3, 5, 8)
-    shared = branch.layer(segments, branch.class_tokens, None)
+    shared = branch.layer(segments, branch.class_tokens, None, True)
     x = torch.cat([segments, branch.class_tokens.expand(3, -1, -1)], dim=1)
-    plain = branch.layer.feed_forward(x + branch.layer.self_attn(x, x))
+    own = branch.layer.self_attn
+    attended, _ = torch.nn.functional.multi_head_attention_forward(
+        *[x.transpose(0, 1)] * 3, 8, 2, own.in_proj_weight, own.in_proj_bias, None, None, False, 0.0,
+        own.out_proj.weight, own.out_proj.bias,
+    )  # fmt: skip
+    plain = branch.layer.feed_forward(x + attended.transpose(0, 1))
     torch.testing.assert_close(shared, plain)
     for output in (shared, plain):
         branch.zero_grad()
@@ -67,6 +72,16 @@ def test_shared_projections_equal_the_plain_computation() -> None:
             expected = grads
     for a, b in zip(grads, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_nobody_reads_is_not_computed() -> None:
+    """Without class probabilities the rest of the answer is the same."""
+    net = create_reference("class_token", streams=SMALL, num_classes=4, width=8).eval()
+    streams = small_batch(5)
+    whole, lean = net(**streams), net(need_class_probs=False, **streams)
+    assert lean.class_probs is None
+    for field in ("segment_probs", "modality_probs", "tokens"):
+        torch.testing.assert_close(getattr(lean, field), getattr(whole, field))
 
 
 def test_each_branch_sees_its_own_modality_only() -> None:

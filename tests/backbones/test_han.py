@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from coleaf_backbones.attention import Attention, Dropout
+from coleaf_backbones.han import HybridAttentionEncoder
 
 from coleaf_framework import Batch, StreamSpec, create_anchor
 from coleaf_framework.protocol import Progress
@@ -85,3 +87,42 @@ def test_guided_loss_smooths_visual_labels_only() -> None:
 def test_other_streams_are_refused() -> None:
     with pytest.raises(ValueError, match="HAN takes the streams"):
         create_anchor("han", streams={"audio": StreamSpec(6, "audio")})
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.97])
+def test_dropout_drops_that_share_and_keeps_the_mean(p: float) -> None:
+    """A million elements: the share lies within five deviations."""
+    drop, n = Dropout(p), 10**6 + 3
+    x = torch.ones(n, requires_grad=True)
+    y = drop(x)
+    share = float((y == 0).double().mean())
+    assert abs(share - p) < 5 * (p * (1 - p) / n) ** 0.5 + 2**-16
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)), rtol=1e-3, atol=0)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    assert torch.equal(drop.eval()(x), x)
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-7, 1 - 1e-7, 1.0])
+def test_dropout_at_the_ends_is_torchs(p: float) -> None:
+    assert torch.isfinite(Dropout(p)(torch.ones(1000))).all()
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_values_may_pass_the_output_projection_first(heads: int) -> None:
+    attention = Attention(8, heads).eval()
+    query, key, value = attention.project(torch.randn(3, 5, 8))
+    mask = torch.arange(5)[None] < torch.tensor([5, 1, 3])[:, None]
+    plain = attention.attend(query, key, value, mask)
+    torch.testing.assert_close(attention.attend_outgoing(query, key, attention.outgoing(value), mask), plain)
+
+
+def test_one_pass_with_and_without_cross_attention_equals_two() -> None:
+    encoder = HybridAttentionEncoder(layers=2, width=8, heads=2, hidden=8, dropout=0.1).eval()
+    audio, visual, mask = torch.randn(3, 5, 8), torch.randn(3, 5, 8), torch.tensor([[True] * 4 + [False]] * 3)
+    alone, crossed = encoder.both(audio, visual, mask)
+    torch.testing.assert_close(crossed, encoder(audio, visual, mask))
+    lone = torch.cat([audio, visual])
+    for layer in encoder.layers:
+        lone = layer.alone(lone, mask.repeat(2, 1))
+    torch.testing.assert_close(alone, torch.stack(lone.chunk(2), dim=2))

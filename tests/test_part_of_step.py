@@ -1,0 +1,84 @@
+"""A step divided into parts, by ranks or accumulation: the parts' losses and gradients add up to the step's."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from coleaf_framework import Batch, CoLeaFConfig, wrap
+from coleaf_framework.protocol import Progress
+from tests.backbones.test_han import SMALL
+from tests.helpers.networks import TinyNet
+
+CONFIGS = {
+    "paper": CoLeaFConfig(),
+    "official": CoLeaFConfig.official(),
+    "table 2, nce": CoLeaFConfig(contrast="nce"),
+    "table 2, bce": CoLeaFConfig(contrast="bce"),
+    "mixed": CoLeaFConfig(reference_loss="official", cooccurrence_form="official", update="reference_first"),
+}
+QUIET = {"dropout": 0.0}
+OPTIONS: dict[Any, dict[str, Any]] = {
+    "han": {"anchor_options": {"width": 8} | QUIET},
+    "cmpae": {
+        "anchor_options": {"width": 8, "absence_dropout": 0.0, "visual_dropout": 0.0} | QUIET
+        | {"noise_ratios": {"audio": 0, "visual": 0}}
+    },
+}  # fmt: skip
+
+
+def videos(n: int, lengths: list[int]) -> Batch:
+    mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    return Batch(
+        streams={name: torch.randn(n, s.frames * max(lengths), s.width) for name, s in SMALL.items()},
+        labels=(torch.rand(n, 4) < 0.5).float(),
+        mask=mask,
+    )
+
+
+def part(batch: Batch, at: slice, share: float) -> Batch:
+    assert batch.mask is not None
+    return Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], mask=batch.mask[at], share=share)
+
+
+def run(model: Any, parts: list[Batch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Summed terms, and gradients; the updates of a step are made one after the other but change no weight here."""
+    total: dict[str, Tensor] = {}
+    for batch in parts:
+        for terms in model.updates(batch, Progress(5, 3)):
+            torch.stack(list(terms.values())).sum().backward()
+            for name, term in terms.items():
+                total[name] = total.get(name, torch.zeros(())) + term.detach()
+    return total, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("anchor", ["han", "cmpae"])
+def test_parts_add_up_to_the_step(anchor: str, config: str) -> None:
+    """Five videos of unequal length in parts of three, two and none."""
+    model = wrap(
+        anchor, streams=SMALL, num_classes=4, config=CONFIGS[config], reference_options=QUIET, **OPTIONS[anchor]
+    ).train()
+    torch.nn.init.normal_(model.reference.branches["audio"].class_tokens, std=2.0)
+    whole = videos(5, [4, 2, 3, 4, 1])
+    terms, gradients = run(copy.deepcopy(model), [whole])
+    divided = [part(whole, slice(3), 0.6), part(whole, slice(3, 5), 0.4), part(whole, slice(1), 0.0)]
+    part_terms, part_gradients = run(model, divided)
+    assert {n.partition("/")[0] for n in terms} == {"anchor", "reference"}
+    torch.testing.assert_close(part_terms, terms, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(part_gradients, gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_an_anchor_without_a_loss_of_its_own_adds_up_too() -> None:
+    model = wrap(TinyNet, config=CoLeaFConfig(enabled=False))
+    batch = Batch({"audio": torch.randn(3, 4, 6), "visual": torch.randn(3, 8, 8)}, labels=torch.ones(3, 3))
+    whole, _ = run(model, [batch])
+    parts = [
+        Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], share=share)
+        for at, share in ((slice(1), 1 / 3), (slice(1, 3), 2 / 3))
+    ]
+    torch.testing.assert_close(run(model, parts)[0], whole)
