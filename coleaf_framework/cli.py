@@ -16,6 +16,7 @@ from rich.table import Table
 
 from coleaf_framework import plugins
 from coleaf_framework.data import open_folder
+from coleaf_framework.data import pack as pack_folder
 from coleaf_framework.data.check import check_folder
 from coleaf_framework.data.writing import write_synthetic_features
 from coleaf_framework.demo import run_demo
@@ -29,7 +30,7 @@ from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
-from coleaf_framework.training.run_folder import DECISION
+from coleaf_framework.training.run_folder import DECISION, OnExisting
 from coleaf_framework.training.scoring import score_runs, use_decision
 from coleaf_framework.training.selection import select_thresholds
 from coleaf_framework.wrapping import describe
@@ -55,8 +56,14 @@ def train(
     set_: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in the folder")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="print where a step's time goes; trace in the run")
+    ] = False,
 ) -> None:
-    """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false."""
+    """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false.
+
+    On many GPUs: torchrun --nproc-per-node N -m coleaf_framework train ...
+    """
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
     given = {
@@ -73,11 +80,14 @@ def train(
         source = Path(resolved.data.root).resolve().name if resolved.data.root else "synthetic"
         loop = "coleaf" if resolved.coleaf.enabled else "alone"
         out = Path("runs") / f"{source}-{resolved.anchor.name}-{loop}-seed{resolved.trainer.seed}"
+    existing: OnExisting = "resume" if resume else "overwrite" if overwrite else "refuse"
     try:
-        trainer = train_run(resolved, out, "resume" if resume else "overwrite" if overwrite else "refuse")
-    except KeyboardInterrupt:
-        print(f"coleaf: interrupted; `coleaf train --resume --out {out}` goes on from the last epoch", file=sys.stderr)
+        trainer = train_run(resolved, out, existing, profile=profile)
+    except KeyboardInterrupt as stopped:
+        print(f"coleaf: interrupted; {stopped or 'nothing of the step under way was saved'}", file=sys.stderr)
         raise typer.Exit(130) from None
+    if not trainer.ranks.first:
+        return
     print(f"{len(trainer.history)} epochs; best weights in {out / 'model.safetensors'}")
 
 
@@ -158,6 +168,31 @@ def synth(
             done=lambda written, total: bar.update(task, completed=written, total=total),
         )
     print(f"{out}: synthetic features of {counts}")
+
+
+@app.command()
+def pack(
+    root: Annotated[Path, typer.Argument(help="folder in LLP's layout")],
+    out: Annotated[Path, typer.Option(help="folder of the store; that of an interrupted packing goes on")],
+    average_frames: Annotated[
+        bool, typer.Option("--average-frames", help="store the mean of each segment's frames (not for cmpae)")
+    ] = False,
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32")] = "float16",
+    jobs: Annotated[int | None, typer.Option(min=1, help="threads; one per core if left out")] = None,
+) -> None:
+    """Pack features into few files with checksums, which train and evaluate read like a folder."""
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("packing videos")
+        counts = pack_folder(
+            root,
+            out,
+            average_frames=average_frames,
+            dtype=dtype,
+            jobs=jobs,
+            done=lambda packed, total: bar.update(task, completed=packed, total=total),
+        )
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {counts}, {size / 1e6:.1f} MB, {dtype}" + (", frames averaged" if average_frames else ""))
 
 
 @app.command("check-data")

@@ -15,7 +15,7 @@ from coleaf_framework.training.experiment import open_split, train
 
 # Sized for three minutes on two CPU cores, installation included.
 SETTINGS = (
-    "data.cache=true",
+    "data.cache=memory",
     "data.synthetic_train=450",
     "data.synthetic_val=100",
     "data.synthetic_test=200",

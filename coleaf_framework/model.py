@@ -6,12 +6,14 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from coleaf_framework import losses
 from coleaf_framework.adapters import Adapter, Declaration, call_anchor, takes
@@ -38,6 +40,11 @@ from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors, read_yaml, w
 
 # What is frozen on a network now, so that a later `wrap` of it begins with what its owner made.
 _frozen_of: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def phase(name: str) -> AbstractContextManager[None]:
+    """Marks a part of a training step for a profiler."""
+    return record_function(f"coleaf: {name}")
 
 
 def thaw(anchor: nn.Module) -> None:
@@ -135,21 +142,25 @@ class CoLeaF(nn.Module):
     def _updates(self, batch: Batch, progress: Progress, *, together: bool) -> Iterator[dict[str, Tensor]]:
         c = self.config
         streams = self._inputs(batch.streams)
-        output = self._run_anchor(streams, batch.mask)
-        with torch.no_grad():
+        with phase("Anchor forward"):
+            output = self._run_anchor(streams, batch.mask)
+        with torch.no_grad(), phase("losses"):
             labels = modality_labels(c, self.anchor, output, batch, progress)
 
         def anchor_update(reference: ReferenceOutput | None) -> dict[str, Tensor]:
-            terms = anchor_loss(c, self.anchor, output, labels, batch, progress)
-            if reference is not None:
-                terms |= anchor_terms(c, output, reference, labels, batch, progress)
+            with phase("losses"):
+                terms = anchor_loss(c, self.anchor, output, labels, batch, progress)
+                if reference is not None:
+                    terms |= anchor_terms(c, output, reference, labels, batch, progress)
             return part_of_step(c, {f"anchor/{name}": term for name, term in terms.items()}, batch.share)
 
         if self.reference is None:
             yield anchor_update(None)
             return
-        reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
-        terms = reference_terms(c, reference, output, labels, progress)
+        with phase("Reference forward"):
+            reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
+        with phase("losses"):
+            terms = reference_terms(c, reference, output, labels, progress)
         terms = part_of_step(c, {f"reference/{name}": term for name, term in terms.items()}, batch.share)
         if together:
             yield anchor_update(reference) | terms
@@ -159,7 +170,7 @@ class CoLeaF(nn.Module):
             yield anchor_update(None)
             return
         unread = {"need_class_probs": False} if self._lean_reference else {}
-        with torch.no_grad():
+        with torch.no_grad(), phase("Reference forward"):
             reference = self.reference(mask=batch.mask, **unread, **streams)
         yield anchor_update(reference)
 

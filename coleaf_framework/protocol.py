@@ -30,16 +30,19 @@ class StreamSpec:
         width: feature width, at least 1.
         modality: "audio" or "visual"; tells the unimodal Reference which branch reads it.
         frames: vectors per segment, at least 1 (8 for LLP's 2D frames).
+        averaged: how many frames each vector is the mean of. A network that passes single frames through anything
+            but a linear layer must refuse what is above 1.
     """
 
     width: int
     modality: Modality
     frames: int = 1
+    averaged: int = 1
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
             raise ValueError(f"StreamSpec: modality {self.modality!r} is not one of {MODALITIES}")
-        for name, value in (("width", self.width), ("frames", self.frames)):
+        for name, value in (("width", self.width), ("frames", self.frames), ("averaged", self.averaged)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"StreamSpec: {name} must be a whole number of at least 1, got {value!r}")
 

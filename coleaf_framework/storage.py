@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and are never executed: safetensors, YAML, atomic writes."""
+"""Files that are whole or not there, and are never executed: safetensors, YAML, JSON, atomic writes, checksums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+_SUM, _STATE = "checksum", "state"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -44,8 +46,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.close(folder)
 
 
+_CHECKSUM = "# checksum "
+
+
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping of plain values as YAML, atomically, keys in their own order.
+    """Write a mapping of plain values as YAML, atomically, keys in their own order, under a line with its checksum.
 
     Raises:
         ValueError: a value is not plain; names it.
@@ -54,7 +59,8 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
         text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as problem:
         raise ValueError(f"{path}: holds a value that YAML cannot: {problem}") from problem
-    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+    head = f"{_CHECKSUM}{zlib.crc32(text.encode()):08x} of what follows; delete this line after a change by hand\n"
+    write_atomically(path, lambda file: file.write_text(head + text, encoding="utf-8"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -62,17 +68,56 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not YAML or not a mapping; names the file.
+        ValueError: it is not YAML or not a mapping, or not what `write_yaml` wrote; names the file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(_CHECKSUM):
+            head, _, text = text.partition("\n")
+            if head.removeprefix(_CHECKSUM)[:8] != f"{zlib.crc32(text.encode()):08x}":
+                raise ValueError(
+                    f"{path}: differs from what was written: damaged, or changed by hand; in the latter case delete "
+                    "its first line"
+                )
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ValueError(f"{path}: not readable as YAML: {problem}") from problem
+    except RecursionError:
+        raise ValueError(f"{path}: not readable as YAML: nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a YAML mapping of sections, found {type(content).__name__}")
     return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping of plain values as JSON, atomically, with its checksum."""
+    text = json.dumps({"checksum": _json_checksum(content)} | dict(content))
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged; names the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        checksum = content.pop("checksum")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as problem:
+        raise ValueError(f"{path}: damaged: {type(problem).__name__}: {problem}") from problem
+    if checksum != _json_checksum(content):
+        raise ValueError(f"{path}: damaged: its checksum does not fit its content")
+    return content  # type: ignore[no-any-return]
+
+
+def _json_checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(dict(content), sort_keys=True).encode())
 
 
 def to_json(content: Any, indent: int | None = None) -> str:
@@ -88,22 +133,94 @@ def to_json(content: Any, indent: int | None = None) -> str:
     return json.dumps(plain(content), indent=indent, allow_nan=False)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors, atomically; tied ones are written once each."""
-    payload = save({name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()})
+def checksum(x: Tensor) -> int:
+    """CRC-32 of a tensor's bytes; it must be contiguous and on the CPU."""
+    return zlib.crc32(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+
+
+def _checksums(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
+    """One checksum over names, types, shapes and bytes, and one over the notes."""
+    total = 0
+    for name in sorted(tensors):
+        x = tensors[name]
+        total = zlib.crc32(f"{name} {x.dtype} {tuple(x.shape)} {checksum(x)}".encode(), total)
+    return f"{total:08x}{zlib.crc32(json.dumps(dict(notes), sort_keys=True).encode()):08x}"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as safetensors with a checksum, atomically; tied ones are written once each.
+
+    Args:
+        path: the file.
+        tensors: of any device.
+        notes: texts to keep beside them.
+    """
+    notes = dict(notes or {})
+    tensors = {name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()}
+    payload = save(tensors, metadata={**notes, _SUM: _checksums(tensors, notes)})
     write_atomically(path, lambda file: file.write_bytes(payload))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors (CPU) from a safetensors file.
+    """Read named tensors (CPU) from a safetensors file; one that `write_tensors` wrote is held to its checksum.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is truncated or not safetensors; names the file.
+        ValueError: it is truncated, damaged or not safetensors; names the file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    return _parse(path.read_bytes(), path)[0]
+
+
+def _parse(content: bytes, source: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        return load_file(path)
-    except SafetensorError as problem:
-        raise ValueError(f"{path}: damaged or not a safetensors file: {problem}") from problem
+        tensors: dict[str, Tensor] = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        notes = dict(header.get("__metadata__", {}))
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as problem:
+        raise ValueError(f"{source}: damaged or not a safetensors file: {problem}") from problem
+    expected = notes.pop(_SUM, None)
+    if expected is not None and expected != _checksums(tensors, notes):
+        raise ValueError(f"{source}: damaged: its checksum does not fit its content")
+    return tensors, notes
+
+
+def write_state(path: Path, state: Any) -> None:
+    """Write nested dicts and lists of tensors and plain values, such as an optimiser's state, atomically.
+
+    Tensors go into a safetensors file, the rest as JSON beside them: nothing is pickled.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, Tensor):
+            tensors[str(len(tensors))] = x
+            return {"tensor": str(len(tensors) - 1)}
+        if isinstance(x, Mapping):
+            return {"items": [[key, plain(value)] for key, value in x.items()]}
+        if isinstance(x, list | tuple):
+            return [plain(value) for value in x]
+        return x
+
+    described = json.dumps(plain(state))
+    write_tensors(path, tensors, {_STATE: described})
+
+
+def parse_state(content: bytes, source: Path | str) -> Any:
+    """What `write_state` wrote, from the file's content, tensors on the CPU; tuples come back as lists.
+
+    Raises:
+        ValueError: it is damaged or something else; names `source`.
+    """
+    tensors, notes = _parse(content, source)
+
+    def whole(x: Any) -> Any:
+        if isinstance(x, dict):
+            return tensors[x["tensor"]] if "tensor" in x else {key: whole(value) for key, value in x["items"]}
+        return [whole(value) for value in x] if isinstance(x, list) else x
+
+    try:
+        return whole(json.loads(notes[_STATE]))
+    except (KeyError, ValueError, TypeError) as problem:
+        raise ValueError(f"{source}: damaged: expected a saved state, found something else") from problem

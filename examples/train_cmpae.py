@@ -32,7 +32,7 @@ def main(root: str | None = None, out: str = "runs/train_cmpae") -> None:
         anchor_options={} if classes == 25 else {"noise_ratios": NO_DENOISING},
     )
     trainer = CoLeaFTrainer(
-        model, official.trainer, decision=official.decision, out=out, on_existing="overwrite", cache=True
+        model, official.trainer, decision=official.decision, out=out, on_existing="overwrite", cache="memory"
     )
     trainer.fit(train, val)
     print(trainer.evaluate(val, "CMPAE in CoLeaF"))

@@ -20,7 +20,7 @@ def main(root: str | None = None, out: str = "runs/train_han") -> None:
     torch.manual_seed(0)
     model = wrap("han", streams=train.streams, num_classes=len(train.classes), statistics=train.statistics())
     config = TrainerConfig(epochs=3 if root is None else 15, batch_size=64)
-    trainer = CoLeaFTrainer(model, config, out=out, on_existing="overwrite", cache=True)
+    trainer = CoLeaFTrainer(model, config, out=out, on_existing="overwrite", cache="memory")
     trainer.fit(train, val)
     print(trainer.evaluate(val, "HAN in CoLeaF"))
     anchor = load_anchor(out)  # takes raw features: the standardisation comes with it

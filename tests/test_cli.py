@@ -49,7 +49,13 @@ def run(coleaf: Command, data_root: Path, tmp_path: Path) -> Path:
 
 
 def test_train_evaluate_predict_plot(coleaf: Command, run: Path, data_root: Path, tmp_path: Path) -> None:
-    assert {p.name for p in run.iterdir()} == {"config.yaml", "model.safetensors", "resume.pt", "log.jsonl"}
+    assert {p.name for p in run.iterdir()} == {
+        "config.yaml",
+        "model.safetensors",
+        "resume.safetensors",
+        "log.jsonl",
+        ".lock",
+    }
     table = coleaf("evaluate", run, "--data", data_root, "--split", "test", "--json", "scores.json")
     for row in ("HAN in CoLeaF", "empty parser", "video-label parser", "event-level, support-only"):
         assert row in table

@@ -63,7 +63,7 @@ class CMPAE(nn.Module):
     Args:
         num_classes: C.
         streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
-            2D frames pass an ELU before they are averaged, so a store of averaged frames would be another input.
+            2D frames pass an ELU before they are averaged, so data with averaged frames is refused.
         width: D, 512 as published.
         layers, heads: of the encoder, 1 and 1 as published.
         hidden: width of the feed-forward block; D where None.
@@ -74,7 +74,8 @@ class CMPAE(nn.Module):
             warning. {"audio": 0, "visual": 0} denoises nothing.
 
     Raises:
-        ValueError: if the streams are not those three, or a noise ratio is out of range or not one per class.
+        ValueError: if the streams are not those three or hold averaged frames, or a noise ratio is out of range or
+            not one per class.
     """
 
     # The published decision.
@@ -96,6 +97,12 @@ class CMPAE(nn.Module):
         super().__init__()
         if set(streams) != set(LLP_STREAMS):
             raise ValueError(f"CMPAE takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
+        for name, spec in streams.items():
+            if spec.averaged > 1:
+                raise ValueError(
+                    f"CMPAE must see single frames, since each passes an ELU before they are averaged; stream {name!r} "
+                    f"holds means of {spec.averaged}: read or pack the data without averaging"
+                )
         self.streams, self.num_classes = dict(streams), num_classes
 
         def projection(inputs: int, *after: nn.Module) -> nn.Sequential:

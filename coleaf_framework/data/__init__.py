@@ -1,8 +1,9 @@
 """Data sets: folders in LLP's layout, LLP itself, and a synthetic LLP that needs no files."""
 
 from coleaf_framework.data.annotations import AnnotationReport
-from coleaf_framework.data.dataset import AVVPDataset, CachedVideos, Video, collate, stream_statistics
+from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, Video, collate, stream_statistics
 from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder, open_folder
+from coleaf_framework.data.packing import pack
 from coleaf_framework.data.synthetic import SyntheticLLP
 
 __all__ = [
@@ -11,10 +12,11 @@ __all__ = [
     "AVVPDataset",
     "AVVPFolder",
     "AnnotationReport",
-    "CachedVideos",
+    "AveragedFrames",
     "SyntheticLLP",
     "Video",
     "collate",
     "open_folder",
+    "pack",
     "stream_statistics",
 ]

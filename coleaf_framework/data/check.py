@@ -23,8 +23,9 @@ class _Present(AVVPFolder):
     """The videos of a split whose files are all there."""
 
     def _require_features(self) -> None:
-        self.missing = self._missing_features()
-        gone = {path.stem for path in self.missing}
+        missing = self.features.missing(self.ids)
+        self.missing = [sentence for _, sentence in missing]
+        gone = {video for video, _ in missing}
         self.ids = tuple(video for video in self.ids if video not in gone)
         if not self.ids:
             super()._require_features()

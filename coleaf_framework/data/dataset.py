@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -41,7 +42,8 @@ class AVVPDataset(Protocol):
         ids: of the videos, in order.
         has_ground_truth: whether videos have `segment_labels`.
 
-    `statistics()` gives mean and deviation of each stream over the training split, stream -> (2, width).
+    `statistics()` gives mean and deviation of each stream over the training split, stream -> (2, width);
+    `segments(index)` a video's T, without reading its features where that can be.
     """
 
     name: str
@@ -57,22 +59,43 @@ class AVVPDataset(Protocol):
 
     def statistics(self) -> dict[str, Tensor]: ...
 
+    def segments(self, index: int) -> int: ...
 
-class CachedVideos(Dataset[Video]):
-    """A data set's videos, each kept in memory after it was first read."""
+
+class AveragedFrames(Dataset[Video]):
+    """A data set with the mean of each segment's frames instead of the frames.
+
+    For a network that averages frames after a linear layer the answer is the same, with less to read and multiply.
+    """
 
     def __init__(self, dataset: AVVPDataset) -> None:
         self.dataset = dataset
-        self._videos: list[Video | None] = [None] * len(dataset)
+        self.name, self.split, self.classes = dataset.name, dataset.split, dataset.classes
+        self.ids, self.has_ground_truth = dataset.ids, dataset.has_ground_truth
+        self.streams: Mapping[str, StreamSpec] = {
+            name: StreamSpec(s.width, s.modality, averaged=s.frames * s.averaged) for name, s in dataset.streams.items()
+        }
 
     def __len__(self) -> int:
-        return len(self._videos)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Video:
-        video = self._videos[index]
-        if video is None:
-            video = self._videos[index] = self.dataset[index]
-        return video
+        video = self.dataset[index]
+        streams = {
+            name: rearrange(x, "(t k) d -> t k d", k=self.dataset.streams[name].frames).mean(1)
+            for name, x in video.streams.items()
+        }
+        return replace(video, streams=streams)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Of the means, over the training split."""
+        if self.split != "train":
+            raise ValueError("the statistics of averaged frames are taken on the training split")
+        return stream_statistics(self)
+
+    def segments(self, index: int) -> int:
+        """T of a video."""
+        return self.dataset.segments(index)
 
 
 def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch:

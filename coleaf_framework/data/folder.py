@@ -5,6 +5,8 @@ root/AVVP_*.csv                       annotations, here or in root/annotations/
 root/feats/vggish/<id>.npy            stream "audio",     (frames * T, width), any real dtype
 root/feats/res152/<id>.npy            stream "visual"
 root/feats/r2plus1d_18/<id>.npy       stream "visual_st"
+
+or, instead of root/feats, a packed store (`store.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -32,13 +32,9 @@ from coleaf_framework.data.annotations import (
     video_seconds,
 )
 from coleaf_framework.data.dataset import Video, stream_statistics
-from coleaf_framework.protocol import Modality, StreamSpec
-
-FOLDERS: Mapping[str, tuple[str, Modality]] = {
-    "audio": ("vggish", "audio"),
-    "visual": ("res152", "visual"),
-    "visual_st": ("r2plus1d_18", "visual"),
-}
+from coleaf_framework.data.features import Features, NpyFeatures
+from coleaf_framework.data.store import INDEX, PackedFeatures
+from coleaf_framework.protocol import StreamSpec
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """A folder with this file holds synthetic features, and every name made from it says so."""
@@ -89,8 +85,11 @@ class AVVPFolder(Dataset[Video]):
         self.ids: Sequence[str] = tuple(self.annotations.weak[split])
         dense = [find_file(self.root, name) for name in DENSE_FILES.values()]
         self.has_ground_truth = split != "train" and None not in dense
+        self.features: Features = _open_features(self.root)
         self._require_features()
-        self.streams: Mapping[str, StreamSpec] = self._detect_streams()
+        first = self.ids[0]
+        seconds = video_seconds(self.annotations.filenames[first])
+        self.streams: Mapping[str, StreamSpec] = self.features.streams(first, seconds)
         self._log_report()
 
     def __len__(self) -> int:
@@ -100,74 +99,37 @@ class AVVPFolder(Dataset[Video]):
         """One video.
 
         Raises:
+            FileNotFoundError: a feature file has gone.
             ValueError: a feature file is truncated, has another shape than the first video's, or holds NaN or
                 inf; names the file.
         """
         video = self.ids[index]
-        streams = {name: self._read(name, video) for name in self.streams}
-        lengths = {name: len(x) // self.streams[name].frames for name, x in streams.items()}
-        if len(set(lengths.values())) > 1:
-            found = "; ".join(f"{self._path(name, video)} has {n}" for name, n in lengths.items())
-            raise ValueError(f"video {video!r}: its streams differ in their number of segments: {found}")
+        streams = self.features.read(video, self.streams)
         labels = torch.zeros(len(self.classes))
         labels[list(self.annotations.weak[self.split][video])] = 1
         truth = None
         if self.has_ground_truth:
-            truth = self._truth(video, lengths["audio"])
+            truth = self._truth(video, len(streams["audio"]) // self.streams["audio"].frames)
         return Video(video, streams, labels, truth)
 
     def statistics(self) -> dict[str, Tensor]:
         """Mean and deviation of each stream over the training split: stream -> (2, width)."""
-        train = self if self.split == "train" else AVVPFolder(self.root, "train", self.classes)
-        return stream_statistics(train)
+        known = self.features.statistics()
+        if known is not None:
+            return known
+        return stream_statistics(self if self.split == "train" else AVVPFolder(self.root, "train", self.classes))
 
-    def _path(self, stream: str, video: str) -> Path:
-        return self.root / "feats" / FOLDERS[stream][0] / f"{video}.npy"
-
-    def _missing_features(self) -> list[Path]:
-        missing = []
-        for stream in FOLDERS:
-            folder = self._path(stream, "x").parent
-            present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-            missing += [folder / f"{video}.npy" for video in self.ids if f"{video}.npy" not in present]
-        return missing
+    def segments(self, index: int) -> int:
+        """T of a video, without reading its features."""
+        return self.features.segments(self.ids[index], self.streams)
 
     def _require_features(self) -> None:
-        if missing := self._missing_features():
+        if missing := self.features.missing(self.ids):
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise FileNotFoundError(
-                f"{missing[0]}: no such file{more}; split {self.split!r} has {len(self.ids)} videos "
+                f"{missing[0][1]}{more}; split {self.split!r} has {len(self.ids)} videos "
                 "(`coleaf check-data` lists what is missing)"
             )
-
-    def _detect_streams(self) -> dict[str, StreamSpec]:
-        shapes = {stream: _load(self._path(stream, self.ids[0])).shape for stream in FOLDERS}
-        seconds = video_seconds(self.annotations.filenames[self.ids[0]])
-        segments = min(shape[0] for shape in shapes.values())
-        if seconds is not None and all(shape[0] % seconds == 0 for shape in shapes.values()):
-            segments = seconds  # a segment is a second, however many vectors each stream has for it
-        for stream, (length, _) in shapes.items():
-            if length % segments:
-                raise ValueError(
-                    f"{self._path(stream, self.ids[0])}: {length} rows are no multiple of {segments} segments"
-                )
-        return {
-            stream: StreamSpec(width, FOLDERS[stream][1], frames=length // segments)
-            for stream, (length, width) in shapes.items()
-        }
-
-    def _read(self, stream: str, video: str) -> Tensor:
-        path, spec = self._path(stream, video), self.streams[stream]
-        array = _load(path)
-        if array.shape[1] != spec.width or len(array) % spec.frames:
-            raise ValueError(
-                f"{path}: found shape {array.shape}, expected ({spec.frames} * T, {spec.width}) as in the "
-                f"first video {self.ids[0]!r}"
-            )
-        x = torch.from_numpy(array.astype(np.float32))
-        if not torch.isfinite(x).all():
-            raise ValueError(f"{path}: video {video!r}, stream {stream!r} holds NaN or inf")
-        return x
 
     def _truth(self, video: str, segments: int) -> Tensor:
         intervals = self.annotations.dense[video]
@@ -204,15 +166,9 @@ def open_folder(root: Path | str, split: str) -> AVVPFolder:
     return LLP(root, split) if find_file(Path(root), CLASSES_FILE) is None else AVVPFolder(root, split)
 
 
-def _load(path: Path) -> NDArray[np.generic]:
-    """A 2-D array of real numbers from an npy file, never executing anything in it."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (ValueError, EOFError, OSError) as problem:
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {problem}") from problem
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"{path}: found {found}, expected real numbers of shape (frames * T, width)")
-    return array
+def _open_features(root: Path) -> Features:
+    if not (root / INDEX).exists():
+        return NpyFeatures(root)
+    if (root / "feats").exists():
+        raise ValueError(f"{root / INDEX} and {root / 'feats'} both exist: remove one of them")
+    return PackedFeatures(root)

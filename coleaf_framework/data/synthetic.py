@@ -193,6 +193,10 @@ class SyntheticLLP(Dataset[Video]):
             segment_labels=torch.from_numpy(truth) if self.has_ground_truth else None,
         )
 
+    def segments(self, index: int) -> int:
+        """T of a video: 10, as in LLP."""
+        return SEGMENTS
+
     def statistics(self) -> dict[str, Tensor]:
         """Mean and deviation of each stream over the first 1,000 training videos: stream -> (2, width)."""
         return stream_statistics(SyntheticLLP("train", 1_000, self.seed))

@@ -16,7 +16,8 @@ from coleaf_framework.data.annotations import (
     find_file,
     read_annotations,
 )
-from coleaf_framework.data.folder import FOLDERS, LLP_CLASSES, SYNTHETIC_MARKER
+from coleaf_framework.data.features import FOLDERS
+from coleaf_framework.data.folder import LLP_CLASSES, SYNTHETIC_MARKER
 from coleaf_framework.data.statistics import SEGMENTS
 from coleaf_framework.data.synthetic import default_sensors, draw_events
 

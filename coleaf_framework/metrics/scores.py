@@ -138,6 +138,8 @@ class ParsingScores(Metric):
             ValueError: another shape or dtype.
         """
         _check(predictions, ground_truth)
+        if not len(predictions):
+            return
         sums, supported_sums, supports = video_sums(predictions, ground_truth)
         self.sums += sums
         self.supported_sums += supported_sums

@@ -15,6 +15,7 @@ from coleaf_framework.collaboration import OFFICIAL, CoLeaFConfig
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.storage import read_yaml
+from coleaf_framework.training.feed import Cache
 
 
 class DataConfig(StrictConfig):
@@ -22,7 +23,16 @@ class DataConfig(StrictConfig):
 
     root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
     standardize: bool = Field(True, description="zero mean and unit deviation, by the training split")
-    cache: bool = Field(False, description="keep videos in memory, in each worker process; LLP takes 7 GB")
+    cache: Cache = Field(
+        "none",
+        description="memory, or device such as the GPU, keeps all videos there from the first epoch on. LLP takes 7 "
+        "GB, averaged 1 GB; on the device half of it with trainer.precision bf16",
+    )
+    average_frames: bool = Field(
+        False,
+        description="read the mean of each segment's frames: the same answer with less work for networks that average "
+        "after a linear layer (han); others refuse (cmpae)",
+    )
     synthetic_train: int | None = Field(None, ge=1, description="synthetic videos; none is LLP's 10,000")
     synthetic_val: int | None = Field(None, ge=1, description="none is LLP's 649")
     synthetic_test: int | None = Field(None, ge=1, description="none is LLP's 1,200")
@@ -47,14 +57,18 @@ class TrainerConfig(StrictConfig):
     """How to train; the defaults are the paper's (section 5, Implementation Details)."""
 
     epochs: int = Field(15, ge=1, description="passes over the training split")
-    batch_size: int = Field(128, ge=1, description="videos a step")
+    batch_size: int = Field(128, ge=1, description="videos a step, over all ranks")
     learning_rate: float = Field(5e-4, gt=0, description="of Adam")
     lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
     lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay")
     seed: int = Field(0, ge=0, lt=2**32, description="of initial weights, order and dropout")
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
-    workers: int = Field(0, ge=0, description="processes that read videos")
+    compile: bool = Field(False, description="torch.compile the networks")
+    workers: int = Field(0, ge=0, description="processes that read videos, on each rank")
+    accumulate: int = Field(1, ge=1, description="parts that each rank's videos of a step are divided into, for memory")
+    bucket_by_length: bool = Field(False, description="videos of similar length share a step, for less padding")
+    checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints; 0 saves at each epoch's end alone")
     monitor: tuple[str, ...] = Field(
         ("support/segment/Type@AVo", "support/event/Type@AVo"),
         description="validation columns whose mean chooses the best epoch; none keeps the last epoch. Support-only, "

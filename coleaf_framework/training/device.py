@@ -6,6 +6,10 @@ import random
 
 import numpy as np
 import torch
+from torch import nn
+
+from coleaf_framework.model import CoLeaF
+from coleaf_framework.training.ranks import local_rank
 
 
 def seed_everything(seed: int) -> None:
@@ -16,16 +20,41 @@ def seed_everything(seed: int) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is cuda, then mps, then cpu.
+    """The device called `name`; "auto" is cuda, then mps, then cpu. Under torchrun each process has its own GPU.
 
     Raises:
         ValueError: there is no such device here.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", local_rank())
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as problem:
         raise ValueError(f"trainer.device {name!r} cannot be used here: {str(problem).splitlines()[0]}") from problem
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The networks' precision: "float32" or "bf16"."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def fused_adam(parameters: list[nn.Parameter], learning_rate: float, device: torch.device) -> torch.optim.Adam:
+    """Adam, in one kernel where the device has one."""
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=device.type in ("cpu", "cuda"))
+
+
+def compile_networks(model: CoLeaF) -> None:
+    """Compile both networks, in place.
+
+    Raises:
+        ValueError: the Anchor is called by an adapter, which compilation may bypass.
+    """
+    if model.adapter is not None:
+        raise ValueError(
+            "trainer.compile compiles a network that is called directly; this Anchor has an adapter or a declaration"
+        )
+    for network in (model.anchor, model.reference):
+        if network is not None:
+            network.compile(dynamic=False)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
+from coleaf_framework.metrics import ParsingScores
 from coleaf_framework.report.tables import score_table
 
 
@@ -39,3 +42,12 @@ class Evaluation:
 
     def __str__(self) -> str:
         return score_table(self.rows(), f"{self.data}, {self.videos} videos, F-scores in percent")
+
+
+def merged(meter: ParsingScores) -> dict[str, float]:
+    """Scores over the videos of all ranks, of which this one may have had none."""
+    if not meter.update_called:
+        none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
+        meter.update(none, none)
+    scores: dict[str, float] = meter.compute()
+    return scores

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coleaf_framework.data import AVVPDataset, SyntheticLLP, open_folder
+import torch
+from torch import Tensor
+
+from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotations import WEAK_FILES, find_file
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.storage import CONFIG, read_yaml
 from coleaf_framework.training.config import DataConfig, RunConfig, load_config
 from coleaf_framework.training.device import seed_everything
+from coleaf_framework.training.ranks import Ranks
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
 from coleaf_framework.wrapping import wrap
@@ -20,6 +24,7 @@ _AFTER_TRAINING = (
     "data.synthetic_test",
     "data.synthetic_val",
     "data.synthetic_seed",
+    "data.cache",
     "decision.segment_threshold",
     "decision.gate",
     "decision.gate_threshold",
@@ -38,8 +43,10 @@ def open_split(config: DataConfig, split: str) -> AVVPDataset:
     """
     if config.root is None:
         sizes = {"train": config.synthetic_train, "val": config.synthetic_val, "test": config.synthetic_test}
-        return SyntheticLLP(split, sizes.get(split), config.synthetic_seed)
-    return open_folder(config.root, split)
+        data: AVVPDataset = SyntheticLLP(split, sizes.get(split), config.synthetic_seed)
+    else:
+        data = open_folder(config.root, split)
+    return AveragedFrames(data) if config.average_frames else data
 
 
 def has_split(config: DataConfig, split: str) -> bool:
@@ -49,8 +56,12 @@ def has_split(config: DataConfig, split: str) -> bool:
     return find_file(Path(config.root), WEAK_FILES[split]) is not None
 
 
-def train(config: RunConfig, out: Path, on_existing: OnExisting = "refuse", *, quiet: bool = False) -> CoLeaFTrainer:
+def train(
+    config: RunConfig, out: Path, on_existing: OnExisting = "refuse", *, quiet: bool = False, profile: bool = False
+) -> CoLeaFTrainer:
     """Train as configured into the folder `out`; returns the trainer, its model with the best weights.
+
+    Under torchrun every process calls this.
 
     Raises:
         ValueError: the Anchor is no plugin; or as `wrap`, `AVVPFolder` and `CoLeaFTrainer.fit` do.
@@ -59,7 +70,7 @@ def train(config: RunConfig, out: Path, on_existing: OnExisting = "refuse", *, q
         raise ValueError("anchor.name: a run with a network of your own is trained from Python, by CoLeaFTrainer")
     data = open_split(config.data, "train")
     val = open_split(config.data, "val") if has_split(config.data, "val") else None
-    statistics = data.statistics() if config.data.standardize else None
+    statistics = _statistics(data) if config.data.standardize else None
     seed_everything(config.trainer.seed)
     model = wrap(
         config.anchor.name,
@@ -81,9 +92,21 @@ def train(config: RunConfig, out: Path, on_existing: OnExisting = "refuse", *, q
         on_existing=on_existing,
         cache=config.data.cache,
         quiet=quiet,
+        profile=profile,
     )
     trainer.fit(data, val)
     return trainer
+
+
+def _statistics(data: AVVPDataset) -> dict[str, Tensor]:
+    """Those of the training split, which one rank reads for all."""
+    ranks = Ranks.join()
+    if ranks.first:
+        statistics = data.statistics()
+    else:
+        statistics = {name: torch.empty(2, spec.width) for name, spec in data.streams.items()}
+    ranks.from_first(statistics.values())
+    return statistics
 
 
 def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
@@ -113,5 +136,6 @@ def load_run(run: Path, settings: tuple[str, ...] = ()) -> tuple[RunConfig, CoLe
         if setting.partition("=")[0] not in _AFTER_TRAINING:
             raise ValueError(f"--set {setting!r}: a trained run can only change {', '.join(_AFTER_TRAINING)}")
     config = load_config(run / CONFIG, settings)
-    trainer = CoLeaFTrainer(CoLeaF.load(run), config.trainer, decision=config.decision, quiet=True)
+    model = CoLeaF.load(run)
+    trainer = CoLeaFTrainer(model, config.trainer, decision=config.decision, cache=config.data.cache, quiet=True)
     return config, trainer

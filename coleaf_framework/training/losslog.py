@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,25 +15,28 @@ _FLUSH_EVERY = 50
 class LossLog:
     """Collects each step's terms and finds the first that is not finite.
 
-    On a CPU every step is looked at before its update; on other devices every 50 steps and at the epoch's end,
+    On a CPU every term is looked at before its update; on other devices every 50 updates and at the epoch's end,
     since each look would stall the device.
 
     Args:
         epoch: for messages.
+        state: of an epoch that was interrupted, to go on with.
     """
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, state: Mapping[str, Any] | None = None) -> None:
         self.epoch = epoch
         self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
+        state = state or {"sums": {}, "steps": {}}
+        self._sums: dict[str, float] = dict(state["sums"])
+        self._steps: dict[str, int] = dict(state["steps"])
+        self._last: dict[str, int] = {}
 
     def add(self, terms: Mapping[str, Tensor], batch: int) -> None:
-        """Note the terms of an update.
+        """Note the terms of a step or of a part of one.
 
         Args:
             terms: scalars by name.
-            batch: number of the batch in its epoch, from 1.
+            batch: number of the step in its epoch, from 1.
 
         Raises:
             FloatingPointError: a term is NaN or infinite; names it with epoch and batch.
@@ -43,7 +47,7 @@ class LossLog:
             self.flush()
 
     def flush(self) -> None:
-        """Look at the updates noted since the last look; errors as in `add`."""
+        """Look at the terms noted since the last look; errors as in `add`."""
         if not self._pending:
             return
         pending, self._pending = self._pending, []
@@ -53,8 +57,14 @@ class LossLog:
                 if not math.isfinite(value):
                     raise FloatingPointError(f"loss term {name!r} became {value} in epoch {self.epoch}, batch {batch}")
                 self._sums[name] = self._sums.get(name, 0.0) + value
-                self._counts[name] = self._counts.get(name, 0) + 1
+                if self._last.get(name) != batch:  # parts of a step add up to one
+                    self._steps[name] = self._steps.get(name, 0) + 1
+                    self._last[name] = batch
 
     def means(self) -> dict[str, float]:
         """Each term's mean over the steps looked at in which it occurred."""
-        return {name: total / self._counts[name] for name, total in self._sums.items()}
+        return {name: total / self._steps[name] for name, total in self._sums.items()}
+
+    def state(self) -> dict[str, Any]:
+        """What an interrupted epoch goes on with; `flush` first."""
+        return {"sums": self._sums, "steps": self._steps}

@@ -31,7 +31,6 @@ class TrainingProgress:
             disable=quiet,
             transient=True,
         )
-        self._epoch = 0
         self._task = self._bar.add_task("training", total=epochs * steps, losses="")
 
     def __enter__(self) -> TrainingProgress:
@@ -41,11 +40,12 @@ class TrainingProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def step(self, epoch: int, means: Mapping[str, float]) -> None:
-        """One more step of `epoch`; `means` are its loss terms so far."""
-        losses = " ".join(f"{name.rpartition('/')[2]} {value:.3f}" for name, value in means.items())
-        done = self._bar.tasks[0].completed + 1 if epoch == self._epoch else (epoch - 1) * self.steps + 1
-        self._epoch = epoch
+    def step(self, epoch: int, steps: int, means: Mapping[str, float], ranks: int) -> None:
+        """So many steps of `epoch` are done; `means` are its loss terms so far, the part of one of `ranks`."""
+        if self.quiet:
+            return
+        losses = " ".join(f"{name.rpartition('/')[2]} {ranks * value:.3f}" for name, value in means.items())
+        done = (epoch - 1) * self.steps + steps
         self._bar.update(self._task, completed=done, description=f"epoch {epoch}/{self.epochs}", losses=losses)
 
     def epoch_done(self, entry: Mapping[str, Any], best_epoch: int) -> None:

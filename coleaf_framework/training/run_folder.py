@@ -2,7 +2,7 @@
 
 config.yaml          the resolved configuration, with what is needed to build the networks again
 model.safetensors    the weights of the best epoch so far
-resume.pt            everything the next epoch starts from
+resume.safetensors   everything that training goes on from
 log.jsonl            one line per epoch
 decision.yaml        thresholds that `coleaf thresholds` chose, if it did
 """
@@ -10,17 +10,25 @@ decision.yaml        thresholds that `coleaf thresholds` chose, if it did
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+from filelock import FileLock, Timeout
 
-from coleaf_framework.storage import CONFIG, WEIGHTS, read_yaml, to_json, write_atomically, write_yaml
+from coleaf_framework.storage import (
+    CONFIG,
+    WEIGHTS,
+    parse_state,
+    read_yaml,
+    to_json,
+    write_atomically,
+    write_state,
+    write_yaml,
+)
 
-RESUME, LOG, DECISION = "resume.pt", "log.jsonl", "decision.yaml"
+RESUME, LOG, DECISION, LOCK = "resume.safetensors", "log.jsonl", "decision.yaml", ".lock"
 OnExisting = Literal["refuse", "resume", "overwrite"]
 # A run may go on for more epochs or on another machine; anything else would make it another run.
 _MAY_CHANGE = {
@@ -28,24 +36,46 @@ _MAY_CHANGE = {
     ("trainer", "device"),
     ("trainer", "workers"),
     ("trainer", "tensorboard"),
+    ("trainer", "checkpoint_steps"),
+    ("data", "cache"),
 }
 
 
+_STATE = {"model", "optimizer", "schedule", "history", "best", "epoch_steps", "losses"}
+
+
 class RunFolder:
-    """A run's files; every write is whole or not there.
+    """A run's files; every write is whole or not there, and one process writes at a time.
 
     Args:
         path: made if need be.
         on_existing: what to do if it holds a run: refuse, resume it, or overwrite it.
 
     Raises:
-        FileExistsError: it holds a run and `on_existing` is "refuse".
+        FileExistsError: it holds a run and `on_existing` is "refuse", or another process is training into it.
     """
 
     def __init__(self, path: Path | str, on_existing: OnExisting = "refuse") -> None:
         self.path, self.resuming = Path(path), False
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file, where a run folder was expected")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.path / LOCK)  # the system lets go of it even where the process is killed
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise FileExistsError(f"{self.path}: another process is training into it") from None
+        try:
+            self._claim(on_existing)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let another process train into the folder."""
+        self._lock.release()
+
+    def _claim(self, on_existing: OnExisting) -> None:
         held = [name for name in (CONFIG, WEIGHTS, RESUME, LOG) if (self.path / name).exists()]
         if held and on_existing == "refuse":
             raise FileExistsError(
@@ -56,7 +86,6 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         self.resuming = bool(held) and on_existing == "resume"
-        self.path.mkdir(parents=True, exist_ok=True)
 
     @property
     def weights(self) -> Path:
@@ -77,31 +106,32 @@ class RunFolder:
         write_yaml(path, config)
 
     def save_resume(self, state: Mapping[str, Any]) -> None:
-        """Write what the next epoch starts from: tensors and plain values only."""
-        write_atomically(self.path / RESUME, lambda file: torch.save(dict(state), file))
+        """Write what training goes on from: tensors and plain values only."""
+        write_state(self.path / RESUME, state)
 
-    def load_resume(self) -> dict[str, Any] | None:
-        """What `save_resume` wrote last, on the CPU; None where the run stopped before its first epoch ended.
-
-        Raises:
-            ValueError: the file is damaged or holds anything but tensors and plain values; it is not executed.
-        """
+    def resume_bytes(self) -> bytes | None:
+        """The file that `save_resume` wrote last; None where the run stopped before it, or is not to be resumed."""
         path = self.path / RESUME
-        if not self.resuming or not path.exists():
-            return None
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as problem:
-            reason = (str(problem) or type(problem).__name__).splitlines()[0]
-            raise ValueError(f"{path}: damaged, the run cannot go on from it: {reason}") from problem
-        if not isinstance(state, dict) or not {"model", "optimizer", "schedule", "history", "best"} <= state.keys():
-            raise ValueError(f"{path}: expected a resume state, found something else")
-        return state
+        return path.read_bytes() if self.resuming and path.exists() else None
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """Write one line per epoch."""
         text = "".join(to_json(entry) + "\n" for entry in history)
         write_atomically(self.path / LOG, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def parse_resume(content: bytes | None, source: Path) -> dict[str, Any] | None:
+    """What `RunFolder.save_resume` wrote, from the file's content, on the CPU.
+
+    Raises:
+        ValueError: it is damaged or holds anything but tensors and plain values; it is not executed.
+    """
+    if content is None:
+        return None
+    state = parse_state(content, source)
+    if not isinstance(state, dict) or not state.keys() >= _STATE:
+        raise ValueError(f"{source}: expected a resume state, found something else")
+    return state
 
 
 def _require_same(path: Path, section: str, before: Any, now: Any) -> None:

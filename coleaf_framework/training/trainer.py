@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
 
 from coleaf_framework.collaboration import CoLeaFConfig
-from coleaf_framework.data import AVVPDataset, CachedVideos, Video, collate
+from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import (
     DecisionConfig,
     ParsingScores,
     decide,
     empty_parser,
     list_events,
-    mean_of,
     video_label_parser,
 )
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.plugins import published_decision
-from coleaf_framework.protocol import AnchorOutput, Batch, Progress
+from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.report.predictions import VideoPrediction
-from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.config import TrainerConfig
-from coleaf_framework.training.device import choose_device, seed_everything
-from coleaf_framework.training.evaluation import Evaluation
-from coleaf_framework.training.losslog import LossLog
-from coleaf_framework.training.progress import TensorBoard, TrainingProgress
-from coleaf_framework.training.run_folder import OnExisting, RunFolder
+from coleaf_framework.training.device import autocast, choose_device, compile_networks
+from coleaf_framework.training.evaluation import Evaluation, merged
+from coleaf_framework.training.feed import Cache, Feed
+from coleaf_framework.training.fitting import Fitting
+from coleaf_framework.training.plan import Part
+from coleaf_framework.training.profiling import TRACE, Profiler
+from coleaf_framework.training.progress import TensorBoard
+from coleaf_framework.training.ranks import Ranks, lost_contact
+from coleaf_framework.training.run_folder import RESUME, OnExisting, RunFolder, parse_resume
 from coleaf_framework.wrapping import wrap
 
 
@@ -47,8 +46,12 @@ class CoLeaFTrainer:
         decision: thresholds; where None the Anchor's published ones (its attribute `decision`), or HAN's.
         out: run folder; None writes nothing.
         on_existing: what to do where `out` holds a run: "refuse", "resume" or "overwrite".
-        cache: keep videos in memory after they were first read.
+        cache: "memory" or "device" keeps videos there after they were first read.
         quiet: no progress bar.
+        profile: write a trace of some steps into `out` and print where their time went.
+
+    Under torchrun each process makes the same trainer and the same calls. `fit` and `evaluate` divide the videos among
+    them; only the first process writes.
     """
 
     def __init__(
@@ -59,8 +62,9 @@ class CoLeaFTrainer:
         decision: DecisionConfig | None = None,
         out: Path | str | None = None,
         on_existing: OnExisting = "refuse",
-        cache: bool = False,
+        cache: Cache = "none",
         quiet: bool = False,
+        profile: bool = False,
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
@@ -68,11 +72,12 @@ class CoLeaFTrainer:
             raise ValueError(f"{self.name} has no parameter that requires a gradient: there is nothing to train")
         self.decision = decision or DecisionConfig(**published_decision(self.model.anchor))
         self.decision.require_classes(self.model.num_classes)
+        self.ranks = Ranks.join()
         self.device = choose_device(self.config.device)
         if self.config.tensorboard:
             TensorBoard.require()
         self.out, self.on_existing = out, on_existing
-        self.cache, self.quiet = cache, quiet
+        self.cache, self.quiet, self.profile = cache, quiet, profile
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -84,58 +89,72 @@ class CoLeaFTrainer:
         """Train; afterwards the model has the weights of the best epoch.
 
         The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
-        or without columns, it is the last. With a run folder, an interrupted run goes on from its last whole epoch
-        and ends with the very weights that it would have had.
+        or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
+        ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
+        checkpoint.
 
         Returns: one entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "val" (column -> percent)
         and "monitor".
 
         Raises:
             ValueError: a data set does not fit the model.
-            FileExistsError: the run folder holds another run.
+            FileExistsError: the run folder holds another run, or another process trains into it.
             FloatingPointError: a loss term became NaN or infinite; the last good checkpoint stays.
+            OSError: a video cannot be read any more, or a checkpoint cannot be written.
+            KeyboardInterrupt: the run was told to stop.
+            ConnectionError: another rank failed.
         """
         self._check(train)
         if val is not None:
             self._check(val, truth=True)
             if val.classes != train.classes:
                 raise ValueError(f"classes of {val.split} differ from those of {train.split}")
+        if self.config.bucket_by_length and not hasattr(train, "segments"):
+            raise ValueError(
+                f"trainer.bucket_by_length needs the lengths of videos, but {type(train).__name__} has no "
+                "segments(index)"
+            )
         self._describe(train)
+        folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.ranks.first else None
+        try:
+            self._fit(folder, train, val)
+        except RuntimeError as problem:
+            if not lost_contact(problem):
+                raise
+            saved = f"; --resume goes on from what {self.out} holds" if self.out is not None else ""
+            raise ConnectionError(
+                f"rank {self.ranks.rank} of {self.ranks.size} stops, since another rank has gone{saved}"
+            ) from problem
+        finally:
+            if folder is not None:
+                folder.close()
+        self.model.eval()
+        return self.history
+
+    def _fit(self, folder: RunFolder | None, train: AVVPDataset, val: AVVPDataset | None) -> None:
         c = self.config
-        folder = RunFolder(self.out, self.on_existing) if self.out is not None else None
-        state = folder.load_resume() if folder is not None else None
+        content = self.ranks.bytes_from_first(folder.resume_bytes() if folder is not None else None)
+        state = parse_resume(content, Path(self.out or "") / RESUME)
         if state is not None and len(state["history"]) > c.epochs:
             raise ValueError(f"{self.out}: has {len(state['history'])} epochs already, trainer.epochs is {c.epochs}")
         if folder is not None:
             folder.begin(self.model.description)
-
         self.model.to(self.device)
-        optimizer = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], lr=c.learning_rate)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, c.lr_step, c.lr_gamma)
-        best = BestWeights(folder)
-        self.history = self._restore(state, optimizer, schedule, best)
-
-        order = torch.Generator()
-        train_loader, val_loader = self._loader(train, order), self._loader(val) if val is not None else None
-        board = TensorBoard(folder.path) if folder is not None and c.tensorboard else None
-        with TrainingProgress(c.epochs, len(train_loader), quiet=self.quiet) as progress:
-            for epoch in range(len(self.history) + 1, c.epochs + 1):
-                # Everything random in an epoch follows from its number, so a resumed run repeats it exactly.
-                seed_everything(c.seed * 1_000_003 + epoch)
-                order.manual_seed(c.seed * 1_000_003 + epoch)
-                entry = self._epoch(epoch, train_loader, val_loader, optimizer, schedule, progress)
-                self.history.append(entry)
-                best.offer(entry.get("monitor"), epoch, self.model)
-                progress.epoch_done(entry, best.epoch)
-                if board is not None:
-                    board.write(entry)
-                if folder is not None:
-                    self._save(folder, optimizer, schedule, best)
-        if board is not None:
-            board.close()
-        best.restore(self.model)
-        self.model.eval()
-        return self.history
+        if c.compile:
+            compile_networks(self.model)
+        profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.ranks.first else None
+        fitting = Fitting(self.model, c, self.device, self.ranks, folder, profiler)
+        fitting.restore(state)
+        self.history = fitting.history
+        score = None
+        if val is not None:
+            val_feed = self._feed(val)
+            score = lambda: self._score(val_feed)  # noqa: E731
+        try:
+            fitting.run(self._feed(train), score, quiet=self.quiet)
+        finally:
+            if profiler is not None:
+                profiler.stop()
 
     def evaluate(self, data: AVVPDataset, name: str | None = None) -> Evaluation:
         """Score the model on a split with ground truth.
@@ -147,15 +166,16 @@ class CoLeaFTrainer:
         Raises:
             ValueError: the data set does not fit the model, or has no ground truth.
         """
+        self._check(data, truth=True)
         meters = [ParsingScores() for _ in range(3)]
-        for batch, output in self.outputs(data, truth=True):
+        for batch, output in self._run(self._feed(data), self.ranks.part(len(data))):
             truth, mask = _truth_and_mask(batch)
             decided = decide(output, self.decision, batch.mask)
             for meter, predicted in zip(
                 meters, (decided, empty_parser(truth), video_label_parser(batch.labels, mask)), strict=True
             ):
                 meter.update(predicted.cpu(), truth.cpu())
-        scores, empty, video_label = (meter.compute() for meter in meters)
+        scores, empty, video_label = (merged(meter) for meter in meters)
         return Evaluation(name or self.name, f"{data.name} {data.split}", len(data), scores, empty, video_label)
 
     def predict(self, data: AVVPDataset) -> list[VideoPrediction]:
@@ -189,72 +209,20 @@ class CoLeaFTrainer:
             FloatingPointError: an answer is NaN or infinite.
         """
         self._check(data, truth=truth)
-        yield from self._run(self._loader(data))
+        yield from self._run(self._feed(data), range(len(data)))
 
-    def _epoch(
-        self,
-        epoch: int,
-        train: DataLoader[Video],
-        val: DataLoader[Video] | None,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-        progress: TrainingProgress,
-    ) -> dict[str, Any]:
-        start = time.perf_counter()
-        entry: dict[str, Any] = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
-        entry["losses"] = self._train_epoch(train, optimizer, epoch, progress)
-        schedule.step()
-        if val is not None:
-            entry["val"] = self._score(val)
-            if self.config.monitor:
-                entry["monitor"] = mean_of(entry["val"], self.config.monitor)
-        entry["seconds"] = round(time.perf_counter() - start, 3)
-        return entry
-
-    def _train_epoch(
-        self,
-        loader: DataLoader[Video],
-        optimizer: torch.optim.Optimizer,
-        epoch: int,
-        progress: TrainingProgress,
-    ) -> dict[str, float]:
-        self.model.train()
-        log = LossLog(epoch)
-        for i, batch in enumerate(loader):
-            batch = batch.to(self.device)
-            for terms in self._updates(batch, Progress(epoch, (epoch - 1) * len(loader) + i)):
-                try:
-                    log.add(terms, i + 1)
-                except FloatingPointError as problem:
-                    raise FloatingPointError(f"{problem}; {self._last_good()}") from None
-                optimizer.zero_grad(set_to_none=True)
-                torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-            progress.step(epoch, log.means())
-        try:
-            log.flush()
-        except FloatingPointError as problem:
-            raise FloatingPointError(f"{problem}; {self._last_good()}") from None
-        return log.means()
-
-    def _last_good(self) -> str:
-        if self.out is None or not self.history:
-            return "no epoch was completed with a run folder, so there is no checkpoint"
-        return f"{self.out} keeps the best weights so far and, for --resume, epoch {len(self.history)}"
-
-    def _score(self, loader: DataLoader[Video]) -> dict[str, float]:
+    def _score(self, feed: Feed) -> dict[str, float]:
         meter = ParsingScores()
-        for batch, output in self._run(loader):
+        for batch, output in self._run(feed, self.ranks.part(len(feed.data))):
             truth, _ = _truth_and_mask(batch)
             meter.update(decide(output, self.decision, batch.mask).cpu(), truth.cpu())
-        scores: dict[str, float] = meter.compute()
-        return scores
+        return merged(meter)
 
-    def _run(self, loader: DataLoader[Video]) -> Iterator[tuple[Batch, AnchorOutput]]:
+    def _run(self, feed: Feed, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
         self.model.to(self.device).eval()
-        for batch in loader:
-            batch = batch.to(self.device)
-            with torch.no_grad(), self._autocast():
+        size = self.config.batch_size
+        for batch in feed([Part(tuple(videos[i : i + size])) for i in range(0, len(videos), size)]):
+            with torch.no_grad(), autocast(self.device, self.config.precision):
                 output = self.model.infer(batch)
             if not (torch.isfinite(output.segment_probs).all() and torch.isfinite(output.video_probs).all()):
                 raise FloatingPointError(
@@ -262,29 +230,9 @@ class CoLeaFTrainer:
                 )
             yield batch, output
 
-    def _updates(self, batch: Batch, progress: Progress) -> Iterator[dict[str, Tensor]]:
-        updates = self.model.updates(batch, progress)
-        while True:
-            with self._autocast():  # the networks' and losses' part, not the update between two of them
-                terms = next(updates, None)
-            if terms is None:
-                return
-            yield terms
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
-
-    def _loader(self, data: AVVPDataset, order: torch.Generator | None = None) -> DataLoader[Video]:
-        """Batches of `data`, in random order where a generator is given."""
-        videos: Any = CachedVideos(data) if self.cache else data
-        return DataLoader(
-            videos,
-            batch_size=self.config.batch_size,
-            sampler=RandomSampler(videos, generator=order) if order is not None else None,
-            num_workers=self.config.workers,
-            pin_memory=self.device.type == "cuda",
-            collate_fn=functools.partial(collate, streams=data.streams),
-        )
+    def _feed(self, data: AVVPDataset) -> Feed:
+        half = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
+        return Feed(data, self.device, self.config.workers, self.cache, half)
 
     def _check(self, data: AVVPDataset, *, truth: bool = False) -> None:
         where = f"{data.name} {data.split}"
@@ -312,27 +260,6 @@ class CoLeaFTrainer:
         described["train"] = {"name": train.name, "videos": len(train), "ids": ids}
         described["trainer"] = self.config.model_dump(mode="json")
         described["decision"] = self.decision.model_dump(mode="json")
-
-    def _save(self, folder: RunFolder, optimizer: Any, schedule: Any, best: BestWeights) -> None:
-        folder.write_log(self.history)
-        folder.save_resume(
-            {
-                "model": self.model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "history": self.history,
-                "best": {"value": best.value, "epoch": best.epoch},
-            }
-        )
-
-    def _restore(self, state: Any, optimizer: Any, schedule: Any, best: BestWeights) -> list[dict[str, Any]]:
-        if state is None:
-            return []
-        self.model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        best.value, best.epoch = state["best"]["value"], state["best"]["epoch"]
-        return list(state["history"])
 
 
 def _truth_and_mask(batch: Batch) -> tuple[Tensor, Tensor]:

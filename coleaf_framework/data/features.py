@@ -1,0 +1,138 @@
+"""Where the features of a folder in LLP's layout come from: npy files, one a video and stream, or a packed store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coleaf_framework.protocol import Modality, StreamSpec
+
+FOLDERS: Mapping[str, tuple[str, Modality]] = {
+    "audio": ("vggish", "audio"),
+    "visual": ("res152", "visual"),
+    "visual_st": ("r2plus1d_18", "visual"),
+}
+
+
+class Features(Protocol):
+    """The features of every split of a data set."""
+
+    def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
+        """Videos that lack features, with what they lack: (video, sentence) each."""
+        ...
+
+    def streams(self, video: str, seconds: int | None) -> dict[str, StreamSpec]:
+        """Stream name -> spec, by the video that sets them and its length by its filename.
+
+        Raises:
+            FileNotFoundError, ValueError: as `read` does.
+        """
+        ...
+
+    def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
+        """Stream name -> (frames * T, width) float32, all of one T.
+
+        Raises:
+            FileNotFoundError: a file is not there any more.
+            ValueError: a file is damaged, has another shape than `streams`, or holds NaN or inf; names it.
+        """
+        ...
+
+    def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
+        """T of a video, without reading its features."""
+        ...
+
+    def statistics(self) -> dict[str, Tensor] | None:
+        """Stream name -> (2, width), mean and deviation over the training split, where they are known already."""
+        ...
+
+
+class NpyFeatures:
+    """`root/feats/<folder>/<id>.npy`, (frames * T, width) of any real dtype.
+
+    Args:
+        root: folder of the data set.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
+        """As `Features.missing`."""
+        missing = []
+        for stream in FOLDERS:
+            folder = self._path(stream, "x").parent
+            present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+            missing += [(v, f"{self._path(stream, v)}: no such file") for v in videos if f"{v}.npy" not in present]
+        return missing
+
+    def streams(self, video: str, seconds: int | None) -> dict[str, StreamSpec]:
+        """As `Features.streams`: a segment is a second, or else the shortest stream has one vector a segment."""
+        shapes = {stream: _load(self._path(stream, video)).shape for stream in FOLDERS}
+        segments = min(shape[0] for shape in shapes.values())
+        if seconds is not None and all(shape[0] % seconds == 0 for shape in shapes.values()):
+            segments = seconds  # however many vectors each stream has for it
+        for stream, (length, _) in shapes.items():
+            if length % segments:
+                raise ValueError(f"{self._path(stream, video)}: {length} rows are no multiple of {segments} segments")
+        return {
+            stream: StreamSpec(width, FOLDERS[stream][1], frames=length // segments)
+            for stream, (length, width) in shapes.items()
+        }
+
+    def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
+        """As `Features.read`."""
+        features = {}
+        for name, spec in streams.items():
+            path = self._path(name, video)
+            array = _load(path)
+            _require_shape(path, array.shape, spec)
+            features[name] = torch.from_numpy(array.astype(np.float32))
+            if not torch.isfinite(features[name]).all():
+                raise ValueError(f"{path}: video {video!r}, stream {name!r} holds NaN or inf")
+        lengths = {name: len(x) // streams[name].frames for name, x in features.items()}
+        if len(set(lengths.values())) > 1:
+            found = "; ".join(f"{self._path(name, video)} has {n}" for name, n in lengths.items())
+            raise ValueError(f"video {video!r}: its streams differ in their number of segments: {found}")
+        return features
+
+    def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
+        """As `Features.segments`, from the smallest stream's header."""
+        name, spec = next(iter(streams.items()))
+        path = self._path(name, video)
+        array = _load(path, mmap_mode="r")
+        _require_shape(path, array.shape, spec)
+        return int(len(array) // spec.frames)
+
+    def statistics(self) -> None:
+        """Unknown before every file was read."""
+
+    def _path(self, stream: str, video: str) -> Path:
+        return self.root / "feats" / FOLDERS[stream][0] / f"{video}.npy"
+
+
+def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None:
+    if shape[1] != spec.width or shape[0] % spec.frames:
+        raise ValueError(
+            f"{path}: found shape {shape}, expected ({spec.frames} * T, {spec.width}) as in the split's first video"
+        )
+
+
+def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[np.generic]:
+    """A 2-D array of real numbers from an npy file, never executing anything in it."""
+    try:
+        array = np.load(path, allow_pickle=False, mmap_mode=mmap_mode)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, RecursionError) as problem:
+        raise ValueError(f"{path}: not a whole .npy file of numbers: {problem}") from problem
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"{path}: found {found}, expected real numbers of shape (frames * T, width)")
+    return array

@@ -1,0 +1,172 @@
+"""Packing a folder in LLP's layout into a store; see `store.py` for what is written."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from coleaf_framework.data.annotations import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
+from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
+from coleaf_framework.data.folder import SYNTHETIC_MARKER, open_folder
+from coleaf_framework.data.store import DTYPES, FORMAT, INDEX, SHARDS, STATISTICS, Shard, described
+from coleaf_framework.storage import checksum, read_json, write_atomically, write_json, write_tensors
+
+_UNFINISHED = "packing.json"
+_MEGABYTES = 256
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Videos that become one shard."""
+
+    name: str
+    data: AVVPDataset
+    videos: range
+
+
+def pack(
+    root: Path,
+    out: Path,
+    *,
+    average_frames: bool = False,
+    dtype: str = "float16",
+    shard_megabytes: float = _MEGABYTES,
+    jobs: int | None = None,
+    done: Callable[[int, int], None] = lambda packed, total: None,
+) -> dict[str, int]:
+    """Pack every split of a folder; called again after an interrupt, it goes on.
+
+    Each shard is written whole, read back and compared.
+
+    Args:
+        root: folder in LLP's layout.
+        out: a new or empty folder, or that of an interrupted packing.
+        average_frames: store the mean of each segment's frames. Exact for networks that average after a linear
+            layer (HAN, the class-token Reference); others must refuse it (CMPAE does).
+        dtype: "float16", "bfloat16" or "float32".
+        shard_megabytes: about how large a shard becomes.
+        jobs: threads; one per core where None.
+        done: called with videos packed and videos in all.
+
+    Returns: split -> number of videos.
+
+    Raises:
+        FileExistsError: `out` holds something else, or was begun with other arguments.
+        FileNotFoundError, ValueError: as `AVVPFolder`; or a value that `dtype` cannot hold.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not one of {list(DTYPES)}")
+    splits: dict[str, AVVPDataset] = {
+        split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
+    }
+    if average_frames:
+        splits = {split: AveragedFrames(data) for split, data in splits.items()}
+    streams = next(iter(splits.values())).streams
+    for split, data in splits.items():
+        if data.streams != streams:
+            raise ValueError(f"{root}: split {split!r} has other streams: {data.streams}, not {streams}")
+    about = {"dtype": dtype, "streams": described(streams), "shard_megabytes": shard_megabytes}
+    about["videos"] = {split: checksum(torch.tensor(list("\n".join(d.ids).encode()))) for split, d in splits.items()}
+    _begin(out, about)
+    _copy_annotations(root, out)
+    parts = list(_parts(splits, shard_megabytes, dtype))
+    total, packed = sum(map(len, splits.values())), itertools.accumulate(len(part.videos) for part in parts)
+    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        entries = []
+        try:
+            for entry, count in zip(pool.map(lambda part: _pack_part(part, out, dtype), parts), packed, strict=True):
+                entries.append(entry)
+                done(count, total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    content = {"format": FORMAT, "dtype": dtype, "streams": described(streams), "shards": entries}
+    write_json(out / INDEX, content)
+    if "train" in splits and not (out / STATISTICS).exists():
+        write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))
+    for part in parts:
+        _entry_path(part, out).unlink()
+    (out / _UNFINISHED).unlink()
+    return {split: len(data) for split, data in splits.items()}
+
+
+def _begin(out: Path, about: dict[str, Any]) -> None:
+    unfinished = out / _UNFINISHED
+    if unfinished.exists():
+        if read_json(unfinished) != about:
+            raise FileExistsError(f"{out} was begun with other arguments or other videos: choose another folder")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists already and is not an empty folder: choose another one")
+    (out / SHARDS).mkdir(parents=True)
+    write_json(unfinished, about)
+
+
+def _copy_annotations(root: Path, out: Path) -> None:
+    for name in (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FILES.values()):
+        if (source := find_file(root, name)) is not None:
+            write_atomically(out / name, lambda file, source=source: shutil.copyfile(source, file))  # type: ignore[misc]
+
+
+def _parts(splits: dict[str, AVVPDataset], megabytes: float, dtype: str) -> Iterator[_Part]:
+    for split, data in splits.items():
+        values = sum(x.numel() for x in data[0].streams.values())
+        size = max(1, int(megabytes * 2**20 / (values * DTYPES[dtype].itemsize)))
+        for number, start in enumerate(range(0, len(data), size)):
+            yield _Part(f"{split}-{number:05d}", data, range(start, min(start + size, len(data))))
+
+
+def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
+    """Write a shard and its part of the index, unless both are there and agree."""
+    entry_path, path = _entry_path(part, out), out / SHARDS / f"{part.name}.safetensors"
+    if entry_path.exists():
+        try:
+            entry = read_json(entry_path)
+            _verify(path, entry, part.data, dtype)
+            return entry
+        except (ValueError, FileNotFoundError):
+            entry_path.unlink()
+    rows: dict[str, list[Tensor]] = {name: [] for name in part.data.streams}
+    segments = []
+    for i in part.videos:
+        video = part.data[i]
+        for name, x in video.streams.items():
+            stored = x.to(DTYPES[dtype])
+            if not torch.isfinite(stored).all():
+                raise ValueError(
+                    f"video {video.id!r}, stream {name!r}: {x.abs().max():g} is too large for {dtype}: use bfloat16"
+                )
+            rows[name].append(stored)
+        name, spec = next(iter(part.data.streams.items()))
+        segments.append(len(rows[name][-1]) // spec.frames)
+    entry = {
+        "file": path.name,
+        "videos": [part.data.ids[i] for i in part.videos],
+        "segments": segments,
+        "checksums": {name: [checksum(x) for x in xs] for name, xs in rows.items()},
+    }
+    payload = save({name: torch.cat(xs) for name, xs in rows.items()})
+    write_atomically(path, lambda file: file.write_bytes(payload))
+    _verify(path, entry, part.data, dtype)
+    write_json(entry_path, entry)
+    return entry
+
+
+def _verify(path: Path, entry: dict[str, Any], data: AVVPDataset, dtype: str) -> None:
+    shard = Shard(path, entry, data.streams, dtype)
+    for i in range(len(shard.videos)):
+        shard.read(i, list(data.streams))
+
+
+def _entry_path(part: _Part, out: Path) -> Path:
+    return out / SHARDS / f"{part.name}.json"

@@ -1,0 +1,260 @@
+"""One training run: its steps on one or several ranks, what is saved of it, and how it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from coleaf_framework.metrics import mean_of
+from coleaf_framework.model import CoLeaF
+from coleaf_framework.protocol import Batch, Progress
+from coleaf_framework.training.best import BestWeights
+from coleaf_framework.training.config import TrainerConfig
+from coleaf_framework.training.device import autocast, fused_adam, seed_everything
+from coleaf_framework.training.feed import Feed
+from coleaf_framework.training.interrupts import Interrupts
+from coleaf_framework.training.losslog import LossLog
+from coleaf_framework.training.plan import Part, mixed_seed, plan_epoch
+from coleaf_framework.training.profiling import Profiler, phase
+from coleaf_framework.training.progress import TensorBoard, TrainingProgress
+from coleaf_framework.training.ranks import Ranks
+from coleaf_framework.training.run_folder import RunFolder
+
+_GO_ON, _STOP, _FAILED = 0, 1, 2
+
+
+class _NextUpdate(nn.Module):
+    """What DistributedDataParallel wraps: the next update of a step, whichever parameters it trains."""
+
+    def __init__(self, model: CoLeaF) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, updates: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return next(updates)
+
+
+class Fitting:
+    """A training run under way.
+
+    Everything random in a step follows from the seed, the step's number and the rank, and the order of videos from
+    the seed and the epoch; so a run that goes on from any step repeats what an uninterrupted one would have done.
+
+    Args:
+        model: on its device.
+        config: how to train.
+        device: where.
+        ranks: this process among those that train.
+        folder: the run's, on the first rank; None writes nothing.
+        profiler: of some steps, or None.
+    """
+
+    def __init__(
+        self,
+        model: CoLeaF,
+        config: TrainerConfig,
+        device: torch.device,
+        ranks: Ranks,
+        folder: RunFolder | None,
+        profiler: Profiler | None = None,
+    ) -> None:
+        self.model, self.config, self.device, self.ranks, self.folder = model, config, device, ranks, folder
+        self.profiler = profiler
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = fused_adam(trained, config.learning_rate, device)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.lr_step, config.lr_gamma)
+        self.best = BestWeights(folder)
+        self.history: list[dict[str, Any]] = []
+        self.epoch_steps, self.log = 0, LossLog(1)
+        self._saved: str | None = None
+        self._parallel: DistributedDataParallel | None = None
+
+    def run(self, train: Feed, score: Callable[[], dict[str, float]] | None, *, quiet: bool) -> None:
+        """Train up to `config.epochs`.
+
+        Args:
+            train: the training split.
+            score: validation columns of the model as it is; None without a validation split.
+            quiet: show nothing.
+
+        Raises:
+            KeyboardInterrupt: SIGINT or SIGTERM; what was done up to the last step is saved.
+            FloatingPointError: a term became NaN or infinite.
+            ConnectionError: another rank failed.
+            OSError, ValueError: a video cannot be read; what was done is saved.
+        """
+        c = self.config
+        if self.ranks.size > 1:
+            self._parallel = DistributedDataParallel(_NextUpdate(self.model), find_unused_parameters=True)
+        lengths = [train.data.segments(i) for i in range(len(train.data))] if c.bucket_by_length else None
+        steps = -(-len(train.data) // c.batch_size)
+        board = TensorBoard(self.folder.path) if self.folder is not None and c.tensorboard else None
+        try:
+            with (
+                Interrupts(patient=self.ranks.size > 1) as interrupts,
+                TrainingProgress(c.epochs, steps, quiet=quiet or not self.ranks.first) as progress,
+            ):
+                for epoch in range(len(self.history) + 1, c.epochs + 1):
+                    plan = plan_epoch(
+                        len(train.data),
+                        c.batch_size,
+                        c.seed,
+                        epoch,
+                        rank=self.ranks.rank,
+                        ranks=self.ranks.size,
+                        accumulate=c.accumulate,
+                        lengths=lengths,
+                    )
+                    entry = self._epoch(epoch, train, plan, score, interrupts, progress)
+                    progress.epoch_done(entry, self.best.epoch)
+                    if board is not None:
+                        board.write(entry)
+        finally:
+            if board is not None:
+                board.close()
+        self.best.restore(self.model)
+        self.ranks.from_first(self.model.state_dict().values())
+
+    def saved(self) -> str:
+        """A sentence on what there is to go on from."""
+        if not self.ranks.first:
+            return "the first rank says what was saved"
+        if self.folder is None or self._saved is None:
+            return "nothing was saved"
+        return f"{self.folder.path} keeps, for --resume, everything up to {self._saved}"
+
+    def _epoch(
+        self,
+        epoch: int,
+        train: Feed,
+        plan: list[list[Part]],
+        score: Callable[[], dict[str, float]] | None,
+        interrupts: Interrupts,
+        progress: TrainingProgress,
+    ) -> dict[str, Any]:
+        start = time.perf_counter()
+        entry: dict[str, Any] = {"epoch": epoch, "lr": self.schedule.get_last_lr()[0]}
+        entry["losses"] = self._train(epoch, train, plan, interrupts, progress)
+        self.schedule.step()
+        if score is not None:
+            entry["val"] = score()
+            if self.config.monitor:
+                entry["monitor"] = mean_of(entry["val"], self.config.monitor)
+        entry["seconds"] = round(time.perf_counter() - start, 3)
+        self.history.append(entry)
+        self.epoch_steps, self.log = 0, LossLog(epoch + 1)
+        self.best.offer(entry.get("monitor"), epoch, self.model)
+        if self.folder is not None:
+            self.folder.write_log(self.history)
+        self.save()
+        return entry
+
+    def _train(
+        self, epoch: int, train: Feed, plan: list[list[Part]], interrupts: Interrupts, progress: TrainingProgress
+    ) -> dict[str, float]:
+        self.model.train()
+        self.log.epoch = epoch
+        seed_everything(mixed_seed(self.config.seed, "epoch", epoch))
+        batches = train([part for parts in plan[self.epoch_steps :] for part in parts])
+        while self.epoch_steps < len(plan):
+            step = (epoch - 1) * len(plan) + self.epoch_steps
+            seed_everything(mixed_seed(self.config.seed, "step", step, self.ranks.rank))
+            parts = self._fetch(batches, len(plan[self.epoch_steps]), interrupts)
+            self._step(parts, Progress(epoch, step))
+            self.epoch_steps += 1
+            progress.step(epoch, self.epoch_steps, self.log.means(), self.ranks.size)
+            if self.config.checkpoint_steps and self.epoch_steps % self.config.checkpoint_steps == 0:
+                self.save()
+            if self.profiler is not None:
+                self.profiler.step()
+        self._flush()
+        means = self.log.means()
+        return dict(zip(means, self.ranks.total(list(means.values())), strict=True))
+
+    def _fetch(self, batches: Iterator[Batch], n: int, interrupts: Interrupts) -> list[Batch]:
+        """A step's batches; or, where some rank has none or was told to stop, the end of the run, which is saved."""
+        failure, parts = None, []
+        try:
+            with phase("data"):
+                parts = [next(batches) for _ in range(n)]
+        except (OSError, ValueError) as problem:
+            failure = problem
+        state = self.ranks.highest(_FAILED if failure is not None else _STOP if interrupts.requested else _GO_ON)
+        if state == _GO_ON:
+            return parts
+        self.save()
+        if failure is not None:
+            raise type(failure)(f"{failure}; {self.saved()}") from failure
+        if state == _FAILED:
+            raise ConnectionError(f"rank {self.ranks.rank} stops, since another rank failed; {self.saved()}")
+        raise KeyboardInterrupt(self.saved())
+
+    def _step(self, parts: list[Batch], progress: Progress) -> None:
+        updates = [self.model.updates(batch, progress) for batch in parts]
+        for _ in range(self.model.updates_per_step):
+            self.optimizer.zero_grad(set_to_none=True)
+            for i, update in enumerate(updates):
+                last = i == len(updates) - 1
+                alone = self._parallel is None or last
+                with contextlib.nullcontext() if alone else self._parallel.no_sync():  # type: ignore[union-attr]
+                    with autocast(self.device, self.config.precision):
+                        terms = next(update) if self._parallel is None else self._parallel(update)
+                    self._note(terms)
+                    # DistributedDataParallel takes the mean of ranks, whose losses are parts of a sum.
+                    loss = torch.stack(list(terms.values())).sum() * self.ranks.size
+                    with phase("backward"):
+                        loss.backward()  # type: ignore[no-untyped-call]
+            with phase("optimizer"):
+                self.optimizer.step()
+
+    def _note(self, terms: dict[str, Tensor]) -> None:
+        try:
+            self.log.add(terms, self.epoch_steps + 1)
+        except FloatingPointError as problem:
+            raise FloatingPointError(f"{problem}; {self.saved()}") from None
+
+    def _flush(self) -> None:
+        try:
+            self.log.flush()
+        except FloatingPointError as problem:
+            raise FloatingPointError(f"{problem}; {self.saved()}") from None
+
+    def save(self) -> None:
+        """Write what the next step starts from."""
+        self._flush()
+        if self.folder is None:
+            return
+        self.folder.save_resume(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "history": self.history,
+                "best": {"value": self.best.value, "epoch": self.best.epoch},
+                "epoch_steps": self.epoch_steps,
+                "losses": self.log.state(),
+            }
+        )
+        self._saved = self._position()
+
+    def _position(self) -> str:
+        done = len(self.history)
+        return f"epoch {done + 1}, step {self.epoch_steps}" if self.epoch_steps else f"the end of epoch {done}"
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from what `save` wrote."""
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.best.value, self.best.epoch = state["best"]["value"], state["best"]["epoch"]
+        self.history, self.epoch_steps = list(state["history"]), state["epoch_steps"]
+        self.log = LossLog(len(self.history) + 1, state["losses"] if self.ranks.first else None)
+        self._saved = self._position()

@@ -1,0 +1,73 @@
+"""Which videos each training step takes, on each rank; a function of the seed and the epoch alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+# Batches whose videos are sorted by length together; more pad less and mix less.
+_POOL = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """The videos of one forward pass.
+
+    Args:
+        videos: their indices; never empty.
+        share: of the step's videos, in [0,1]; 0 where a rank has none and only keeps the others company.
+    """
+
+    videos: tuple[int, ...]
+    share: float = 1.0
+
+
+def plan_epoch(
+    n: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+    accumulate: int = 1,
+    lengths: Sequence[int] | None = None,
+) -> list[list[Part]]:
+    """An epoch's steps, each a list of parts to accumulate.
+
+    The steps' videos do not depend on the number of ranks or parts. Every video is in one step, and there in one part
+    of one rank.
+
+    Args:
+        n: number of videos.
+        batch_size: videos a step, over all ranks and parts.
+        seed, epoch: of the order.
+        rank, ranks: whose parts.
+        accumulate: parts a step.
+        lengths: T of each video; then videos of similar length share a step.
+    """
+    generator = torch.Generator().manual_seed(mixed_seed(seed, "order", epoch))
+    order = torch.randperm(n, generator=generator).tolist()
+    if lengths is not None and len(set(lengths)) > 1:
+        pool = _POOL * batch_size
+        order = [v for i in range(0, n, pool) for v in sorted(order[i : i + pool], key=lengths.__getitem__)]
+    batches = [order[i : i + batch_size] for i in range(0, n, batch_size)]
+    if lengths is not None:
+        batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+    return [_parts(batch, rank, ranks, accumulate) for batch in batches]
+
+
+def _parts(batch: Sequence[int], rank: int, ranks: int, accumulate: int) -> list[Part]:
+    own = batch[rank::ranks]
+    pieces = [own[i::accumulate] for i in range(accumulate)]
+    parts = [Part(tuple(piece), len(piece) / len(batch)) for piece in pieces if piece]
+    return parts or [Part((batch[0],), 0.0)]
+
+
+def mixed_seed(*parts: int | str) -> int:
+    """A seed below 2^63 that differs wherever the parts do."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

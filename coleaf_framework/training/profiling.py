@@ -1,0 +1,70 @@
+"""Where the time of a training step goes: `coleaf train --profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from coleaf_framework.model import phase
+
+__all__ = ["Profiler", "phase"]
+
+_WAIT, _WARMUP, _ACTIVE = 2, 2, 8
+TRACE = "trace.json"
+_PHASES = "coleaf: "
+_OPERATORS = 12
+
+
+class Profiler:
+    """Profiles some steps of a run, early but warm, writes a trace and prints where their time went.
+
+    Args:
+        trace: file to write, for chrome://tracing or Perfetto.
+    """
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+        cuda = torch.cuda.is_available()
+        kinds = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * cuda
+        self._by = "device_time_total" if cuda else "cpu_time_total"
+        self._profile = torch.profiler.profile(
+            activities=kinds,
+            schedule=torch.profiler.schedule(wait=_WAIT, warmup=_WARMUP, active=_ACTIVE, repeat=1),
+            on_trace_ready=self._report,
+        )
+        self._profile.start()
+
+    def step(self) -> None:
+        """A training step was made."""
+        self._profile.step()
+
+    def stop(self) -> None:
+        """The run is over; says so if it was too short for a profile."""
+        self._profile.stop()
+        if not self.trace.exists():
+            Console(stderr=True).print(f"--profile: the run had fewer than {_WAIT + _WARMUP + 1} steps: no profile")
+
+    def _report(self, profile: Any) -> None:
+        self.trace.parent.mkdir(parents=True, exist_ok=True)
+        profile.export_chrome_trace(str(self.trace))
+        events = profile.key_averages()
+        console = Console()
+        phases = {e.key.removeprefix(_PHASES): getattr(e, self._by) for e in events if e.key.startswith(_PHASES)}
+        console.print(_table("where a step's time went", phases, sum(phases.values())))
+        operators = {
+            e.key: getattr(e, f"self_{self._by}") for e in events if not e.key.startswith((_PHASES, "ProfilerStep"))
+        }
+        top = dict(sorted(operators.items(), key=lambda item: -item[1])[:_OPERATORS])
+        console.print(_table("which operators took it", top, sum(operators.values())))
+        console.print(f"trace of {_ACTIVE} steps: {self.trace}", highlight=False)
+
+
+def _table(title: str, microseconds: dict[str, float], total: float) -> Table:
+    table = Table(title, "ms a step", "%")
+    for name, time in microseconds.items():
+        table.add_row(name, f"{time / _ACTIVE / 1e3:.2f}", f"{100 * time / max(total, 1e-9):.0f}")
+    return table
