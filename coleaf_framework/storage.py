@@ -25,6 +25,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` on a temporary file beside `path`, flush it to disk and rename it to `path`.
 
     Whatever happens, `path` holds its old content or the new one. A temporary file of a failed write is removed.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -36,6 +39,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's is private to the user; a run folder is shared with colleagues
         temporary.replace(path)
+    except OSError as problem:
+        if problem.errno is None:
+            raise
+        kept = "its previous content stays" if path.exists() else "there is none yet"
+        raise OSError(problem.errno, f"{path} could not be written: {problem.strerror}; {kept}") from problem
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework import Batch, CoLeaFConfig, wrap
+from coleaf_framework.losses import denoise_labels
 from coleaf_framework.protocol import Progress
 from tests.backbones.test_han import SMALL
 from tests.helpers.networks import TinyNet
@@ -82,3 +83,13 @@ def test_an_anchor_without_a_loss_of_its_own_adds_up_too() -> None:
         for at, share in ((slice(1), 1 / 3), (slice(1, 3), 2 / 3))
     ]
     torch.testing.assert_close(run(model, parts)[0], whole)
+
+
+def test_denoising_ranks_within_the_part_that_it_is_given() -> None:
+    """As its docstring says: with several ranks or parts, each part's labels are those of that part alone."""
+    labels, ratios = torch.ones(6, 1), torch.full((2, 1), 0.5)
+    probs = torch.stack([torch.linspace(0.1, 0.9, 6), torch.linspace(0.9, 0.1, 6)], dim=1)[..., None]
+    whole = denoise_labels(labels, probs, ratios)
+    parts = [denoise_labels(labels[at], probs[at], ratios) for at in (slice(2), slice(2, 6))]
+    assert whole[:, 1, 0].tolist() == [1, 1, 1, 0, 0, 0]
+    assert torch.cat(parts)[:, 1, 0].tolist() == [1, 0, 1, 1, 0, 0]

@@ -6,8 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from coleaf_framework.storage import read_tensors, write_atomically, write_tensors
+from coleaf_framework.storage import (
+    parse_state,
+    read_json,
+    read_tensors,
+    read_yaml,
+    to_json,
+    write_atomically,
+    write_json,
+    write_state,
+    write_tensors,
+    write_yaml,
+)
+
+HERE = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -30,3 +45,123 @@ def test_tensors_on_any_layout_come_back_equal(tmp_path: Path) -> None:
     again = read_tensors(tmp_path / "a")
     assert torch.equal(again["x"], x)
     assert again["y"] == 2
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+plain = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | st.text(max_size=5)
+states = st.recursive(
+    plain | st.integers(0, 3).map(lambda n: torch.arange(float(n))),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+@HERE
+@given(state=states)
+def test_a_state_comes_back_as_it_was(tmp_path: Path, state: object) -> None:
+    path = tmp_path / "state"
+    write_state(path, state)
+    assert same(parse_state(path.read_bytes(), path), state)
+
+
+@HERE
+@given(data=st.data())
+def test_a_flipped_bit_in_a_checkpoint_is_named_and_the_checkpoint_never_used(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    """Every bit counts: a flip may only be unseen where it changes nothing that is read."""
+    path = tmp_path / "resume.safetensors"
+    state = {"model": {"w": torch.arange(6.0), "b": torch.ones(2)}, "history": [{"loss": 0.5}], "steps": 3}
+    write_state(path, state)
+    whole = path.read_bytes()
+    damaged = flipped(whole, data.draw(st.integers(0, 8 * len(whole) - 1)))
+    try:
+        read = parse_state(damaged, path)
+    except ValueError as problem:
+        told = str(problem)
+        assert told.startswith(f"{path}: damaged")
+    else:
+        assert same(read, state)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 8, 60, -1])
+def test_a_truncated_checkpoint_is_named(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, {"x": torch.ones(30)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"model\.safetensors: damaged"):
+        read_tensors(path)
+
+
+@HERE
+@given(data=st.data())
+def test_a_flipped_bit_in_a_run_s_configuration_is_named(tmp_path: Path, data: st.DataObject) -> None:
+    """Unless it is in the word that says that there is a checksum, which then reads as a change by hand."""
+    path = tmp_path / "config.yaml"
+    content = {"trainer": {"learning_rate": 0.0005, "epochs": 15}, "anchor": {"name": "han"}}
+    write_yaml(path, content)
+    whole = path.read_bytes()
+    start = len(b"# checksum ")
+    path.write_bytes(flipped(whole, data.draw(st.integers(8 * start, 8 * len(whole) - 1))))
+    try:
+        read = read_yaml(path)
+    except ValueError as problem:
+        told = str(problem)
+        assert told.startswith(f"{path}: ")
+    else:
+        assert read == content
+
+
+def test_a_configuration_changed_by_hand_is_read_without_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write_yaml(path, {"a": {"b": 1}})
+    changed = path.read_text().replace("b: 1", "b: 2")
+    path.write_text(changed)
+    with pytest.raises(ValueError, match="changed by hand; in the latter case delete its first line"):
+        read_yaml(path)
+    path.write_text(changed.partition("\n")[2])
+    assert read_yaml(path) == {"a": {"b": 2}}
+
+
+@HERE
+@given(data=st.data())
+def test_a_flipped_bit_in_an_index_is_named(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "index.json"
+    content = {"shards": [{"file": "a", "checksums": [1, 2]}], "dtype": "float16"}
+    write_json(path, content)
+    whole = path.read_bytes()
+    path.write_bytes(flipped(whole, data.draw(st.integers(0, 8 * len(whole) - 1))))
+    with pytest.raises(ValueError, match=r"index\.json: damaged"):
+        read_json(path)
+
+
+@HERE
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_readers_take_anything_and_name_the_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any"
+    path.write_bytes(content)
+    for read in (read_yaml, read_json, read_tensors):
+        try:
+            read(path)
+        except ValueError as problem:
+            told = str(problem)
+            assert told.startswith(f"{path}: ")
+
+
+def test_json_for_others_has_null_for_nan() -> None:
+    assert to_json({"a": [float("nan"), 1.0]}) == '{"a": [null, 1.0]}'

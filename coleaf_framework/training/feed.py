@@ -72,6 +72,7 @@ class Feed:
                 batch_sampler=self._order,  # type: ignore[arg-type]
                 num_workers=self.workers,
                 persistent_workers=self.workers > 0,
+                generator=torch.Generator(),  # the global one belongs to the training step
                 pin_memory=self.device.type == "cuda" and self.cache != "device",
                 collate_fn=functools.partial(_collate, streams=self.data.streams),
             )

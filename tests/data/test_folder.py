@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from coleaf_framework import StreamSpec
 from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
 from coleaf_framework.data import folder as folder_module
 from coleaf_framework.data.annotations import read_annotations, video_id
+from coleaf_framework.data.features import _load
 from tests.helpers.data import CLASSES, SEGMENTS, write_data_set, write_features, write_tsv
 
 
@@ -281,3 +284,46 @@ def test_real_features_are_read(tuxav: Path) -> None:
     assert len(data) == 200
     assert data.streams["visual"] == StreamSpec(1280, "visual", frames=2)
     assert data[0].streams["visual"].shape == (20, 1280)
+
+
+# Fuzzing: whatever the files hold, they are read or refused in one sentence that names the file -------------
+
+cells = st.sampled_from(
+    ["tr00_0_4", "tr00", "Dog", "Dog,Car", "", "1", "-1", "3.5", "nan", "1e9", "é", "a b", "../x", "0"]
+)
+lines = st.lists(cells | st.text(max_size=6), max_size=5).map("\t".join)
+headers = st.sampled_from(["filename\tevent_labels", "filename\tonset\toffset\tevent_labels", "filename,event_labels"])
+files = st.binary(max_size=80) | st.builds(
+    lambda head, rows: "\n".join([head, *rows]).encode(), headers, st.lists(lines, max_size=4)
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(weak=files, dense=files)
+def test_any_annotation_file_is_read_or_named(tmp_path: Path, weak: bytes, dense: bytes) -> None:
+    (tmp_path / "AVVP_train.csv").write_bytes(weak)
+    (tmp_path / "AVVP_val_pd.csv").write_text("filename\tevent_labels\nva00_0_4\tDog\n")
+    (tmp_path / "AVVP_eval_audio.csv").write_bytes(dense)
+    try:
+        annotations = read_annotations(tmp_path, CLASSES)
+    except ValueError as problem:
+        told = str(problem)
+        assert told.startswith(f"{tmp_path}/AVVP_")
+        assert len(told.splitlines()) == 1
+    else:
+        assert all(0 <= label < 3 for labels in annotations.weak["train"].values() for label in labels)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200), keep=st.integers(0, 150), npy=st.booleans())
+def test_any_feature_file_is_read_or_named(tmp_path: Path, content: bytes, keep: int, npy: bool) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((4, 6), dtype=np.float16))
+    path.write_bytes(path.read_bytes()[:keep] + content if npy else content)
+    try:
+        array = _load(path)
+    except ValueError as problem:
+        told = str(problem)
+        assert told.startswith(f"{path}: ")
+    else:
+        assert array.ndim == 2

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from coleaf_framework import CoLeaFConfig, TrainerConfig
@@ -93,3 +96,34 @@ def test_a_runs_config_without_a_recipe_cannot_be_relabelled(tmp_path: Path) -> 
 def test_an_option_that_would_do_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="positive_in_denominator is for the paper's form"):
         load_config(settings=["recipe=official", "coleaf.positive_in_denominator=true"])
+
+
+keys = st.sampled_from(
+    ["trainer", "data", "coleaf", "anchor", "options", "epochs", "seed", "name", "recipe", "model", "x"]
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.integers(), inner, max_size=4),
+    max_leaves=10,
+)
+contents = (
+    st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | values.map(lambda x: yaml.safe_dump(x).encode())
+)
+settings_ = st.lists(st.builds("{}.{}={}".format, keys, keys, st.text(max_size=5)) | st.text(max_size=8), max_size=2)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=contents, given_settings=settings_)
+def test_any_configuration_is_read_or_refused_in_a_sentence(
+    tmp_path: Path, content: bytes, given_settings: list[str]
+) -> None:
+    """And by nothing but a ValueError, or an ImportError of a plugin that is not there."""
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    try:
+        config = load_config(path, given_settings)
+    except ValueError as problem:
+        told = str(problem)
+        assert str(path) in told or "--set" in told or "plugin" in told
+    else:
+        assert isinstance(config, RunConfig)

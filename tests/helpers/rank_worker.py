@@ -1,0 +1,59 @@
+"""One process of tests/training/test_ranks.py, started by torchrun or alone: trains, evaluates, writes what came of it.
+
+python rank_worker.py DATA OUT
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
+from coleaf_framework.data import AVVPFolder
+from coleaf_framework.storage import write_tensors
+
+PAST = {"anchor_warmup": 0, "reference_warmup": 0}
+QUIET = {"dropout": 0.0}
+RUNS: dict[str, dict[str, Any]] = {
+    "paper": {"config": CoLeaFConfig(**PAST)},
+    "official": {"config": CoLeaFConfig.official(**PAST)},
+    "accumulated": {"config": CoLeaFConfig(**PAST), "accumulate": 2},
+    "warming up": {"config": CoLeaFConfig(anchor_loss="video", anchor_warmup=1)},
+}
+
+
+def main() -> None:
+    root, out = Path(sys.argv[1]), Path(sys.argv[2])
+    rank = os.environ.get("RANK", "0")
+    for name, run in RUNS.items():
+        train, val = AVVPFolder(root, "train"), AVVPFolder(root, "val")
+        torch.manual_seed(0)
+        model = wrap(
+            "han", streams=train.streams, num_classes=3, config=run["config"],
+            anchor_options={"width": 8} | QUIET, reference_options=QUIET,
+        )  # fmt: skip
+        for module in model.modules():  # so that every parameter has a gradient worth comparing
+            if isinstance(module, nn.LayerNorm):
+                nn.init.normal_(module.weight, 1, 0.5)
+        # Steps too small to move anything: the last gradient is that of the first weights.
+        config = TrainerConfig(
+            epochs=1, batch_size=4, learning_rate=1e-12, device="cpu", accumulate=run.get("accumulate", 1),
+            monitor=("segment/A",),
+        )  # fmt: skip
+        trainer = CoLeaFTrainer(model, config, out=out / name, quiet=True)
+        history = trainer.fit(train, val)
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        write_tensors(out / f"{name}-{rank}.gradients", gradients)
+        (out / f"{name}-{rank}.json").write_text(
+            json.dumps({"losses": history[0]["losses"], "val": history[0]["val"], "test": trainer.evaluate(val).scores})
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Batches from files, from memory and from the device: the same; errors of reading processes come through."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from coleaf_framework import Batch
+from coleaf_framework.data import AVVPFolder, Video
+from coleaf_framework.training.feed import Feed
+from coleaf_framework.training.plan import Part
+from tests.helpers.data import write_features
+
+CPU = torch.device("cpu")
+PARTS = [Part((2, 0), 0.5), Part((1,), 0.25), Part((0, 1, 2), 0.25)]
+
+
+def assert_same(a: Batch, b: Batch) -> None:
+    assert a.streams.keys() == b.streams.keys()
+    for name in a.streams:
+        torch.testing.assert_close(a.streams[name], b.streams[name], rtol=0, atol=0)
+    for x, y in ((a.labels, b.labels), (a.segment_labels, b.segment_labels), (a.mask, b.mask)):
+        assert (x is None) == (y is None)
+        assert x is None or torch.equal(x, y)
+    assert (a.ids, a.share) == (b.ids, b.share)
+
+
+@pytest.mark.parametrize("cache", ["memory", "device"])
+@pytest.mark.parametrize("lengths", [(4, 4, 4), (4, 6, 2), (1, 2, 7)])
+def test_kept_videos_make_the_same_batches(data_root: Path, cache: Any, lengths: tuple[int, ...]) -> None:
+    for i, segments in enumerate(lengths):
+        write_features(data_root, f"va0{i}", segments=segments)
+    (data_root / "AVVP_eval_audio.csv").write_text("filename\tonset\toffset\tevent_labels\nva01_0_4\t0\t1\tCar\n")
+    (data_root / "AVVP_eval_visual.csv").write_text("filename\tonset\toffset\tevent_labels\n")
+    data = AVVPFolder(data_root, "val")
+    kept = Feed(data, CPU, cache=cache)
+    for _ in range(2):
+        for a, b in zip(kept(PARTS), Feed(data, CPU)(PARTS), strict=True):
+            assert_same(a, b)
+
+
+def test_kept_videos_are_read_once(data_root: Path) -> None:
+    data = AVVPFolder(data_root, "val")
+    feed = Feed(data, CPU, cache="memory")
+    first = list(feed(PARTS))
+    for path in (data_root / "feats").rglob("*.npy"):
+        path.unlink()
+    for a, b in zip(feed(PARTS), first, strict=True):
+        assert_same(a, b)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_vanished_is_named(data_root: Path, workers: int) -> None:
+    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers)
+    (data_root / "feats/vggish/va01.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"^[^\n]*vggish/va01\.npy: no such file$"):
+        list(feed([Part((0,)), Part((1,))]))
+
+
+class Deadly(AVVPFolder):
+    """Kills the process that reads its second video, as the system does when memory runs out."""
+
+    def __getitem__(self, index: int) -> Video:
+        if index == 1:
+            os.kill(os.getpid(), 9)
+        return super().__getitem__(index)
+
+
+def test_a_reading_process_that_dies_is_told(data_root: Path) -> None:
+    feed = Feed(Deadly(data_root, "val"), CPU, workers=1)
+    with pytest.raises(
+        ChildProcessError, match=r"a process that reads videos died \(DataLoader worker .*out of memory"
+    ):
+        list(feed([Part((0,)), Part((1,))]))
+
+
+def test_reading_processes_live_longer_than_an_epoch(data_root: Path) -> None:
+    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
+    list(feed(PARTS))
+    before = feed._loader
+    for a, b in zip(feed(PARTS[::-1]), Feed(AVVPFolder(data_root, "val"), CPU)(PARTS[::-1]), strict=True):
+        assert_same(a, b)
+    assert feed._loader is before is not None

@@ -1,0 +1,71 @@
+"""Which videos a step takes: every one once, the same on any number of ranks, of similar length where asked."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coleaf_framework.training.plan import mixed_seed, plan_epoch
+
+sizes = st.integers(1, 60)
+small = st.integers(1, 5)
+
+
+def videos_of_steps(n: int, batch_size: int, ranks: int, accumulate: int, **options: object) -> list[list[int]]:
+    """Each step's videos over all ranks and parts, sorted; checks shares on the way."""
+    plans = [
+        plan_epoch(n, batch_size, 7, 3, rank=rank, ranks=ranks, accumulate=accumulate, **options)  # type: ignore[arg-type]
+        for rank in range(ranks)
+    ]
+    assert len({len(plan) for plan in plans}) == 1
+    steps = []
+    for parts_of_ranks in zip(*plans, strict=True):
+        parts = [part for parts in parts_of_ranks for part in parts]
+        real = [part for part in parts if part.share]
+        assert math.isclose(sum(part.share for part in parts), 1.0)
+        assert all(part.videos for part in parts)
+        assert all(len(parts) <= accumulate for parts in parts_of_ranks)
+        total = sum(len(part.videos) for part in real)
+        assert all(math.isclose(part.share, len(part.videos) / total) for part in real)
+        steps.append(sorted(video for part in real for video in part.videos))
+    return steps
+
+
+@given(n=sizes, batch_size=sizes, ranks=small, accumulate=small)
+def test_every_video_is_taken_once(n: int, batch_size: int, ranks: int, accumulate: int) -> None:
+    steps = videos_of_steps(n, batch_size, ranks, accumulate)
+    assert sorted(video for step in steps for video in step) == list(range(n))
+    assert [len(step) for step in steps[:-1]] == [batch_size] * (len(steps) - 1)
+
+
+@given(n=sizes, batch_size=sizes, ranks=small, accumulate=small)
+def test_steps_do_not_depend_on_ranks_or_parts(n: int, batch_size: int, ranks: int, accumulate: int) -> None:
+    assert videos_of_steps(n, batch_size, ranks, accumulate) == videos_of_steps(n, batch_size, 1, 1)
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=60), batch_size=small, ranks=small)
+def test_buckets_take_every_video_once_and_pad_no_more(lengths: list[int], batch_size: int, ranks: int) -> None:
+    n = len(lengths)
+
+    def padding(steps: list[list[int]]) -> int:
+        return sum(max(lengths[v] for v in step) * len(step) - sum(lengths[v] for v in step) for step in steps)
+
+    steps = videos_of_steps(n, batch_size, ranks, 1, lengths=lengths)
+    assert sorted(video for step in steps for video in step) == list(range(n))
+    if n <= 20 * batch_size:  # one pool: sorted throughout
+        assert padding(steps) <= padding(videos_of_steps(n, batch_size, 1, 1))
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    orders = [str(plan_epoch(20, 4, seed, epoch)) for seed in (0, 1) for epoch in (1, 2)]
+    assert len(set(orders)) == 4
+    assert orders[0] == str(plan_epoch(20, 4, 0, 1))
+
+
+def test_seeds_do_not_run_into_each_other() -> None:
+    """Step 11 of rank 0 is not step 1 of rank 10."""
+    seeds = {mixed_seed(seed, "step", step, rank) for seed in range(3) for step in range(50) for rank in range(12)}
+    assert len(seeds) == 3 * 50 * 12
+    assert all(0 <= seed < 2**63 for seed in seeds)

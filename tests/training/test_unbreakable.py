@@ -1,0 +1,216 @@
+"""Runs that are stopped, starved or lied to: what is told, what is kept, and that resuming repeats the run exactly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+
+from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
+from coleaf_framework.data import AVVPFolder, Video
+from coleaf_framework.training.fitting import Fitting
+from tests.training.test_trainer import FAST, SMALL, resume_state, same_weights
+
+PAST = {"anchor_warmup": 0, "reference_warmup": 0}
+CONFIGS = {"paper": CoLeaFConfig(**PAST), "official": CoLeaFConfig.official(**PAST)}
+
+
+def fit(
+    data_root: Path,
+    out: Path | None,
+    *,
+    recipe: str = "paper",
+    on_existing: Any = "refuse",
+    train: Any = None,
+    **settings: Any,
+) -> CoLeaFTrainer:
+    """Three epochs of three steps."""
+    train = train or AVVPFolder(data_root, "train")
+    torch.manual_seed(0)
+    model = wrap("han", streams=train.streams, num_classes=3, anchor_options=SMALL, config=CONFIGS[recipe])
+    config = TrainerConfig(**(FAST | {"epochs": 3, "batch_size": 2} | settings))
+    trainer = CoLeaFTrainer(model, config, out=out, on_existing=on_existing, quiet=True)
+    trainer.fit(train, AVVPFolder(data_root, "val"))
+    return trainer
+
+
+def final(trainer: CoLeaFTrainer) -> tuple[dict[str, Any], Any]:
+    drop = {"seconds"}
+    history = [{k: v for k, v in entry.items() if k not in drop} for entry in trainer.history]
+    return trainer.model.state_dict(), history
+
+
+class StopsAt:
+    """Sends this process a signal in the middle of a step, numbered from 0 over all epochs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGINT) -> None:
+        original, steps = Fitting._step, iter(range(10**6))
+
+        def stepped(fitting: Fitting, *args: Any) -> None:
+            if next(steps) == step:
+                os.kill(os.getpid(), number)
+            original(fitting, *args)
+
+        monkeypatch.setattr(Fitting, "_step", stepped)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+@pytest.mark.parametrize(
+    ("step", "settings"),
+    [(0, {}), (2, {}), (3, {"workers": 1}), (4, {"accumulate": 2}), (7, {"bucket_by_length": True})],
+)
+def test_a_signal_ends_the_run_after_the_step_and_resuming_repeats_it_exactly(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, step: int, settings: dict[str, Any]
+) -> None:
+    whole = final(fit(data_root, tmp_path / "whole", recipe=recipe, **settings))
+    with monkeypatch.context() as patch:
+        StopsAt(patch, step, signal.SIGTERM if step == 4 else signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt, match=r"cut keeps, for --resume, everything up to "):
+            fit(data_root, tmp_path / "cut", recipe=recipe, **settings)
+    state = resume_state(tmp_path / "cut")
+    assert 3 * len(state["history"]) + state["epoch_steps"] == step + 1
+    torch.randn(17)  # whatever else the new process does
+    again = final(fit(data_root, tmp_path / "cut", recipe=recipe, on_existing="resume", **settings))
+    assert same_weights(again[0], whole[0])
+    assert again[1] == whole[1]
+
+
+def test_the_signals_handlers_are_given_back(data_root: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    fit(data_root, None)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_checkpoints_between_epochs_survive_a_kill(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed outright, after step 5 of 9: the last checkpoint is that of step 5, in the second epoch."""
+    whole = final(fit(data_root, None))
+
+    class Killed(Exception):
+        pass
+
+    def killed(fitting: Fitting, *args: Any) -> None:
+        if len(fitting.history) == 1 and fitting.epoch_steps == 2:
+            raise Killed
+        original(fitting, *args)
+
+    original = Fitting._step
+    with monkeypatch.context() as patch:
+        patch.setattr(Fitting, "_step", killed)
+        with pytest.raises(Killed):
+            fit(data_root, tmp_path / "cut", checkpoint_steps=1)
+    assert resume_state(tmp_path / "cut")["epoch_steps"] == 2
+    assert same_weights(final(fit(data_root, tmp_path / "cut", on_existing="resume"))[0], whole[0])
+
+
+class Failing(AVVPFolder):
+    """A data set one of whose videos fails at its second reading."""
+
+    problem: Exception = ValueError("the disk says no")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.seen: list[int] = []
+
+    def __getitem__(self, index: int) -> Video:
+        self.seen.append(index)
+        if self.seen.count(1) == 2:
+            raise self.problem
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError, ChildProcessError])
+def test_a_video_that_cannot_be_read_any_more_costs_nothing_that_was_done(
+    data_root: Path, tmp_path: Path, kind: type[Exception]
+) -> None:
+    train = Failing(data_root, "train")
+    train.problem = kind("the disk says no")
+    whole = final(fit(data_root, None))
+    with pytest.raises(kind, match=r"the disk says no; .*cut keeps, for --resume, everything up to .*epoch"):
+        fit(data_root, tmp_path / "cut", train=train)
+    done = resume_state(tmp_path / "cut")
+    assert len(done["history"]) == 1
+    assert same_weights(final(fit(data_root, tmp_path / "cut", on_existing="resume"))[0], whole[0])
+
+
+def test_nan_features_in_the_middle_of_an_epoch_are_named(data_root: Path, tmp_path: Path) -> None:
+    class Spoiling(AVVPFolder):
+        reads = 0
+
+        def __getitem__(self, index: int) -> Video:
+            self.reads += 1
+            if self.reads == 4:
+                for video in self.ids:
+                    np.save(self.root / f"feats/vggish/{video}.npy", np.full((4, 6), np.nan))
+            return super().__getitem__(index)
+
+    with pytest.raises(
+        ValueError, match=r"tr0\d\.npy: video 'tr0\d', stream 'audio' holds NaN or inf; .*epoch 1, step 1"
+    ):
+        fit(data_root, tmp_path / "cut", train=Spoiling(data_root, "train"))
+
+
+def test_a_second_run_into_the_folder_is_refused_while_the_first_goes_on(data_root: Path, tmp_path: Path) -> None:
+    fit(data_root, tmp_path / "run", epochs=1)
+    with FileLock(tmp_path / "run/.lock"):
+        for on_existing in ("refuse", "resume", "overwrite"):
+            with pytest.raises(FileExistsError, match=r"run: another process is training into it"):
+                fit(data_root, tmp_path / "run", on_existing=on_existing)
+    assert len(fit(data_root, tmp_path / "run", on_existing="resume").history) == 3
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from coleaf_framework.training.fitting import Fitting
+from tests.training.test_unbreakable import fit
+original = Fitting.save
+def save(fitting):
+    if len(fitting.history) == 2:
+        size = max(p.stat().st_size for p in Path(sys.argv[2]).iterdir())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+    original(fitting)
+Fitting.save = save
+fit(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_disk_that_fills_keeps_the_previous_checkpoint(data_root: Path, tmp_path: Path) -> None:
+    """A file-size limit stands in for the full disk, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(data_root), str(tmp_path / "run")], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "resume.safetensors could not be written: File too large; its previous content stays" in done.stderr
+    assert len(resume_state(tmp_path / "run")["history"]) == 1
+    assert {p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")} == {".lock"}
+    assert same_weights(
+        final(fit(data_root, tmp_path / "run", on_existing="resume"))[0], final(fit(data_root, None))[0]
+    )
+
+
+def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path; import sys; from tests.training.test_unbreakable import fit;"
+        "fit(Path(sys.argv[1]), Path(sys.argv[2]), epochs=10**6)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(data_root), str(tmp_path / "run")])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run/resume.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    done = len(resume_state(tmp_path / "run")["history"])
+    assert done
+    again = fit(data_root, tmp_path / "run", on_existing="resume", epochs=done + 1)
+    assert same_weights(final(again)[0], final(fit(data_root, None, epochs=done + 1))[0])
