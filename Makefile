@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench torture docs clean
 
 demo: $(READY)  ## train HAN alone and in CoLeaF on synthetic LLP, and show what came of it
 	$(BIN)/coleaf demo
@@ -22,6 +22,12 @@ check: $(READY)  ## what CI runs: formatting, lint, types, documentation, tests
 bench: $(READY)  ## side-by-side timings, each a ratio
 	$(BIN)/python benchmarks/bench_scores.py
 	$(BIN)/python benchmarks/bench_thresholds.py
+	$(BIN)/python -m benchmarks.bench_step
+	$(BIN)/python -m benchmarks.bench_data
+	$(BIN)/python -m benchmarks.bench_eval
+
+torture: $(READY)  ## faults that take longer than a test may
+	$(BIN)/python -m benchmarks.torture
 
 docs: $(READY)  ## the documentation as a site, in docs/_build
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build

@@ -4,13 +4,16 @@ arithmetic floor.
 python -m benchmarks.bench_step [ROUNDS] [--json FILE]
 
 Random features of LLP's shapes, batch 128, epoch 5 (every term is on). Times are the least of ROUNDS, taken in turn.
-"floor" is the step's own matrix products (torch's FLOP counter) over the machine's measured rate; "of floor" says how
-much of the step's time that is. The losses of both loops are compared first, with dropout off.
+"x plain": how many times faster than the plain loop. "floor": the step's own matrix products (torch's FLOP counter) at
+the machine's rate, measured in the same rounds over as long a time; "% of floor": how much of the step's time that is.
+MB: what a first step needs beside weights and batch, in a process of its own. The losses of both loops are compared
+first, with dropout off.
 """
 
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import main_arguments, matmul_rate, minima, peak_memory, report
+from benchmarks.measuring import Products, main_arguments, minima, peak_memory, peak_memory_of, report
 from benchmarks.straightforward import losses_of_step, plain_model
 from coleaf_framework import CoLeaFConfig, wrap
 from coleaf_framework.model import CoLeaF
@@ -61,28 +64,41 @@ def compare(model: CoLeaF, batch: Batch) -> None:
     torch.testing.assert_close({k: a[k] for k in sorted(a)}, {k: b[k] for k in sorted(b)}, rtol=1e-3, atol=1e-4)
 
 
+def random_batch(device: str) -> Batch:
+    """128 videos of LLP's shapes."""
+    streams = {name: torch.randn(VIDEOS, s.frames * SEGMENTS, s.width) for name, s in LLP_STREAMS.items()}
+    return Batch(streams, labels=(torch.rand(VIDEOS, CLASSES) < 0.07).float()).to(device)
+
+
+def make_step(model: CoLeaF, kind: str, batch: Batch) -> Callable[[], None]:
+    """A step of our loop, with fused Adam as the trainer has it, or of the plain one."""
+    net = model if kind == "ours" else plain_model(copy.deepcopy(model))
+    fused = {"fused": True} if kind == "ours" else {}
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-4, **fused)
+    return step(net, CoLeaF.updates if kind == "ours" else losses_of_step, optimizer, batch)
+
+
 def main() -> None:
     """Print the table."""
-    rounds, path = main_arguments(7)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    streams = {name: torch.randn(VIDEOS, s.frames * SEGMENTS, s.width) for name, s in LLP_STREAMS.items()}
-    batch = Batch(streams, labels=(torch.rand(VIDEOS, CLASSES) < 0.07).float()).to(device)
-    rate = matmul_rate(device)
-    rows = []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "--memory" in sys.argv:
+        anchor, recipe, kind = sys.argv[-3:]
+        model = wrap(anchor, config=RECIPES[recipe]).to(device).train()
+        print(peak_memory(make_step(model, kind, random_batch(device))))
+        return
+    rounds, path = main_arguments(7)
+    batch, products, rows = random_batch(device), Products(device), []
     for anchor in ("han", "cmpae"):
         runs: dict[str, Callable[[], None]] = {}
         for recipe, config in RECIPES.items():
             model = wrap(anchor, config=config).to(device).train()
             compare(model, batch)
-            plain = plain_model(copy.deepcopy(model))
-            for name, net, updates in (("ours", model, CoLeaF.updates), ("plain", plain, losses_of_step)):
-                fused = {"fused": True} if name == "ours" else {}
-                optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-4, **fused)
-                runs[f"{recipe} {name}"] = step(net, updates, optimizer, batch)
+            runs |= {f"{recipe} {kind}": make_step(model, kind, batch) for kind in ("ours", "plain")}
         for run in runs.values():
             run()
-        seconds = minima(runs, rounds)
+        seconds = minima(runs | products.runs, rounds)
+        rate = products.rate(seconds)
         for recipe in RECIPES:
             ours, plain_seconds = seconds[f"{recipe} ours"], seconds[f"{recipe} plain"]
             with FlopCounterMode(display=False) as counter:
@@ -90,11 +106,11 @@ def main() -> None:
             floor = counter.get_total_flops() / rate
             rows.append(
                 [anchor, recipe, 1e3 * ours, ours / seconds["alone ours"], plain_seconds / ours]
-                + [1e3 * floor, 100 * floor / ours]
-                + [peak_memory(runs[f"{recipe} {name}"]) for name in ("ours", "plain")]
+                + [1e3 * floor, 100 * floor / ours, 1e-9 * rate]
+                + [peak_memory_of("benchmarks.bench_step", anchor, recipe, kind) for kind in ("ours", "plain")]
             )
-    columns = ["Anchor", "recipe", "ms", "x alone", "faster than plain", "floor ms", "% of floor", "MB", "MB plain"]
-    report("one training step, batch 128", columns, rows, path, gflops=round(rate / 1e9), rounds=rounds)
+    columns = ["Anchor", "recipe", "ms", "x alone", "x plain", "floor ms", "% of floor", "GFLOP/s", "MB", "MB plain"]
+    report(f"one training step, batch {VIDEOS}", columns, rows, path, rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -56,24 +56,45 @@ def peak_memory(run: Callable[[], object]) -> float:
     return (kilobytes("VmHWM") - before) / 2**10
 
 
-def matmul_rate(device: str, dtype: torch.dtype = torch.float32) -> float:
-    """FLOP a second of this machine: the best of products of a training step's shapes and of a square one."""
-    shapes = [(1280, 512, 512), (10_240, 2048, 512), (4480, 512, 512), (2048, 2048, 2048)]
-    if device == "cuda":
-        shapes.append((8192, 8192, 8192))
-    best = 0.0
-    for m, k, n in shapes:
-        a, b = torch.randn(m, k, device=device, dtype=dtype), torch.randn(k, n, device=device, dtype=dtype)
-        seconds = minima({"": lambda a=a, b=b: a @ b}, 15)[""]
-        best = max(best, 2 * m * k * n / seconds)
-    return best
+class Products:
+    """Matrix products alone, as many as a training step has, for the machine's rate over as long a time.
+
+    Each shape is one of a step's, or square; call one to run it, `rate` says its FLOP a second.
+    """
+
+    def __init__(self, device: str, dtype: torch.dtype = torch.float32, flop: float = 1e11) -> None:
+        shapes = [(10_240, 2048, 512), (4480, 512, 512), (2560, 512, 1536), (2048, 2048, 2048)]
+        if device == "cuda":
+            shapes, flop = [*shapes, (8192, 8192, 8192)], 1e13
+        self.runs: dict[str, Callable[[], None]] = {}
+        self.flop: dict[str, float] = {}
+        for m, k, n in shapes:
+            a, b = torch.randn(m, k, device=device, dtype=dtype), torch.randn(k, n, device=device, dtype=dtype)
+            times = max(1, round(flop / (2 * m * k * n)))
+
+            def run(a: torch.Tensor = a, b: torch.Tensor = b, times: int = times) -> None:
+                for _ in range(times):
+                    a @ b
+
+            self.runs[f"product {m} x {k} x {n}"] = run
+            self.flop[f"product {m} x {k} x {n}"] = 2.0 * m * k * n * times
+
+    def rate(self, seconds: Mapping[str, float]) -> float:
+        """The best shape's FLOP a second."""
+        return max(flop / seconds[name] for name, flop in self.flop.items())
+
+
+def peak_memory_of(module: str, *arguments: str) -> float:
+    """MB that `python -m module --memory ARGUMENTS` says it needed, in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", module, "--memory", *arguments]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], path: Path | None, **about: Any) -> None:
     """Print a table, and write it with what it was measured on as JSON."""
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row))
+        table.add_row(*((f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}") if isinstance(x, float) else str(x) for x in row))
     Console(width=max(100, 14 * len(columns))).print(table)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     about |= {"device": device, "machine": platform.machine(), "torch": torch.__version__}
@@ -91,8 +112,3 @@ def main_arguments(default_rounds: int) -> tuple[int, Path | None]:
         path = Path(arguments[at + 1])
         del arguments[at : at + 2]
     return int(arguments[0]) if arguments else default_rounds, path
-
-
-def resident_megabytes() -> float:
-    """Peak memory of the process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Dropout, average_frames, masked_softmax_over_time
+from coleaf_backbones.attention import Dropout, masked_softmax_over_time
 from coleaf_backbones.cmpae_loss import noise_ratios_for, refined_labels, training_loss
 from coleaf_backbones.han import HybridAttentionEncoder
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
@@ -128,9 +128,14 @@ class CMPAE(nn.Module):
         """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
         spec = self.streams
         # ELU is not linear, so unlike HAN's the frames are averaged after their projection.
-        f_a = average_frames(self.fc_a(audio), spec["audio"].frames)
-        f_v = average_frames(self.fc_v(visual), spec["visual"].frames)
-        f_st = average_frames(self.fc_st(visual_st), spec["visual_st"].frames)
+        f_a, f_v, f_st = (
+            project(rearrange(x, "b (t k) d -> b t k d", k=spec[name].frames)).sum(2) / spec[name].frames
+            for name, project, x in (
+                ("audio", self.fc_a, audio),
+                ("visual", self.fc_v, visual),
+                ("visual_st", self.fc_st, visual_st),
+            )
+        )
         f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
 
         video_probs, video_uncertainty = self._video_branch(f_a, f_v, mask)

@@ -1,0 +1,85 @@
+"""Compiled networks train alike; a profile tells where a step's time went."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
+from coleaf_framework.data import AVVPFolder
+from tests.helpers.networks import TinyNet
+from tests.training.test_trainer import FAST, SMALL
+from tests.training.test_unbreakable import fit
+
+QUIET: dict[str, Any] = {"dropout": 0.0}
+
+
+def test_compiled_networks_train_alike(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a backend that needs no compiler."""
+    compiled = functools.partialmethod(nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(nn.Module, "compile", compiled)
+    train, losses = AVVPFolder(data_root, "train"), {}
+    for compile_ in (False, True):
+        torch.manual_seed(0)
+        model = wrap(
+            "han", streams=train.streams, num_classes=3, anchor_options=SMALL | QUIET, reference_options=QUIET,
+            config=CoLeaFConfig(anchor_warmup=0, reference_warmup=0),
+        )  # fmt: skip
+        names = list(model.state_dict())
+        config = TrainerConfig(epochs=2, compile=compile_, **FAST)  # type: ignore[arg-type]
+        losses[compile_] = CoLeaFTrainer(model, config, quiet=True).fit(train)[-1]["losses"]
+        assert list(model.state_dict()) == names
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+
+
+def test_a_network_with_an_adapter_is_not_compiled(data_root: Path) -> None:
+    model = wrap(TinyNet(), adapter=lambda net, streams: net(**streams), config=CoLeaFConfig(enabled=False))
+    with pytest.raises(ValueError, match=r"trainer\.compile compiles a network that is called directly"):
+        CoLeaFTrainer(model, TrainerConfig(compile=True, **FAST)).fit(AVVPFolder(data_root, "train"))  # type: ignore[arg-type]
+
+
+def test_a_profile_names_every_phase_and_writes_a_trace(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = AVVPFolder(data_root, "train")
+    model = wrap("han", streams=train.streams, num_classes=3, anchor_options=SMALL)
+    config = TrainerConfig(**(FAST | {"epochs": 5, "batch_size": 2}))  # type: ignore[arg-type]
+    CoLeaFTrainer(model, config, out=tmp_path / "run", quiet=True, profile=True).fit(train)
+    told = capsys.readouterr().out
+    for name in ("data", "Anchor forward", "Reference forward", "losses", "backward", "optimizer"):
+        assert name in told
+    assert json.loads((tmp_path / "run/trace.json").read_text())["traceEvents"]
+
+
+def test_a_run_too_short_for_a_profile_says_so(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = AVVPFolder(data_root, "train")
+    model = wrap("han", streams=train.streams, num_classes=3, anchor_options=SMALL)
+    config = TrainerConfig(**(FAST | {"epochs": 1}))  # type: ignore[arg-type]
+    CoLeaFTrainer(model, config, out=tmp_path / "run", quiet=True, profile=True).fit(train)
+    assert "--profile: the run had fewer than" in capsys.readouterr().err
+
+
+def test_memory_stays_flat(data_root: Path) -> None:
+    """Tensors alive after the fifth and after the twentieth epoch; benchmarks/torture.py watches the process."""
+    import gc
+
+    alive = []
+
+    def counted(*_: Any) -> None:
+        gc.collect()
+        alive.append(sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects()))
+
+    from coleaf_framework.training.progress import TrainingProgress
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingProgress, "epoch_done", counted)
+        fit(data_root, None, epochs=20)
+    assert alive[-1] <= alive[4]
