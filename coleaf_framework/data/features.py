@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -106,9 +107,12 @@ class NpyFeatures:
         """As `Features.segments`, from the smallest stream's header."""
         name, spec = next(iter(streams.items()))
         path = self._path(name, video)
-        array = _load(path, mmap_mode="r")
-        _require_shape(path, array.shape, spec)
-        return int(len(array) // spec.frames)
+        with _open(path) as file:
+            shape = _shape(path, file)
+        if len(shape) != 2:
+            raise ValueError(f"{path}: found shape {shape}, expected (frames * T, width)")
+        _require_shape(path, shape, spec)
+        return shape[0] // spec.frames
 
     def statistics(self) -> None:
         """Unknown before every file was read."""
@@ -124,14 +128,45 @@ def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None
         )
 
 
-def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[np.generic]:
-    """A 2-D array of real numbers from an npy file, never executing anything in it."""
+# The header of a plain array, by any writer. Nothing else may reach numpy, which reads headers as Python: nested brackets
+# in a damaged one leave the interpreter unable to do so ever after (seen with Python 3.11).
+_HEADER = re.compile(
+    rb"\{\s*'descr':\s*'[<>|=]?[a-zA-Z]\d*',\s*'fortran_order':\s*(True|False),\s*"
+    rb"'shape':\s*\((\s*\d+L?\s*,)*(\s*\d+L?)?\s*\),?\s*\}\s*"
+)
+_LONGEST_HEADER = 2**16
+
+
+def _shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
+    """The shape that an npy file's header tells, at its beginning."""
     try:
-        array = np.load(path, allow_pickle=False, mmap_mode=mmap_mode)
+        major, _ = np.lib.format.read_magic(file)
+    except ValueError as problem:
+        raise ValueError(f"{path}: not a whole .npy file of numbers: {problem}") from problem
+    size = int.from_bytes(file.read(2 if major == 1 else 4), "little")
+    header = file.read(min(size, _LONGEST_HEADER))
+    if not _HEADER.fullmatch(header):
+        raise ValueError(f"{path}: not a whole .npy file of numbers: its header is {header[:80]!r}")
+    numbers = header[header.index(b"(") + 1 : header.index(b")")].split(b",")
+    return tuple(int(n.strip().rstrip(b"L")) for n in numbers if n.strip())
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, RecursionError) as problem:
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {problem}") from problem
+
+
+def _load(path: Path) -> NDArray[np.generic]:
+    """A 2-D array of real numbers from an npy file, never executing anything in it."""
+    with _open(path) as file:
+        _shape(path, file)
+        file.seek(0)
+        try:
+            array = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, OSError, TypeError, OverflowError, MemoryError) as problem:
+            raise ValueError(f"{path}: not a whole .npy file of numbers: {problem}") from problem
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"{path}: found {found}, expected real numbers of shape (frames * T, width)")
