@@ -128,11 +128,11 @@ def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None
         )
 
 
-# The header of a plain array, by any writer. Nothing else may reach numpy, which reads headers as Python: nested brackets
-# in a damaged one leave the interpreter unable to do so ever after (seen with Python 3.11).
+# The header of a plain array, by any writer. Nothing else may reach numpy, which reads headers as Python: nested
+# brackets in a damaged one leave the interpreter unable to do so ever after (seen with Python 3.11).
 _HEADER = re.compile(
     rb"\{\s*'descr':\s*'[<>|=]?[a-zA-Z]\d*',\s*'fortran_order':\s*(True|False),\s*"
-    rb"'shape':\s*\((\s*\d+L?\s*,)*(\s*\d+L?)?\s*\),?\s*\}\s*"
+    rb"'shape':\s*\((\s*\d+\s*,)*(\s*\d+)?\s*\),?\s*\}\s*"
 )
 _LONGEST_HEADER = 2**16
 
@@ -148,7 +148,7 @@ def _shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
     if not _HEADER.fullmatch(header):
         raise ValueError(f"{path}: not a whole .npy file of numbers: its header is {header[:80]!r}")
     numbers = header[header.index(b"(") + 1 : header.index(b")")].split(b",")
-    return tuple(int(n.strip().rstrip(b"L")) for n in numbers if n.strip())
+    return tuple(int(n) for n in numbers if n.strip())
 
 
 def _open(path: Path) -> BinaryIO:

@@ -327,3 +327,21 @@ def test_any_feature_file_is_read_or_named(tmp_path: Path, content: bytes, keep:
         assert told.startswith(f"{path}: ")
     else:
         assert array.ndim == 2
+
+
+def test_a_header_of_nested_brackets_is_named_and_harms_no_other_file(tmp_path: Path) -> None:
+    """numpy reads headers as Python, which some versions of the interpreter do not recover from."""
+    good, bad = tmp_path / "good.npy", tmp_path / "bad.npy"
+    np.save(good, np.ones((4, 6)))
+    header = b"[" * 5000
+    bad.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"bad\.npy: not a whole \.npy file of numbers: its header is b'\[\["):
+        _load(bad)
+    assert _load(good).shape == (4, 6)
+
+
+def test_headers_of_other_writers_are_read(tmp_path: Path) -> None:
+    header = b"{'descr':'<f4','fortran_order':False,'shape':(2,3)}".ljust(117) + b"\n"
+    content = np.arange(6, dtype="<f4").tobytes()
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content)
+    assert _load(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
