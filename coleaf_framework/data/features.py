@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -108,9 +111,7 @@ class NpyFeatures:
         name, spec = next(iter(streams.items()))
         path = self._path(name, video)
         with _open(path) as file:
-            shape = _shape(path, file)
-        if len(shape) != 2:
-            raise ValueError(f"{path}: found shape {shape}, expected (frames * T, width)")
+            shape = _header(path, file).shape
         _require_shape(path, shape, spec)
         return shape[0] // spec.frames
 
@@ -128,27 +129,52 @@ def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None
         )
 
 
-# The header of a plain array, by any writer. Nothing else may reach numpy, which reads headers as Python: nested
-# brackets in a damaged one leave the interpreter unable to do so ever after (seen with Python 3.11).
+# The header of a plain array, by any writer. `numpy.load` reads headers as Python, which executes nothing but fails for
+# reasons of its own: nested brackets in a damaged file, and in some versions of the interpreter a garbage collection.
 _HEADER = re.compile(
-    rb"\{\s*'descr':\s*'[<>|=]?[a-zA-Z]\d*',\s*'fortran_order':\s*(True|False),\s*"
-    rb"'shape':\s*\((\s*\d+\s*,)*(\s*\d+)?\s*\),?\s*\}\s*"
+    rb"\{\s*'descr':\s*'([<>|=]?[a-zA-Z]\d*)',\s*'fortran_order':\s*(True|False),\s*"
+    rb"'shape':\s*\(((?:\s*\d{1,12}\s*,)*(?:\s*\d{1,12})?\s*)\),?\s*\}\s*"
 )
 _LONGEST_HEADER = 2**16
 
 
-def _shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
-    """The shape that an npy file's header tells, at its beginning."""
+@dataclass(frozen=True)
+class _Header:
+    """What an npy file says of its array."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    columns_first: bool
+
+
+def _header(path: Path, file: BinaryIO) -> _Header:
+    """The header at the beginning of an npy file; the array follows."""
+
+    def bad(reason: object) -> ValueError:
+        return ValueError(f"{path}: not a whole .npy file of numbers: {reason}")
+
     try:
         major, _ = np.lib.format.read_magic(file)
     except ValueError as problem:
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {problem}") from problem
+        raise bad(problem) from problem
     size = int.from_bytes(file.read(2 if major == 1 else 4), "little")
-    header = file.read(min(size, _LONGEST_HEADER))
-    if not _HEADER.fullmatch(header):
-        raise ValueError(f"{path}: not a whole .npy file of numbers: its header is {header[:80]!r}")
-    numbers = header[header.index(b"(") + 1 : header.index(b")")].split(b",")
-    return tuple(int(n) for n in numbers if n.strip())
+    found = file.read(min(size, _LONGEST_HEADER))
+    match = _HEADER.fullmatch(found)
+    if match is None:
+        raise bad(f"its header is {found[:80]!r}")
+    try:
+        dtype = np.dtype(match[1].decode())
+    except TypeError as problem:
+        raise bad(problem) from problem
+    shape = tuple(int(n) for n in match[3].split(b",") if n.strip())
+    if dtype.hasobject:
+        raise bad("it holds Python objects")
+    if dtype.kind not in "fiu" or len(shape) != 2 or 0 in shape:
+        raise ValueError(f"{path}: found {dtype} {shape}, expected real numbers of shape (frames * T, width)")
+    there = os.fstat(file.fileno()).st_size - file.tell()
+    if there < math.prod(shape) * dtype.itemsize:
+        raise bad(f"it ends after {there} of {math.prod(shape) * dtype.itemsize} bytes")
+    return _Header(dtype, shape, match[2] == b"True")
 
 
 def _open(path: Path) -> BinaryIO:
@@ -158,16 +184,9 @@ def _open(path: Path) -> BinaryIO:
         raise FileNotFoundError(f"{path}: no such file") from None
 
 
-def _load(path: Path) -> NDArray[np.generic]:
+def _load(path: Path) -> NDArray[Any]:
     """A 2-D array of real numbers from an npy file, never executing anything in it."""
     with _open(path) as file:
-        _shape(path, file)
-        file.seek(0)
-        try:
-            array = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, OSError, TypeError, OverflowError, MemoryError) as problem:
-            raise ValueError(f"{path}: not a whole .npy file of numbers: {problem}") from problem
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"{path}: found {found}, expected real numbers of shape (frames * T, width)")
-    return array
+        header = _header(path, file)
+        values = np.fromfile(file, header.dtype, math.prod(header.shape))
+    return values.reshape(header.shape[::-1]).T if header.columns_first else values.reshape(header.shape)

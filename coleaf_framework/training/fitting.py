@@ -68,7 +68,6 @@ class Fitting:
         self.profiler = profiler
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = fused_adam(trained, config.learning_rate, device)
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.lr_step, config.lr_gamma)
         self.best = BestWeights(folder)
         self.history: list[dict[str, Any]] = []
         self.epoch_steps, self.log = 0, LossLog(1)
@@ -139,11 +138,13 @@ class Fitting:
         progress: TrainingProgress,
     ) -> dict[str, Any]:
         start = time.perf_counter()
-        entry: dict[str, Any] = {"epoch": epoch, "lr": self.schedule.get_last_lr()[0]}
+        lr = self.config.learning_rate * self.config.lr_gamma ** ((epoch - 1) // self.config.lr_step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        entry: dict[str, Any] = {"epoch": epoch, "lr": lr}
         entry["losses"] = self._train(epoch, train, plan, interrupts, progress)
-        self.schedule.step()
         if score is not None:
-            entry["val"] = score()
+            entry["val"] = self._scored(score)
             if self.config.monitor:
                 entry["monitor"] = mean_of(entry["val"], self.config.monitor)
         entry["seconds"] = round(time.perf_counter() - start, 3)
@@ -154,6 +155,15 @@ class Fitting:
             self.folder.write_log(self.history)
         self.save()
         return entry
+
+    def _scored(self, score: Callable[[], dict[str, float]]) -> dict[str, float]:
+        try:
+            return score()
+        except (OSError, ValueError) as problem:
+            if self.ranks.size > 1:  # the others cannot save with this one
+                raise
+            self.save()
+            raise type(problem)(f"{problem}; {self.saved()}") from problem
 
     def _train(
         self, epoch: int, train: Feed, plan: list[list[Part]], interrupts: Interrupts, progress: TrainingProgress
@@ -226,19 +236,20 @@ class Fitting:
             raise FloatingPointError(f"{problem}; {self.saved()}") from None
 
     def save(self) -> None:
-        """Write what the next step starts from."""
+        """Write what the next step starts from; every rank calls this."""
         self._flush()
+        losses = self.log.state()
+        losses["sums"] = dict(zip(losses["sums"], self.ranks.total(list(losses["sums"].values())), strict=True))
         if self.folder is None:
             return
         self.folder.save_resume(
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
                 "history": self.history,
                 "best": {"value": self.best.value, "epoch": self.best.epoch},
                 "epoch_steps": self.epoch_steps,
-                "losses": self.log.state(),
+                "losses": losses,
             }
         )
         self._saved = self._position()
@@ -253,8 +264,10 @@ class Fitting:
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.best.value, self.best.epoch = state["best"]["value"], state["best"]["epoch"]
         self.history, self.epoch_steps = list(state["history"]), state["epoch_steps"]
-        self.log = LossLog(len(self.history) + 1, state["losses"] if self.ranks.first else None)
+        losses = state["losses"]  # sums over ranks: one of them goes on with them
+        if not self.ranks.first:
+            losses["sums"] = dict.fromkeys(losses["sums"], 0.0)
+        self.log = LossLog(len(self.history) + 1, losses)
         self._saved = self._position()

@@ -41,7 +41,7 @@ _MAY_CHANGE = {
 }
 
 
-_STATE = {"model", "optimizer", "schedule", "history", "best", "epoch_steps", "losses"}
+_STATE = {"model", "optimizer", "history", "best", "epoch_steps", "losses"}
 
 
 class RunFolder:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from coleaf_framework import StreamSpec
 from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
@@ -345,3 +346,20 @@ def test_headers_of_other_writers_are_read(tmp_path: Path) -> None:
     content = np.arange(6, dtype="<f4").tobytes()
     (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content)
     assert _load(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    array=arrays(
+        st.sampled_from(["<f2", "<f4", ">f4", "<f8", "<i4", "|u1"]),
+        st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        elements=st.integers(0, 100),
+    ),
+    columns_first=st.booleans(),
+)
+def test_npy_files_are_read_as_numpy_reads_them(tmp_path: Path, array: np.ndarray, columns_first: bool) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.asfortranarray(array) if columns_first else array)
+    expected, found = np.load(path), _load(path)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)

@@ -143,6 +143,24 @@ def test_a_video_that_cannot_be_read_any_more_costs_nothing_that_was_done(
     assert same_weights(final(fit(data_root, tmp_path / "cut", on_existing="resume"))[0], whole[0])
 
 
+def test_a_validation_video_that_vanishes_costs_no_epoch(data_root: Path, tmp_path: Path) -> None:
+    whole = final(fit(data_root, None))
+    path = data_root / "feats/vggish/va01.npy"
+    content = path.read_bytes()
+
+    class Vanishing(AVVPFolder):
+        def __getitem__(self, index: int) -> Video:
+            path.unlink(missing_ok=True)
+            return super().__getitem__(index)
+
+    with pytest.raises(FileNotFoundError, match=r"va01\.npy: no such file; .*everything up to epoch 1, step 3"):
+        fit(data_root, tmp_path / "cut", train=Vanishing(data_root, "train"))
+    path.write_bytes(content)
+    again = final(fit(data_root, tmp_path / "cut", on_existing="resume"))
+    assert same_weights(again[0], whole[0])
+    assert again[1] == whole[1]
+
+
 def test_nan_features_in_the_middle_of_an_epoch_are_named(data_root: Path, tmp_path: Path) -> None:
     class Spoiling(AVVPFolder):
         reads = 0
