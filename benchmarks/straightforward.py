@@ -148,9 +148,10 @@ def losses_of_step(model: CoLeaF, batch: Batch, progress: Progress) -> Iterator[
         terms = reference_terms(c, plain_reference(model.reference, plain), teacher, labels, progress)
         yield {f"reference/{name}": term for name, term in terms.items()}
     output = anchor(**plain)
-    terms = dict(anchor.loss(output, batch, progress))
     if c.anchor_loss == "official" and c.enabled:
         terms = anchor_loss(c, anchor, output, labels, batch, progress)
+    else:
+        terms = dict(anchor.loss(output, batch, progress))
     if c.enabled:
         with torch.no_grad():
             reference = plain_reference(model.reference, plain)

@@ -30,6 +30,7 @@ from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
+from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import DECISION, OnExisting
 from coleaf_framework.training.scoring import score_runs, use_decision
 from coleaf_framework.training.selection import select_thresholds
@@ -66,6 +67,8 @@ def train(
     """
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
+    if resume and out is None:
+        raise ValueError("--resume needs --out, the folder of the run to go on with")
     given = {
         "recipe": recipe,
         "data.root": data and data.as_posix(),
@@ -103,6 +106,8 @@ def evaluate(
 ) -> None:
     """Score runs on a split, beside the empty parser and the video-label parser."""
     scored = score_runs(runs, data, split, tuple(set_ or ()), decision)
+    if not Ranks.join().first:
+        return
     print(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
     if scored.note:
         print(scored.note)
@@ -297,9 +302,16 @@ def demo(
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="show where an error comes from")] = False) -> None:
+def options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="show where an error comes from")] = False,
+) -> None:
     """CoLeaF for audio-visual video parsing."""
     _debugging.append(debug)
+    if context.invoked_subcommand not in ("train", "evaluate") and Ranks.join().size > 1:
+        raise ValueError(
+            f"coleaf {context.invoked_subcommand} is one process's work: only train and evaluate divide theirs"
+        )
 
 
 def main() -> None:
@@ -310,6 +322,8 @@ def main() -> None:
     except Exception as problem:
         if any(_debugging):
             raise
+        if lost_contact(problem):
+            problem = ConnectionError("stopped, since another rank has gone, whose own message tells why")
         expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
         if not expected:  # a fault in somebody's code rather than a user's mistake
             print("(`coleaf --debug ...` shows where this came from)", file=sys.stderr)

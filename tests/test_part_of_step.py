@@ -93,3 +93,7 @@ def test_denoising_ranks_within_the_part_that_it_is_given() -> None:
     parts = [denoise_labels(labels[at], probs[at], ratios) for at in (slice(2), slice(2, 6))]
     assert whole[:, 1, 0].tolist() == [1, 1, 1, 0, 0, 0]
     assert torch.cat(parts)[:, 1, 0].tolist() == [1, 0, 1, 1, 0, 0]
+
+
+def test_a_batch_keeps_its_share_wherever_it_goes() -> None:
+    assert part(videos(2, [1, 2]), slice(1), 0.5).to("meta").share == 0.5

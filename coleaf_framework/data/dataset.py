@@ -62,19 +62,23 @@ class AVVPDataset(Protocol):
     def segments(self, index: int) -> int: ...
 
 
+def averaged(spec: StreamSpec) -> StreamSpec:
+    """What a stream becomes when the frames of each segment are averaged."""
+    return StreamSpec(spec.width, spec.modality, averaged=spec.frames * spec.averaged)
+
+
 class AveragedFrames(Dataset[Video]):
     """A data set with the mean of each segment's frames instead of the frames.
 
-    For a network that averages frames after a linear layer the answer is the same, with less to read and multiply.
+    For a network that averages frames after a linear layer the answer is the same, with less to read and multiply. Its
+    statistics are those of the means, whose deviation is smaller than that of the frames.
     """
 
     def __init__(self, dataset: AVVPDataset) -> None:
         self.dataset = dataset
         self.name, self.split, self.classes = dataset.name, dataset.split, dataset.classes
         self.ids, self.has_ground_truth = dataset.ids, dataset.has_ground_truth
-        self.streams: Mapping[str, StreamSpec] = {
-            name: StreamSpec(s.width, s.modality, averaged=s.frames * s.averaged) for name, s in dataset.streams.items()
-        }
+        self.streams: Mapping[str, StreamSpec] = {name: averaged(spec) for name, spec in dataset.streams.items()}
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -18,11 +18,21 @@ from torch import Tensor
 from coleaf_framework.data.annotations import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.folder import SYNTHETIC_MARKER, open_folder
-from coleaf_framework.data.store import DTYPES, FORMAT, INDEX, SHARDS, STATISTICS, Shard, described
+from coleaf_framework.data.store import (
+    DTYPES,
+    FORMAT,
+    INDEX,
+    SHARDS,
+    STATISTICS,
+    Shard,
+    annotations_checksum,
+    described,
+)
 from coleaf_framework.storage import checksum, read_json, write_atomically, write_json, write_tensors
 
 _UNFINISHED = "packing.json"
 _MEGABYTES = 256
+_ANNOTATIONS = (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FILES.values())
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ def pack(
             layer (HAN, the class-token Reference); others must refuse it (CMPAE does).
         dtype: "float16", "bfloat16" or "float32".
         shard_megabytes: about how large a shard becomes.
-        jobs: threads; one per core where None.
+        jobs: threads, each of which holds a few shards in memory; one per core, at most 8, where None.
         done: called with videos packed and videos in all.
 
     Returns: split -> number of videos.
@@ -69,6 +79,8 @@ def pack(
     splits: dict[str, AVVPDataset] = {
         split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
     }
+    if not splits:
+        raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
     if average_frames:
         splits = {split: AveragedFrames(data) for split, data in splits.items()}
     streams = next(iter(splits.values())).streams
@@ -81,7 +93,7 @@ def pack(
     _copy_annotations(root, out)
     parts = list(_parts(splits, shard_megabytes, dtype))
     total, packed = sum(map(len, splits.values())), itertools.accumulate(len(part.videos) for part in parts)
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(jobs or min(8, os.cpu_count() or 1)) as pool:
         entries = []
         try:
             for entry, count in zip(pool.map(lambda part: _pack_part(part, out, dtype), parts), packed, strict=True):
@@ -91,6 +103,7 @@ def pack(
             pool.shutdown(cancel_futures=True)
             raise
     content = {"format": FORMAT, "dtype": dtype, "streams": described(streams), "shards": entries}
+    content["annotations"] = {name: annotations_checksum(out / name) for name in _ANNOTATIONS if (out / name).exists()}
     write_json(out / INDEX, content)
     if "train" in splits and not (out / STATISTICS).exists():
         write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))
@@ -113,7 +126,7 @@ def _begin(out: Path, about: dict[str, Any]) -> None:
 
 
 def _copy_annotations(root: Path, out: Path) -> None:
-    for name in (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FILES.values()):
+    for name in _ANNOTATIONS:
         if (source := find_file(root, name)) is not None:
             write_atomically(out / name, lambda file, source=source: shutil.copyfile(source, file))  # type: ignore[misc]
 

@@ -1,6 +1,7 @@
 """A packed store: features of many videos in few files, with checksums. Written by `packing.py`.
 
-root/index.json                   streams, dtype, and of each shard: file, videos, their segments and checksums
+root/index.json                   streams, dtype, checksums of the annotations, and of each shard: file, videos, their
+                                  segments and checksums
 root/shards/<split>-00000.safetensors    one tensor a stream, (rows of all its videos, width)
 root/statistics.safetensors       mean and deviation of each stream over the training split
 root/AVVP_*.csv, classes.txt      the annotations, as in a folder in LLP's layout
@@ -8,14 +9,15 @@ root/AVVP_*.csv, classes.txt      the annotations, as in a folder in LLP's layou
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from coleaf_framework.protocol import StreamSpec
@@ -24,24 +26,28 @@ from coleaf_framework.storage import checksum, read_json, read_tensors
 INDEX, SHARDS, STATISTICS = "index.json", "shards", "statistics.safetensors"
 FORMAT = "coleaf store 1"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-_SHOWN = 5
+_NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}  # in safetensors headers
+_SHOWN, _LONGEST_HEADER = 5, 2**20
 
 
 class Shard:
-    """One file of a store, mapped into memory: only what is read is loaded.
+    """One file of a store, of which only what is asked for is read.
 
     Args:
         path: the file.
         entry: its part of the index: "videos", "segments" and "checksums" (stream -> one a video).
         streams: what it holds.
-        dtype: of its tensors.
+        dtype: of its tensors, a name in `DTYPES`.
+
+    Raises:
+        KeyError: the entry lacks something.
     """
 
     def __init__(self, path: Path, entry: Mapping[str, Any], streams: Mapping[str, StreamSpec], dtype: str) -> None:
         self.path, self.streams, self.dtype = path, streams, DTYPES[dtype]
         self.videos, self.checksums = entry["videos"], entry["checksums"]
         self.starts = [0, *accumulate(entry["segments"])]
-        self._tensors: dict[str, Tensor] | None = None
+        self._offsets: dict[str, int] | None = None
 
     def read(self, i: int, streams: Sequence[str]) -> dict[str, Tensor]:
         """Features of its video number `i`, held to their checksums; stream name -> (frames * T, width) float32.
@@ -50,30 +56,41 @@ class Shard:
             FileNotFoundError: the file is not there.
             ValueError: it is damaged; names it and the videos that it holds.
         """
-        if self._tensors is None:
-            self._tensors = self._open()
-        features = {}
-        for name in streams:
-            frames = self.streams[name].frames
-            x = self._tensors[name][frames * self.starts[i] : frames * self.starts[i + 1]]
-            if checksum(x) != self.checksums[name][i]:
-                raise ValueError(self._damaged(f"stream {name!r} of video {self.videos[i]!r} has another checksum"))
-            features[name] = x.float()
-        return features
-
-    def _open(self) -> dict[str, Tensor]:
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: no such file; {self._holds()}")
         try:
-            with safe_open(self.path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in self.streams}
-        except (SafetensorError, ValueError, RuntimeError, OSError) as problem:
-            raise ValueError(self._damaged(str(problem))) from problem
+            with self.path.open("rb") as file:
+                if self._offsets is None:
+                    self._offsets = self._read_offsets(file)
+                return {name: self._read(file, self._offsets[name], name, i).float() for name in streams}
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self.path}: no such file; {self._holds()}") from None
+
+    def _read(self, file: BinaryIO, offset: int, stream: str, i: int) -> Tensor:
+        # Into memory of its own, not a mapping of the file: what was compared is what is used, whatever happens to the
+        # file afterwards.
+        spec = self.streams[stream]
+        row = spec.width * self.dtype.itemsize * spec.frames
+        content = bytearray(row * (self.starts[i + 1] - self.starts[i]))
+        file.seek(offset + row * self.starts[i])
+        whole = file.readinto(content) == len(content)  # type: ignore[attr-defined]
+        x = torch.frombuffer(content, dtype=self.dtype).view(-1, spec.width)
+        if not whole or checksum(x) != self.checksums[stream][i]:
+            raise ValueError(self._damaged(f"stream {stream!r} of video {self.videos[i]!r} has another checksum"))
+        return x
+
+    def _read_offsets(self, file: BinaryIO) -> dict[str, int]:
+        """Where each stream's tensor begins, by the safetensors header, which must agree with the index."""
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(size, _LONGEST_HEADER)))
+            found = {name: (header[name]["dtype"], tuple(header[name]["shape"])) for name in self.streams}
+            offsets = {name: 8 + size + int(header[name]["data_offsets"][0]) for name in self.streams}
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as problem:
+            raise ValueError(self._damaged(f"its header cannot be read ({type(problem).__name__})")) from problem
         for name, spec in self.streams.items():
-            expected = (spec.frames * self.starts[-1], spec.width)
-            if tensors[name].shape != expected or tensors[name].dtype != self.dtype:
-                raise ValueError(self._damaged(f"stream {name!r} is {tuple(tensors[name].shape)}, not {expected}"))
-        return tensors
+            expected = (_NAMES[self.dtype], (spec.frames * self.starts[-1], spec.width))
+            if found[name] != expected or offsets[name] < 0:
+                raise ValueError(self._damaged(f"stream {name!r} is {found[name]}, not {expected}"))
+        return offsets
 
     def _damaged(self, how: str) -> str:
         return f"{self.path}: damaged shard: {how}; {self._holds()}; pack it anew"
@@ -90,7 +107,7 @@ class PackedFeatures:
         root: its folder.
 
     Raises:
-        ValueError: the index is damaged, or of another format; names it.
+        ValueError: the index or an annotation file is damaged, or the index is of another format; names it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -99,6 +116,7 @@ class PackedFeatures:
         if index.get("format") != FORMAT:
             raise ValueError(f"{path}: expected the format {FORMAT!r}, found {index.get('format')!r}")
         try:
+            annotations = dict(index["annotations"])
             self._streams = {name: StreamSpec(**spec) for name, spec in index["streams"].items()}
             self.dtype = index["dtype"]
             self.shards = [
@@ -106,6 +124,9 @@ class PackedFeatures:
             ]
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"{path}: not the index of a store: {problem!r}") from problem
+        for name, expected in annotations.items():
+            if annotations_checksum(root / name) != expected:
+                raise ValueError(f"{root / name}: damaged, or not what was packed; pack the data set anew")
         self._place = {video: (shard, i) for shard in self.shards for i, video in enumerate(shard.videos)}
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
@@ -136,6 +157,11 @@ class PackedFeatures:
         """As `Features.statistics`; None where no training split was packed."""
         path = self.root / STATISTICS
         return read_tensors(path) if path.is_file() else None
+
+
+def annotations_checksum(path: Path) -> int:
+    """CRC-32 of a file; -1 where there is none."""
+    return zlib.crc32(path.read_bytes()) if path.is_file() else -1
 
 
 def described(streams: Mapping[str, StreamSpec]) -> dict[str, Any]:

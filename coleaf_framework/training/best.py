@@ -35,6 +35,15 @@ class BestWeights:
         else:
             self._kept = {name: x.detach().cpu().clone() for name, x in model.state_dict().items()}
 
+    def require(self) -> None:
+        """Look whether the weights kept in the folder are there and whole.
+
+        Raises:
+            FileNotFoundError, ValueError: they are not; names the file.
+        """
+        if self.folder is not None and self.epoch:
+            read_tensors(self.folder.weights)
+
     def restore(self, model: nn.Module) -> None:
         """Give `model` the weights kept."""
         kept = read_tensors(self.folder.weights) if self.folder is not None else self._kept

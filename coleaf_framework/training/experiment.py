@@ -25,6 +25,7 @@ _AFTER_TRAINING = (
     "data.synthetic_val",
     "data.synthetic_seed",
     "data.cache",
+    "data.average_frames",
     "decision.segment_threshold",
     "decision.gate",
     "decision.gate_threshold",

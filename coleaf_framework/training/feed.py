@@ -52,6 +52,7 @@ class Feed:
         Raises:
             ChildProcessError: a process that reads videos died.
             OSError, ValueError: a video cannot be read; as the data set raises them.
+            RuntimeError: the data set raised anything else; names the video.
         """
         if self.cache == "none":
             for batch, part in zip(self._read([part.videos for part in parts]), parts, strict=True):
@@ -82,7 +83,7 @@ class Feed:
             try:
                 batch = next(batches, None)
             except RuntimeError as problem:
-                if "DataLoader worker" not in str(problem):
+                if not any(word in str(problem) for word in ("DataLoader worker", "the workers")):
                     raise
                 self._loader = None
                 reason = str(problem).splitlines()[0]
@@ -120,7 +121,16 @@ class _Readable(Dataset[Any]):
         try:
             return self.data[index]
         except (ValueError, OSError) as problem:
-            return problem
+            return plain_error(problem)
+        except Exception as problem:  # somebody's data set may raise anything
+            return RuntimeError(f"video {self.data.ids[index]!r}: {type(problem).__name__}: {problem}")
+
+
+def plain_error(problem: Exception, note: str = "") -> Exception:
+    """The same error with a note, of a kind that is made of one text: its own, if it is such, or the nearest."""
+    text = f"{problem}; {note}" if note else str(problem)
+    kind = next(k for k in type(problem).__mro__ if k.__module__ == "builtins")
+    return kind(text) if issubclass(kind, OSError) else ValueError(text)
 
 
 def _collate(videos: Sequence[Video | Exception], streams: Any) -> Batch | Exception:
@@ -141,7 +151,7 @@ class _Resident:
             for name, x in batch.streams.items():
                 frames = rearrange(x[0], "(t k) d -> t (k d)", k=data.streams[name].frames)
                 rows.setdefault(name, _Rows(len(data), device)).add(frames.to(dtype))
-            labels.append(batch.labels)
+            labels.append(batch.labels.clone())  # a reading process's tensor would keep a file open
             if batch.segment_labels is not None:
                 truth.add(batch.segment_labels[0])
             self.lengths.append(len(frames))
@@ -196,4 +206,4 @@ class _Rows:
         self.used = end
 
     def whole(self) -> Tensor:
-        return self.tensor[: self.used]
+        return self.tensor if self.used == len(self.tensor) else self.tensor[: self.used].clone()

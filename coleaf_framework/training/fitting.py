@@ -17,16 +17,23 @@ from coleaf_framework.protocol import Batch, Progress
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.config import TrainerConfig
 from coleaf_framework.training.device import autocast, fused_adam, seed_everything
-from coleaf_framework.training.feed import Feed
+from coleaf_framework.training.feed import Feed, plain_error
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.losslog import LossLog
 from coleaf_framework.training.plan import Part, mixed_seed, plan_epoch
 from coleaf_framework.training.profiling import Profiler, phase
 from coleaf_framework.training.progress import TensorBoard, TrainingProgress
-from coleaf_framework.training.ranks import Ranks
+from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import RunFolder
 
 _GO_ON, _STOP, _FAILED = 0, 1, 2
+
+
+def _with_note(problem: Exception, note: str) -> Exception:
+    if isinstance(problem, OSError | ValueError):
+        return plain_error(problem, note)
+    kind = FloatingPointError if isinstance(problem, FloatingPointError) else RuntimeError
+    return kind(f"{problem}; {note}")
 
 
 class _NextUpdate(nn.Module):
@@ -157,13 +164,15 @@ class Fitting:
         return entry
 
     def _scored(self, score: Callable[[], dict[str, float]]) -> dict[str, float]:
+        if self.ranks.size > 1:
+            self.save()  # now, since a rank that fails alone could not do it with the others
+            self.ranks.from_first(self.model.buffers())  # of batch normalisation, say: one model is scored
+            return score()
         try:
             return score()
-        except (OSError, ValueError) as problem:
-            if self.ranks.size > 1:  # the others cannot save with this one
-                raise
+        except Exception as problem:
             self.save()
-            raise type(problem)(f"{problem}; {self.saved()}") from problem
+            raise _with_note(problem, self.saved()) from problem
 
     def _train(
         self, epoch: int, train: Feed, plan: list[list[Part]], interrupts: Interrupts, progress: TrainingProgress
@@ -193,14 +202,17 @@ class Fitting:
         try:
             with phase("data"):
                 parts = [next(batches) for _ in range(n)]
-        except (OSError, ValueError) as problem:
-            failure = problem
+        except (OSError, ValueError, RuntimeError) as problem:
+            if lost_contact(problem):
+                raise
+            stopping = interrupts.requested and isinstance(problem, ChildProcessError)  # Ctrl-C reaches children too
+            failure = None if stopping else problem
         state = self.ranks.highest(_FAILED if failure is not None else _STOP if interrupts.requested else _GO_ON)
         if state == _GO_ON:
             return parts
         self.save()
         if failure is not None:
-            raise type(failure)(f"{failure}; {self.saved()}") from failure
+            raise _with_note(failure, self.saved()) from failure
         if state == _FAILED:
             raise ConnectionError(f"rank {self.ranks.rank} stops, since another rank failed; {self.saved()}")
         raise KeyboardInterrupt(self.saved())
@@ -256,15 +268,23 @@ class Fitting:
 
     def _position(self) -> str:
         done = len(self.history)
-        return f"epoch {done + 1}, step {self.epoch_steps}" if self.epoch_steps else f"the end of epoch {done}"
+        if self.epoch_steps:
+            return f"epoch {done + 1}, step {self.epoch_steps}"
+        return f"the end of epoch {done}" if done else "its beginning"
 
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from what `save` wrote."""
+    def start(self, state: dict[str, Any] | None) -> None:
+        """Go on from what `save` wrote, or save the beginning where there is None.
+
+        Raises:
+            FileNotFoundError, ValueError: the weights of the best epoch so far are gone or damaged.
+        """
         if state is None:
+            self.save()
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best.value, self.best.epoch = state["best"]["value"], state["best"]["epoch"]
+        self.best.require()
         self.history, self.epoch_steps = list(state["history"]), state["epoch_steps"]
         losses = state["losses"]  # sums over ranks: one of them goes on with them
         if not self.ranks.first:

@@ -14,7 +14,6 @@ from coleaf_framework.model import phase
 __all__ = ["Profiler", "phase"]
 
 _WAIT, _WARMUP, _ACTIVE = 2, 2, 8
-TRACE = "trace.json"
 _PHASES = "coleaf: "
 _OPERATORS = 12
 
@@ -28,6 +27,7 @@ class Profiler:
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
+        trace.unlink(missing_ok=True)
         cuda = torch.cuda.is_available()
         kinds = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * cuda
         self._by = "device_time_total" if cuda else "cpu_time_total"
@@ -52,19 +52,20 @@ class Profiler:
         self.trace.parent.mkdir(parents=True, exist_ok=True)
         profile.export_chrome_trace(str(self.trace))
         events = profile.key_averages()
+        steps = sum(e.count for e in events if e.key.startswith("ProfilerStep"))
         console = Console()
         phases = {e.key.removeprefix(_PHASES): getattr(e, self._by) for e in events if e.key.startswith(_PHASES)}
-        console.print(_table("where a step's time went", phases, sum(phases.values())))
+        console.print(_table("where a step's time went", phases, sum(phases.values()), steps))
         operators = {
             e.key: getattr(e, f"self_{self._by}") for e in events if not e.key.startswith((_PHASES, "ProfilerStep"))
         }
         top = dict(sorted(operators.items(), key=lambda item: -item[1])[:_OPERATORS])
-        console.print(_table("which operators took it", top, sum(operators.values())))
-        console.print(f"trace of {_ACTIVE} steps: {self.trace}", highlight=False)
+        console.print(_table("which operators took it", top, sum(operators.values()), steps))
+        console.print(f"trace of {steps} steps: {self.trace}", highlight=False)
 
 
-def _table(title: str, microseconds: dict[str, float], total: float) -> Table:
+def _table(title: str, microseconds: dict[str, float], total: float, steps: int) -> Table:
     table = Table(title, "ms a step", "%")
     for name, time in microseconds.items():
-        table.add_row(name, f"{time / _ACTIVE / 1e3:.2f}", f"{100 * time / max(total, 1e-9):.0f}")
+        table.add_row(name, f"{time / steps / 1e3:.2f}", f"{100 * time / max(total, 1e-9):.0f}")
     return table

@@ -5,6 +5,7 @@ model.safetensors    the weights of the best epoch so far
 resume.safetensors   everything that training goes on from
 log.jsonl            one line per epoch
 decision.yaml        thresholds that `coleaf thresholds` chose, if it did
+trace.json           where the time of some steps went, with --profile
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from coleaf_framework.storage import (
 )
 
 RESUME, LOG, DECISION, LOCK = "resume.safetensors", "log.jsonl", "decision.yaml", ".lock"
+TRACE = "trace.json"
 OnExisting = Literal["refuse", "resume", "overwrite"]
 # A run may go on for more epochs or on another machine; anything else would make it another run.
 _MAY_CHANGE = {
@@ -37,7 +39,6 @@ _MAY_CHANGE = {
     ("trainer", "workers"),
     ("trainer", "tensorboard"),
     ("trainer", "checkpoint_steps"),
-    ("data", "cache"),
 }
 
 
@@ -53,6 +54,7 @@ class RunFolder:
 
     Raises:
         FileExistsError: it holds a run and `on_existing` is "refuse", or another process is training into it.
+        FileNotFoundError: it holds nothing to resume.
     """
 
     def __init__(self, path: Path | str, on_existing: OnExisting = "refuse") -> None:
@@ -84,8 +86,14 @@ class RunFolder:
         if held and on_existing == "overwrite":
             for name in (*held, DECISION):  # chosen thresholds are those of the weights that go
                 (self.path / name).unlink(missing_ok=True)
+            (self.path / TRACE).unlink(missing_ok=True)
             shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
-        self.resuming = bool(held) and on_existing == "resume"
+        if on_existing == "resume":
+            if not held:
+                raise FileNotFoundError(f"{self.path} holds no run to go on with: leave out --resume")
+            if RESUME not in held and held != [CONFIG]:
+                raise FileNotFoundError(f"{self.path / RESUME}: no such file, so the run cannot go on")
+        self.resuming = on_existing == "resume"
 
     @property
     def weights(self) -> Path:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
+from coleaf_framework.data.dataset import averaged
 from coleaf_framework.metrics import (
     DecisionConfig,
     ParsingScores,
@@ -30,10 +31,10 @@ from coleaf_framework.training.evaluation import Evaluation, merged
 from coleaf_framework.training.feed import Cache, Feed
 from coleaf_framework.training.fitting import Fitting
 from coleaf_framework.training.plan import Part
-from coleaf_framework.training.profiling import TRACE, Profiler
+from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
 from coleaf_framework.training.ranks import Ranks, lost_contact
-from coleaf_framework.training.run_folder import RESUME, OnExisting, RunFolder, parse_resume
+from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
 from coleaf_framework.wrapping import wrap
 
 
@@ -121,9 +122,9 @@ class CoLeaFTrainer:
         except RuntimeError as problem:
             if not lost_contact(problem):
                 raise
-            saved = f"; --resume goes on from what {self.out} holds" if self.out is not None else ""
             raise ConnectionError(
-                f"rank {self.ranks.rank} of {self.ranks.size} stops, since another rank has gone{saved}"
+                f"rank {self.ranks.rank} of {self.ranks.size} stops, since another rank has gone, whose own message "
+                "tells why; a run that had begun goes on with --resume"
             ) from problem
         finally:
             if folder is not None:
@@ -144,7 +145,7 @@ class CoLeaFTrainer:
             compile_networks(self.model)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.ranks.first else None
         fitting = Fitting(self.model, c, self.device, self.ranks, folder, profiler)
-        fitting.restore(state)
+        fitting.start(state)
         self.history = fitting.history
         score = None
         if val is not None:
@@ -236,6 +237,8 @@ class CoLeaFTrainer:
 
     def _check(self, data: AVVPDataset, *, truth: bool = False) -> None:
         where = f"{data.name} {data.split}"
+        if not len(data):
+            raise ValueError(f"{where} has no videos")
         if len(data.classes) != self.model.num_classes:
             raise ValueError(
                 f"{where} has {len(data.classes)} classes, the model {self.model.num_classes}: "
@@ -245,9 +248,20 @@ class CoLeaFTrainer:
         if trained_on is not None and list(data.classes) != list(trained_on):
             raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
         for name, spec in self.model.streams.items():
-            if data.streams.get(name) != spec:
+            found = data.streams.get(name)
+            if found is not None and found.frames > 1 and spec == averaged(found):
                 raise ValueError(
-                    f"{where}: stream {name!r} is {data.streams.get(name)}, the model takes {spec}: "
+                    f"{where}: stream {name!r} has {found.frames} frames a segment, the model takes their mean: "
+                    "set data.average_frames=true, or from Python wrap the data set in AveragedFrames"
+                )
+            if found is not None and spec.frames > 1 and found == averaged(spec):
+                raise ValueError(
+                    f"{where}: stream {name!r} holds means of {spec.frames} frames, the model takes the frames: "
+                    "score it on the data that it was packed from"
+                )
+            if found != spec:
+                raise ValueError(
+                    f"{where}: stream {name!r} is {found}, the model takes {spec}: "
                     "wrap the network with streams=dataset.streams"
                 )
         if truth and not data.has_ground_truth:

@@ -154,28 +154,81 @@ def shard_of(store: Path, video: str) -> tuple[Path, dict[str, Any]]:
     raise AssertionError(video)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_flipped_bit_never_reaches_training(store: Path, data: Any) -> None:
+def test_a_flipped_bit_never_reaches_training(data_root: Path, tmp_path: Path, dtype: str, data: Any) -> None:
     """Wherever it is: the damaged shard is named, with its videos, or what is read is what was packed."""
+    store = tmp_path / dtype
+    if not store.exists():
+        pack(data_root, store, dtype=dtype, shard_megabytes=ONE_VIDEO)
+    expected = AVVPFolder(store, "train")[2].streams
     path, entry = shard_of(store, "tr02")
     whole = path.read_bytes()
     at = data.draw(st.integers(0, 8 * len(whole) - 1))
     damaged = bytearray(whole)
     damaged[at // 8] ^= 1 << at % 8
     path.write_bytes(damaged)
-    folder, index = AVVPFolder(store, "train"), 2
     try:
-        video = folder[index]
+        streams = AVVPFolder(store, "train")[2].streams
     except ValueError as problem:
         told = str(problem)
         assert all(name in told for name in [path.name, *entry["videos"]])
     else:
-        path.write_bytes(whole)
-        expected = AVVPFolder(store, "train")[index]
-        assert all(torch.equal(video.streams[name], expected.streams[name]) for name in expected.streams)
+        assert all(torch.equal(streams[name], expected[name]) for name in expected)
     finally:
         path.write_bytes(whole)
+
+
+def test_what_was_read_is_no_part_of_the_file(store: Path) -> None:
+    """Changing it harms no later reading, and truncating the file harms neither it nor the process."""
+    data = AVVPFolder(store, "train")
+    first = data[2].streams["audio"]
+    kept = first.clone()
+    first.zero_()
+    assert torch.equal(data[2].streams["audio"], kept)
+    path, _ = shard_of(store, "tr02")
+    os.truncate(path, 100)
+    with pytest.raises(ValueError, match="damaged shard"):
+        data[2]
+
+
+def test_what_was_written_wrong_is_noticed_when_packing(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def writes_wrong(path: Path, write: Any) -> None:
+        original(path, write)
+        if path.suffix == ".safetensors":
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    original = packing_module.write_atomically
+    monkeypatch.setattr(packing_module, "write_atomically", writes_wrong)
+    with pytest.raises(ValueError, match=r"00000\.safetensors: damaged shard"):
+        pack(data_root, tmp_path / "s")
+
+
+@pytest.mark.parametrize("name", ["AVVP_train.csv", "AVVP_eval_audio.csv", "classes.txt"])
+def test_damaged_annotations_of_a_store_are_named(store: Path, name: str) -> None:
+    """Also where what is left can be read."""
+    path = store / name
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ValueError, match=rf"{name}: damaged, or not what was packed|unknown class"):
+        AVVPFolder(store, "train")
+
+
+def test_a_store_s_statistics_are_read_and_not_taken_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr("coleaf_framework.data.folder.stream_statistics", never)
+    assert set(AVVPFolder(store, "val").statistics()) == {"audio", "visual", "visual_st"}
+
+
+def test_a_folder_without_annotations_is_not_packed(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: no AVVP_train\.csv, .* in it"):
+        pack(tmp_path / "empty", tmp_path / "s")
 
 
 @pytest.mark.parametrize("keep", [0, 7, 8, 200, -1])

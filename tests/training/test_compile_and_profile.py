@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,13 @@ QUIET: dict[str, Any] = {"dropout": 0.0}
 
 def test_compiled_networks_train_alike(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a backend that needs no compiler."""
-    compiled = functools.partialmethod(nn.Module.compile, backend="aot_eager")
-    monkeypatch.setattr(nn.Module, "compile", compiled)
+    original, compiled = nn.Module.compile, []
+
+    def compile_eagerly(network: nn.Module, **options: Any) -> None:
+        compiled.append(type(network).__name__)
+        original(network, backend="aot_eager", **options)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
     train, losses = AVVPFolder(data_root, "train"), {}
     for compile_ in (False, True):
         torch.manual_seed(0)
@@ -35,6 +39,7 @@ def test_compiled_networks_train_alike(data_root: Path, monkeypatch: pytest.Monk
         config = TrainerConfig(epochs=2, compile=compile_, **FAST)  # type: ignore[arg-type]
         losses[compile_] = CoLeaFTrainer(model, config, quiet=True).fit(train)[-1]["losses"]
         assert list(model.state_dict()) == names
+    assert compiled == ["HAN", "ClassTokenReference"]
     assert losses[True] == pytest.approx(losses[False], rel=1e-4)
 
 

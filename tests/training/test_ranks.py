@@ -92,13 +92,51 @@ def test_a_rank_that_dies_ends_the_job_with_its_name_and_a_checkpoint(alone: tup
     assert died.returncode != 0
     assert "rank      : 1" in died.stderr
     assert "SIGKILL" in died.stderr
-    assert f"stops, since another rank has gone; --resume goes on from what {out} holds" in died.stderr
+    assert "rank 0 of 2 stops, since another rank has gone" in died.stderr
     assert len(resume_state(out)["history"]) == 2
     resume = ["-m", "coleaf_framework", "train", "--resume", "--out", str(out), "--set"]
     for epochs, command in ((4, torchrun(3)), (5, [sys.executable])):
         done = subprocess.run([*command, *resume, f"trainer.epochs={epochs}"], env=environment(), capture_output=True)
         assert done.returncode == 0, done.stderr
         assert len(resume_state(out)["history"]) == epochs
+
+
+FAILING = """
+import sys
+from coleaf_framework.cli import main
+from coleaf_framework.data import AVVPFolder
+from coleaf_framework.training.ranks import Ranks
+original, reads = AVVPFolder.__getitem__, []
+def getitem(data, index):
+    reads.append(index)
+    if Ranks.join().rank == 1 and len(reads) == 3:
+        raise ValueError("x.npy: holds NaN")
+    return original(data, index)
+AVVPFolder.__getitem__ = getitem
+main()
+"""
+
+
+def test_a_rank_that_cannot_read_stops_all_with_a_checkpoint(alone: tuple[Path, Path], tmp_path: Path) -> None:
+    script, out = tmp_path / "failing.py", tmp_path / "run"
+    script.write_text(FAILING)
+    settings = [
+        "--set",
+        "anchor.options={width: 8}",
+        "--set",
+        "trainer.batch_size=2",
+        "--set",
+        "data.standardize=false",
+    ]
+    train = ["train", "--data", str(alone[0]), *settings, "--out", str(out)]
+    failed = subprocess.run(
+        torchrun(2, str(script), *train), env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert "coleaf: x.npy: holds NaN; the first rank says what was saved" in failed.stderr
+    assert (
+        f"rank 0 stops, since another rank failed; {out} keeps, for --resume, everything up to epoch" in failed.stderr
+    )
+    assert resume_state(out)["epoch_steps"] > 0
 
 
 def test_ctrl_c_stops_every_rank_after_the_same_step(alone: tuple[Path, Path], tmp_path: Path) -> None:

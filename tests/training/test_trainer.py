@@ -234,7 +234,11 @@ def test_unequal_lengths_train_and_score(data_root: Path) -> None:
 def test_bf16_trains(data_root: Path) -> None:
     train = AVVPFolder(data_root, "train")
     config = TrainerConfig(epochs=1, precision="bf16", **FAST)  # type: ignore[arg-type]
-    losses = CoLeaFTrainer(small_model(train, reference_warmup=0, anchor_warmup=0), config, quiet=True).fit(train)
+    model, seen = small_model(train, reference_warmup=0, anchor_warmup=0), set()
+    for layer in (model.anchor.fc_prob, model.reference.branches["audio"].fc_prob):
+        layer.register_forward_hook(lambda layer, args, output: seen.add(output.dtype))
+    losses = CoLeaFTrainer(model, config, quiet=True).fit(train)
+    assert seen == {torch.bfloat16}
     assert all(torch.isfinite(torch.tensor(x)) for x in losses[0]["losses"].values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from filelock import FileLock
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, Video
 from coleaf_framework.training.fitting import Fitting
+from coleaf_framework.training.interrupts import Interrupts
 from tests.training.test_trainer import FAST, SMALL, resume_state, same_weights
 
 PAST = {"anchor_warmup": 0, "reference_warmup": 0}
@@ -34,7 +36,7 @@ def fit(
     **settings: Any,
 ) -> CoLeaFTrainer:
     """Three epochs of three steps."""
-    train = train or AVVPFolder(data_root, "train")
+    train = AVVPFolder(data_root, "train") if train is None else train
     torch.manual_seed(0)
     model = wrap("han", streams=train.streams, num_classes=3, anchor_options=SMALL, config=CONFIGS[recipe])
     config = TrainerConfig(**(FAST | {"epochs": 3, "batch_size": 2} | settings))
@@ -161,6 +163,68 @@ def test_a_validation_video_that_vanishes_costs_no_epoch(data_root: Path, tmp_pa
     assert again[1] == whole[1]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (lambda: json.loads("{"), ValueError, r"^Expecting property name.*keeps, for --resume"),
+        (lambda: {}["x"], RuntimeError, r"^video 'tr01': KeyError: 'x'; .*keeps, for --resume"),
+    ],
+)
+def test_whatever_a_data_set_raises_is_told_in_a_line_and_what_was_done_is_kept(
+    data_root: Path, tmp_path: Path, workers: int, raised: Any, kind: type[Exception], message: str
+) -> None:
+    class Raising(AVVPFolder):
+        def __getitem__(self, index: int) -> Video:
+            if index == 1:
+                raised()
+            return super().__getitem__(index)
+
+    with pytest.raises(kind, match=message) as told:
+        fit(data_root, tmp_path / "cut", train=Raising(data_root, "train"), workers=workers)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_there_must_be_a_run_to_go_on_with(data_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"run holds no run to go on with: leave out --resume"):
+        fit(data_root, tmp_path / "run", on_existing="resume")
+    fit(data_root, tmp_path / "run", epochs=1)
+    (tmp_path / "run/resume.safetensors").unlink()
+    before = (tmp_path / "run/model.safetensors").read_bytes()
+    with pytest.raises(FileNotFoundError, match=r"resume\.safetensors: no such file, so the run cannot go on"):
+        fit(data_root, tmp_path / "run", on_existing="resume")
+    assert (tmp_path / "run/model.safetensors").read_bytes() == before
+
+
+def test_damaged_best_weights_are_told_before_training_goes_on(data_root: Path, tmp_path: Path) -> None:
+    fit(data_root, tmp_path / "run", epochs=1)
+    path = tmp_path / "run/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match=r"model\.safetensors: damaged: its checksum"):
+        fit(data_root, tmp_path / "run", on_existing="resume", epochs=10**6)
+
+
+def test_a_second_ctrl_c_is_obeyed_at_once() -> None:
+    with Interrupts(patient=False) as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with Interrupts(patient=True) as interrupts:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.requested
+
+
+def test_an_empty_data_set_is_refused(data_root: Path) -> None:
+    class Empty(AVVPFolder):
+        def __len__(self) -> int:
+            return 0
+
+    with pytest.raises(ValueError, match="tiny train has no videos"):
+        fit(data_root, None, train=Empty(data_root, "train"))
+
+
 def test_nan_features_in_the_middle_of_an_epoch_are_named(data_root: Path, tmp_path: Path) -> None:
     class Spoiling(AVVPFolder):
         reads = 0
@@ -224,7 +288,7 @@ def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> Non
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(data_root), str(tmp_path / "run")])
     deadline = time.monotonic() + 60
-    while not (tmp_path / "run/resume.safetensors").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "run/log.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()
     process.wait()
