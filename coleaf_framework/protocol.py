@@ -150,8 +150,9 @@ class Anchor(Protocol):
     """Any AVVP network; the branch that is deployed.
 
     `forward` may also take `mask` (B,T) bool, needed for videos of unequal length. An Anchor may have its own
-    `loss(output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]` of named scalars;
-    without it the Anchor is trained with BCE(Y, video_probs).
+    `loss(output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]` of named scalars, each a mean
+    over videos, since a step may be divided among ranks or parts (`Batch.share`); without it the Anchor is trained with
+    BCE(Y, video_probs).
     """
 
     streams: Mapping[str, StreamSpec]
