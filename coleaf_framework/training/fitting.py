@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from coleaf_framework.metrics import mean_of
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model import CoLeaF, phase
 from coleaf_framework.protocol import Batch, Progress
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.config import TrainerConfig
@@ -21,7 +21,7 @@ from coleaf_framework.training.feed import Feed, plain_error
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.losslog import LossLog
 from coleaf_framework.training.plan import Part, mixed_seed, plan_epoch
-from coleaf_framework.training.profiling import Profiler, phase
+from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard, TrainingProgress
 from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import RunFolder

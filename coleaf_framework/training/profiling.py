@@ -9,10 +9,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from coleaf_framework.model import phase
-
-__all__ = ["Profiler", "phase"]
-
 _WAIT, _WARMUP, _ACTIVE = 2, 2, 8
 _PHASES = "coleaf: "
 _OPERATORS = 12
