@@ -287,8 +287,9 @@ def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> Non
         "fit(Path(sys.argv[1]), Path(sys.argv[2]), epochs=10**6)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(data_root), str(tmp_path / "run")])
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run/log.jsonl").exists() and time.monotonic() < deadline:
+    deadline, log = time.monotonic() + 60, tmp_path / "run/log.jsonl"
+    # An epoch's line comes just before its checkpoint, so the second line says that the first epoch's is on disk.
+    while not (log.exists() and log.read_text().count("\n") >= 2) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()
     process.wait()
