@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from coleaf_framework import plugins
+from coleaf_framework import cli_evidence, plugins
 from coleaf_framework.data import open_folder
 from coleaf_framework.data import pack as pack_folder
 from coleaf_framework.data.check import check_folder
@@ -25,11 +25,12 @@ from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.report.pictures import timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
-from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_atomically
+from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_text
 from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
+from coleaf_framework.training.outputs import collect_outputs, write_outputs
 from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import DECISION, OnExisting
 from coleaf_framework.training.scoring import score_runs, use_decision
@@ -49,7 +50,7 @@ Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthet
 @app.command()
 def train(
     data: Data = None,
-    anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin")] = None,
+    anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin, or module:Class")] = None,
     reference: Annotated[str | None, typer.Option(help="name of a Reference plugin")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; named after the run if left out")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file, such as a run's config.yaml")] = None,
@@ -82,7 +83,8 @@ def train(
     if out is None:
         source = Path(resolved.data.root).resolve().name if resolved.data.root else "synthetic"
         loop = "coleaf" if resolved.coleaf.enabled else "alone"
-        out = Path("runs") / f"{source}-{resolved.anchor.name}-{loop}-seed{resolved.trainer.seed}"
+        name = (resolved.anchor.name or "").replace(":", ".")
+        out = Path("runs") / f"{source}-{name}-{loop}-seed{resolved.trainer.seed}"
     existing: OnExisting = "resume" if resume else "overwrite" if overwrite else "refuse"
     try:
         trainer = train_run(resolved, out, existing, profile=profile)
@@ -112,26 +114,31 @@ def evaluate(
     if scored.note:
         print(scored.note)
     if json_ is not None:
-        text = to_json(scored.by_run, indent=1)
-        write_atomically(json_, lambda file: file.write_text(text, encoding="utf-8"))
+        write_text(json_, to_json(scored.by_run, indent=1))
 
 
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="run folder")],
-    out: Annotated[Path, typer.Option(help="JSON file to write")],
+    out: Annotated[Path | None, typer.Option(help="JSON file; predictions-SPLIT.json in the run if left out")] = None,
     data: Data = None,
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     decision: Decision = None,
     set_: Settings = None,
 ) -> None:
-    """Write the events of every video: class, modality, onset, offset, confidence."""
+    """Write the events of every video: class, modality, onset, offset, confidence.
+
+    Where the split has ground truth, the run keeps the probabilities too, for `coleaf report`.
+    """
     config, trainer = load_run(run, tuple(set_ or ()))
     where = data_of(run, config, data)
     for note in use_decision(trainer, run, decision, split, tuple(set_ or ())):
         print(note, file=sys.stderr)
     videos = open_split(where, split)
     predictions = trainer.predict(videos)
+    out = out or run / f"predictions-{split}.json"
+    if videos.has_ground_truth:
+        write_outputs(run, collect_outputs(trainer, videos))
     write_predictions(out, trainer.name, videos.name, split, predictions)
     events = sum(len(video.events) for video in predictions)
     print(f"{events} events in {len(predictions)} videos; {out}")
@@ -299,6 +306,10 @@ def demo(
 ) -> None:
     """Train HAN alone and inside CoLeaF on a small synthetic LLP, and show what came of it."""
     print(run_demo(out))
+
+
+for command in (cli_evidence.compare, cli_evidence.ablate, cli_evidence.rates):
+    app.command()(command)
 
 
 @app.callback()

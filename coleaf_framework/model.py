@@ -21,6 +21,7 @@ from coleaf_framework.collaboration import (
     CoLeaFConfig,
     anchor_loss,
     anchor_terms,
+    event_weights,
     modality_labels,
     part_of_step,
     reference_teaches,
@@ -61,6 +62,9 @@ class CoLeaF(nn.Module):
     Made by `wrap`, which checks the Anchor first. `anchor` is the user's network itself; it expects
     standardised streams where `standardizer` is set.
 
+    `observed` holds what the last training forward saw and did not train: "theta/audio" and "theta/visual", the means
+    over videos of the weights of eq. 9-11, each this batch's share of its step's.
+
     Args:
         anchor: see `protocol.Anchor`.
         reference: see `protocol.Reference`; None trains the Anchor alone.
@@ -98,6 +102,7 @@ class CoLeaF(nn.Module):
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.description = dict(description or {})
         self.frozen, self.changes_inputs = frozen, changes_inputs
+        self.observed: dict[str, Tensor] = {}
         self._lean_reference = reference is not None and takes(reference.forward, "need_class_probs")
         for name, parameter in anchor.named_parameters():
             if name in frozen:
@@ -152,6 +157,8 @@ class CoLeaF(nn.Module):
                 terms = anchor_loss(c, self.anchor, output, labels, batch, progress)
                 if reference is not None:
                     terms |= anchor_terms(c, output, reference, labels, batch, progress)
+                    theta = event_weights(c, reference).mean(0) * batch.share
+                    self.observed = dict(zip(("theta/audio", "theta/visual"), theta, strict=True))
             return part_of_step(c, {f"anchor/{name}": term for name, term in terms.items()}, batch.share)
 
         if self.reference is None:

@@ -4,13 +4,18 @@ A plugin is a class in any installed distribution, declared in its pyproject.tom
 
     [project.entry-points."coleaf_framework.anchors"]
     mynet = "mypackage.networks:MyNet"
+
+"mypackage.networks:MyNet" itself is a name too, for a class in the current folder or on the path.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import entrypoints
@@ -72,7 +77,31 @@ def list_plugins(kind: str) -> list[Plugin]:
     return checked
 
 
+def import_network(text: str) -> type[nn.Module]:
+    """The class of "module:Class", from the current folder or an installed package.
+
+    Raises:
+        ValueError: no such module or class; names the nearest.
+    """
+    module_name, _, class_name = text.partition(":")
+    if module_name.endswith(".py"):
+        raise ValueError(f"{text}: write the module, not its file: {module_name.removesuffix('.py')}:{class_name}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as problem:  # whatever somebody's module does on import
+        raise ValueError(f"{text}: {module_name!r} does not import: {type(problem).__name__}: {problem}") from problem
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        known = [name for name, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
+        raise ValueError(f"{text}: {module_name} has no torch.nn.Module {class_name!r}.{nearest(class_name, known)}")
+    return found
+
+
 def _load(kind: str, name: str) -> Any:
+    if ":" in name:
+        return import_network(name)
     declared = _declared(kind)
     named = [(plugin, entry) for plugin, entry in declared if plugin.name == name]
     if not named:
@@ -122,7 +151,7 @@ def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], wh
 
 
 def create_anchor(name: str, **kwargs: Any) -> nn.Module:
-    """A new Anchor plugin: `create_anchor("han", num_classes=25)`.
+    """A new Anchor plugin: `create_anchor("han", num_classes=25)`; or of a class, "module:Class".
 
     Raises:
         ValueError: unknown name (lists the known ones), or one name from two distributions (names both).
@@ -143,6 +172,15 @@ def published_decision(anchor: object) -> dict[str, Any]:
     """
     own = getattr(_load("anchor", anchor) if isinstance(anchor, str) else anchor, "decision", None)
     return dict(own) if isinstance(own, Mapping) else {}
+
+
+def takes_option(anchor: str, option: str) -> bool:
+    """Whether an Anchor's constructor has a parameter of that name.
+
+    Raises:
+        ValueError, ImportError: as `create_anchor` does.
+    """
+    return option in inspect.signature(_load("anchor", anchor)).parameters
 
 
 def create_reference(name: str, **kwargs: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -52,6 +53,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically."""
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
 _CHECKSUM = "# checksum "
@@ -144,6 +150,11 @@ def to_json(content: Any, indent: int | None = None) -> str:
 def checksum(x: Tensor) -> int:
     """CRC-32 of a tensor's bytes; it must be contiguous and on the CPU."""
     return zlib.crc32(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+
+
+def file_digest(path: Path) -> str:
+    """What tells one file from another: 16 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _checksums(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:

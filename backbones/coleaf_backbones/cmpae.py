@@ -7,7 +7,7 @@ uses are left out. Shape letters: see `coleaf_framework.protocol`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -72,6 +72,7 @@ class CMPAE(nn.Module):
         noise_ratios: share of wrong labels, "audio" and "visual" -> one value or one per class, in [0,1]. Where
             None, those published for LLP's 25 classes; with other classes labels are then not denoised, with a
             warning. {"audio": 0, "visual": 0} denoises nothing.
+        cross_attention: False leaves it out, for tokens of one modality each (Table 1 of CoLeaF).
 
     Raises:
         ValueError: if the streams are not those three or hold averaged frames, or a noise ratio is out of range or
@@ -93,6 +94,7 @@ class CMPAE(nn.Module):
         absence_dropout: float = 0.2,
         visual_dropout: float = 0.5,
         noise_ratios: Mapping[str, float | Sequence[float]] | None = None,
+        cross_attention: bool = True,
     ) -> None:
         super().__init__()
         if set(streams) != set(LLP_STREAMS):
@@ -103,7 +105,7 @@ class CMPAE(nn.Module):
                     f"CMPAE must see single frames, since each passes an ELU before they are averaged; stream {name!r} "
                     f"holds means of {spec.averaged}: read or pack the data without averaging"
                 )
-        self.streams, self.num_classes = dict(streams), num_classes
+        self.streams, self.num_classes, self.cross_attention = dict(streams), num_classes, cross_attention
 
         def projection(inputs: int, *after: nn.Module) -> nn.Sequential:
             return nn.Sequential(nn.Linear(inputs, width), *after)
@@ -112,7 +114,7 @@ class CMPAE(nn.Module):
         self.fc_v = projection(streams["visual"].width, nn.ELU())
         self.fc_st = projection(streams["visual_st"].width, nn.ELU())
         self.fc_fusion = projection(2 * width, nn.ELU())
-        self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout)
+        self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout, cross_attention)
         self.visual_dropout = Dropout(visual_dropout)
         self.fc_prob = nn.Linear(width, num_classes)
         self.fc_prob_beta = nn.Linear(width, num_classes)
@@ -139,8 +141,12 @@ class CMPAE(nn.Module):
         f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
 
         video_probs, video_uncertainty = self._video_branch(f_a, f_v, mask)
-        alone, crossed = self.hat_encoder.both(f_a, f_v, mask)  # (B,T,M,D)
         video: dict[str, Any] = {"video_probs": video_probs, "video_uncertainty": video_uncertainty}
+        if not self.cross_attention:
+            tokens = self.hat_encoder(f_a, f_v, mask)
+            unimodal = CMPAEOutput(tokens=tokens, **video, **self._classify(tokens, mask))
+            return replace(unimodal, unimodal=unimodal)
+        alone, crossed = self.hat_encoder.both(f_a, f_v, mask)  # (B,T,M,D)
         unimodal = CMPAEOutput(tokens=alone, **video, **self._classify(alone, mask))
         tokens = UNIMODAL * alone + CROSS * crossed
         answer = self._classify(tokens, mask)

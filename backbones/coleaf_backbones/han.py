@@ -24,13 +24,15 @@ AUDIO_LABEL_WEIGHT, VISUAL_LABEL_WEIGHT = 1.0, 0.9
 class HybridAttentionLayer(FeedForward):
     """Eq. 1-2 of CoLeaF: x + cross + self, then the feed-forward block; one set of weights for both modalities."""
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float, cross_attention: bool = True) -> None:
         super().__init__(width, hidden, dropout)
         self.self_attn = Attention(width, heads, dropout)
-        self.cm_attn = Attention(width, heads, dropout)
+        self.cm_attn = Attention(width, heads, dropout) if cross_attention else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens of both modalities, (2B,T,D) with audio's first -> (2B,T,D)."""
+        if self.cm_attn is None:
+            return self.alone(x, mask)
         return self.feed_forward(x + self.dropout(self._within(x, mask)) + self.dropout(self._across(x, mask)))
 
     def alone(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -50,6 +52,7 @@ class HybridAttentionLayer(FeedForward):
 
     def _across(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Each modality's tokens attend to the other's."""
+        assert self.cm_attn is not None
         query, key, value = self.cm_attn.project(x)
         half = len(x) // 2
         return self.cm_attn.attend(query, key.roll(half, dims=0), value.roll(half, dims=0), mask)
@@ -58,9 +61,13 @@ class HybridAttentionLayer(FeedForward):
 class HybridAttentionEncoder(nn.Module):
     """Hybrid attention layers; both modalities pass as one batch, since they share weights."""
 
-    def __init__(self, layers: int, width: int, heads: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, layers: int, width: int, heads: int, hidden: int, dropout: float, cross_attention: bool = True
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(HybridAttentionLayer(width, heads, hidden, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            HybridAttentionLayer(width, heads, hidden, dropout, cross_attention) for _ in range(layers)
+        )
 
     def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Tensor:
         """Input tokens, two (B,T,D) -> (B,T,M,D)."""
@@ -97,6 +104,7 @@ class HAN(nn.Module):
         layers, heads: of the encoder, 1 and 1 as published.
         hidden: width of the feed-forward block; D where None.
         dropout: in [0,1).
+        cross_attention: False leaves it out, for tokens of one modality each (Table 1 of CoLeaF).
 
     Raises:
         ValueError: if the streams are not those three.
@@ -111,6 +119,7 @@ class HAN(nn.Module):
         heads: int = 1,
         hidden: int | None = None,
         dropout: float = 0.1,
+        cross_attention: bool = True,
     ) -> None:
         super().__init__()
         if set(streams) != set(LLP_STREAMS):
@@ -120,7 +129,7 @@ class HAN(nn.Module):
         self.fc_v = nn.Linear(streams["visual"].width, width)
         self.fc_st = nn.Linear(streams["visual_st"].width, width)
         self.fc_fusion = nn.Linear(2 * width, width)
-        self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout)
+        self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout, cross_attention)
         self.fc_prob = nn.Linear(width, num_classes)
         self.fc_frame_att = nn.Linear(width, num_classes)
         self.fc_av_att = nn.Linear(width, num_classes)

@@ -4,6 +4,7 @@ from coleaf_framework.collaboration.config import OFFICIAL, CoLeaFConfig
 from coleaf_framework.collaboration.terms import (
     anchor_loss,
     anchor_terms,
+    event_weights,
     modality_labels,
     own_loss,
     own_modality_labels,
@@ -18,6 +19,7 @@ __all__ = [
     "CoLeaFConfig",
     "anchor_loss",
     "anchor_terms",
+    "event_weights",
     "modality_labels",
     "own_loss",
     "own_modality_labels",

@@ -111,12 +111,17 @@ def anchor_terms(
     return terms
 
 
+def event_weights(c: CoLeaFConfig, reference: ReferenceOutput) -> Tensor:
+    """The weights theta of eq. 9-11, (B,M) in [0,1], without gradient."""
+    return losses.event_weights(reference.modality_probs, c.threshold, inclusive=c.contrast_form == "official")
+
+
 def _contrast(c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, mask: Tensor | None) -> Tensor:
     official = c.contrast_form == "official"
     if c.contrast == "bce":
         assert anchor.modality_probs is not None
         return losses.pseudo_label_cross_entropy(anchor.modality_probs, reference.modality_probs, threshold=c.threshold)
-    weights = losses.event_weights(reference.modality_probs, c.threshold, inclusive=official)
+    weights = event_weights(c, reference)
     if c.contrast == "nce":
         weights = torch.ones_like(weights)
     if official:

@@ -72,15 +72,16 @@ def _check(predictions: Tensor, ground_truth: Tensor) -> None:
         )
 
 
-def video_sums(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over videos from which all scores follow, so that batches and ranks can be added up.
+def video_scores(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor]:
+    """What each video adds to each score, from which all columns follow (`columns`).
 
     Args:
         predictions, ground_truth: (N,T,M,C) bool.
 
-    Returns: for the two levels times the seven measured columns: sum of F, (14,); sum of F over the videos with
-        support, (14,); number of those, (14,). float64.
+    Returns: for the two levels times the seven measured columns, F in [0,1], (14,N) float64, 1 where there is nothing
+        to find and nothing was found; and where there is something, (14,N) bool.
     """
+    _check(predictions, ground_truth)
     types = zip(split_types(predictions), split_types(ground_truth), strict=True)
     p, t = (torch.cat(xs).transpose(1, 2) for xs in zip(*((p.mT, t.mT) for p, t in types), strict=True))
     n, rows = len(predictions), []
@@ -89,23 +90,32 @@ def video_sums(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tenso
         pooled = (audible + visible, audible_only + visible_only)
         rows += [_video_scores(c) for c in (audible, visible, audible_only, visible_only, both, *pooled)]
     f, supported = (torch.stack(x) for x in zip(*rows, strict=True))
-    return f.sum(1), (f * supported).sum(1), supported.sum(1).double()
+    return f, supported
 
 
-def _columns(values: Tensor) -> dict[str, float]:
-    """(14,) per measured column -> the 18 columns in percent."""
-    result: dict[str, float] = {}
-    for level, row in zip(LEVELS, values.view(2, len(_MEASURED)), strict=True):
-        measured = dict(zip(_MEASURED, (100 * row).tolist(), strict=True))
-        for mean, parts in _TYPE_MEANS.items():
-            measured[mean] = mean_of(measured, parts)
-        result |= {f"{level}/{column}": measured[column] for column in COLUMNS}
-    return result
+def columns(f: Tensor, supported_f: Tensor) -> Tensor:
+    """Means over videos of `video_scores` -> every column in percent.
+
+    Args:
+        f: (...,14), the mean of F over videos. supported_f: (...,14), over the videos with support, or NaN.
+
+    Returns: (...,36), in the order of `ALL_KEYS`.
+    """
+    by_level = torch.stack([f, supported_f], dim=-2).unflatten(-1, (len(LEVELS), -1))  # type: ignore[no-untyped-call]
+    measured = dict(zip(_MEASURED, (100 * by_level).unbind(-1), strict=True))
+    for mean, parts in _TYPE_MEANS.items():
+        measured[mean] = torch.stack([measured[part] for part in parts]).nanmean(0)
+    return torch.stack([measured[column] for column in COLUMNS], dim=-1).flatten(-3)
 
 
 def _finish(sums: Tensor, supported_sums: Tensor, supports: Tensor, videos: Tensor | int) -> dict[str, float]:
-    supported = _columns(supported_sums / supports)  # 0 / 0 is NaN: no such event, no score
-    return _columns(sums / videos) | {SUPPORT + key: value for key, value in supported.items()}
+    values = columns(sums / videos, supported_sums / supports)  # 0 / 0 is NaN: no such event, no score
+    return dict(zip(ALL_KEYS, values.tolist(), strict=True))
+
+
+def _sums(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    f, supported = video_scores(predictions, ground_truth)
+    return f.sum(1), (f * supported).sum(1), supported.sum(1).double()
 
 
 class ParsingScores(Metric):
@@ -140,7 +150,7 @@ class ParsingScores(Metric):
         _check(predictions, ground_truth)
         if not len(predictions):
             return
-        sums, supported_sums, supports = video_sums(predictions, ground_truth)
+        sums, supported_sums, supports = _sums(predictions, ground_truth)
         self.sums += sums
         self.supported_sums += supported_sums
         self.supports += supports
@@ -175,7 +185,7 @@ def all_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
     _check(predictions, ground_truth)
     if not len(predictions):
         raise ValueError("no videos to score")
-    return _finish(*video_sums(predictions, ground_truth), len(predictions))
+    return _finish(*_sums(predictions, ground_truth), len(predictions))
 
 
 def empty_parser(ground_truth: Tensor) -> Tensor:

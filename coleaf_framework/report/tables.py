@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -23,29 +23,34 @@ LEGEND = (
 )
 
 
-def _cells(scores: Scores, prefix: str, deviations: Scores | None) -> list[str]:
+def _cells(scores: Mapping[str, float | str], prefix: str, deviations: Scores | None) -> list[str]:
     cells = []
     for column in COLUMNS:
         value = scores[prefix + column]
+        if isinstance(value, str):
+            cells.append(value)
+            continue
         spread = "" if deviations is None else f" ± {deviations[prefix + column]:.1f}"
         cells.append("-" if math.isnan(value) else f"{value:.1f}{spread}")
     return cells
 
 
 def score_table(
-    rows: Mapping[str, Scores],
+    rows: Mapping[str, Mapping[str, float | str]] | Mapping[str, Scores],
     title: str,
     deviations: Mapping[str, Scores] | None = None,
     *,
     markdown: bool = False,
+    legend: bool = True,
 ) -> str:
     """All 18 columns and their support-only twins, one block of nine columns each.
 
     Args:
-        rows: parser -> column -> percent; NaN shows as "-".
+        rows: parser -> column -> percent, NaN shows as "-"; or -> text to show as it is.
         title: stands above.
         deviations: parser -> column -> deviation over seeds, for the parsers that have one.
         markdown: a Markdown table rather than a terminal's.
+        legend: whether to say what the columns are.
     """
     heads = [_SHORT.get(column, column) for column in COLUMNS]
     deviations = deviations or {}
@@ -57,8 +62,8 @@ def score_table(
                 f"| {name} | " + " | ".join(_cells(scores, prefix, deviations.get(name))) + " |"
                 for name, scores in rows.items()
             ]
-        return "\n".join([*lines, "", LEGEND])
-    table = Table(title=title, caption=LEGEND, title_justify="left", caption_justify="left")
+        return "\n".join([*lines, *(["", LEGEND] if legend else [])])
+    table = Table(title=title, caption=LEGEND if legend else None, title_justify="left", caption_justify="left")
     table.add_column("", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
@@ -67,6 +72,28 @@ def score_table(
         table.add_row(f"[bold]{block}[/bold]")
         for name, scores in rows.items():
             table.add_row(name, *_cells(scores, prefix, deviations.get(name)))
+    return _as_text(table)
+
+
+def plain_table(heads: Sequence[str], body: Sequence[Sequence[str]], title: str, *, markdown: bool = False) -> str:
+    """A table of texts, the first column to the left, the others to the right.
+
+    Args:
+        heads: of the columns. body: rows. title: stands above.
+        markdown: a Markdown table rather than a terminal's.
+    """
+    if markdown:
+        lines = [f"**{title}**", "", "| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+        return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
+    table = Table(title=title, title_justify="left")
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="right" if i else "left", no_wrap=True)
+    for row in body:
+        table.add_row(*row)
+    return _as_text(table)
+
+
+def _as_text(table: Table) -> str:
     text = io.StringIO()
     Console(file=text, width=1000).print(table)  # as wide as it needs: a cut number is worse than a wrapped line
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())

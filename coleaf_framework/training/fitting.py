@@ -26,6 +26,7 @@ from coleaf_framework.training.progress import TensorBoard, TrainingProgress
 from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import RunFolder
 
+_OBSERVED = "theta/"
 _GO_ON, _STOP, _FAILED = 0, 1, 2
 
 
@@ -149,7 +150,10 @@ class Fitting:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         entry: dict[str, Any] = {"epoch": epoch, "lr": lr}
-        entry["losses"] = self._train(epoch, train, plan, interrupts, progress)
+        means = self._train(epoch, train, plan, interrupts, progress)
+        entry["losses"] = {name: value for name, value in means.items() if not name.startswith(_OBSERVED)}
+        theta = {name.removeprefix(_OBSERVED): value for name, value in means.items() if name.startswith(_OBSERVED)}
+        entry |= {"theta": theta} if theta else {}
         if score is not None:
             entry["val"] = self._scored(score)
             if self.config.monitor:
@@ -187,7 +191,8 @@ class Fitting:
             parts = self._fetch(batches, len(plan[self.epoch_steps]), interrupts)
             self._step(parts, Progress(epoch, step))
             self.epoch_steps += 1
-            progress.step(epoch, self.epoch_steps, self.log.means(), self.ranks.size)
+            means = {name: mean for name, mean in self.log.means().items() if not name.startswith(_OBSERVED)}
+            progress.step(epoch, self.epoch_steps, means, self.ranks.size)
             if self.config.checkpoint_steps and self.epoch_steps % self.config.checkpoint_steps == 0:
                 self.save()
             if self.profiler is not None:
@@ -227,7 +232,8 @@ class Fitting:
                 with contextlib.nullcontext() if alone else self._parallel.no_sync():  # type: ignore[union-attr]
                     with autocast(self.device, self.config.precision):
                         terms = next(update) if self._parallel is None else self._parallel(update)
-                    self._note(terms)
+                    self._note(terms | self.model.observed)
+                    self.model.observed = {}
                     # DistributedDataParallel takes the mean of ranks, whose losses are parts of a sum.
                     loss = torch.stack(list(terms.values())).sum() * self.ranks.size
                     with phase("backward"):

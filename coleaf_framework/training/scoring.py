@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from coleaf_framework.storage import WEIGHTS
+from coleaf_framework.storage import WEIGHTS, file_digest
 from coleaf_framework.training.config import RunConfig
 from coleaf_framework.training.experiment import data_of, load_run, open_split
-from coleaf_framework.training.selection import digest, load_decision
+from coleaf_framework.training.selection import load_decision
 from coleaf_framework.training.trainer import CoLeaFTrainer
 
 
@@ -108,7 +108,7 @@ def use_decision(
     decision.require_classes(trainer.model.num_classes)
     trainer.decision = decision
     notes = []
-    if chosen.get("weights") not in (None, digest(run / WEIGHTS)):
+    if chosen.get("weights") not in (None, file_digest(run / WEIGHTS)):
         notes.append(f"NOTE: the thresholds were chosen for other weights than those of {run}")
     if chosen.get("split") == split:
         data = chosen.get("data")

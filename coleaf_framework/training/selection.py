@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
-from torch import Tensor
-from torch.nn.functional import pad
 
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import ChosenGates, DecisionConfig, ModalityThresholds, choose_gates
-from coleaf_framework.protocol import AnchorOutput
-from coleaf_framework.storage import read_yaml, write_yaml
+from coleaf_framework.storage import file_digest, read_yaml, write_yaml
+from coleaf_framework.training.outputs import collect_outputs
 from coleaf_framework.training.trainer import CoLeaFTrainer
 
 
@@ -36,7 +32,7 @@ class Selection:
 
     def save(self, path: Path, weights: Path | None = None) -> None:
         """Write a file that `load_decision` reads, atomically; `weights` is the file that it was chosen for."""
-        about = dict(self.about) | ({"weights": digest(weights)} if weights is not None else {})
+        about = dict(self.about) | ({"weights": file_digest(weights)} if weights is not None else {})
         write_yaml(path, {"decision": self.decision.model_dump(mode="json"), "chosen": about})
 
 
@@ -56,8 +52,8 @@ def select_thresholds(trainer: CoLeaFTrainer, data: AVVPDataset, *, force: bool 
         raise ValueError(
             "thresholds chosen on the test split make its scores worthless: take --split val, or --force, which says so"
         )
-    output, truth, mask = _collect(trainer, data)
-    chosen = choose_gates(output, truth, trainer.decision, mask=mask, **how)
+    outputs = collect_outputs(trainer, data)
+    chosen = choose_gates(outputs.output, outputs.truth, trainer.decision, mask=outputs.mask, **how)
     audio, visual = (tuple(round(value, 6) for value in row.tolist()) for row in chosen.gates)
     thresholds = ModalityThresholds(audio=audio, visual=visual)
     about = {
@@ -68,29 +64,6 @@ def select_thresholds(trainer: CoLeaFTrainer, data: AVVPDataset, *, force: bool 
         **{key: list(value) if isinstance(value, tuple) else value for key, value in how.items()},
     }
     return Selection(trainer.decision.model_copy(update={"gate_threshold": thresholds}), chosen, about)
-
-
-def _collect(trainer: CoLeaFTrainer, data: AVVPDataset) -> tuple[AnchorOutput, Tensor, Tensor]:
-    """All videos of a split, padded to the longest: answers without tokens, truth, and which segments are real."""
-    rows = []
-    for batch, output in trainer.outputs(data, truth=True):
-        truth = batch.segment_labels
-        assert truth is not None
-        assert output.modality_probs is not None
-        mask = truth.new_ones(truth.shape[:2]) if batch.mask is None else batch.mask
-        fields = (output.segment_probs, output.video_probs, output.modality_probs, truth, mask)
-        rows.append([x.cpu() if x.dtype == torch.bool else x.float().cpu() for x in fields])
-    longest = max(segment.shape[1] for segment, *_ in rows)
-    for row in rows:
-        for i in (0, 3, 4):
-            row[i] = pad(row[i], (*[0, 0] * (row[i].ndim - 2), 0, longest - row[i].shape[1]))
-    segment, video, modality, truth, mask = (torch.cat(column) for column in zip(*rows, strict=True))
-    return AnchorOutput(segment, video, segment.new_empty(0), modality), truth, mask
-
-
-def digest(weights: Path) -> str:
-    """What tells one file of weights from another."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
 
 
 def load_decision(path: Path) -> tuple[DecisionConfig, Mapping[str, Any]]:

@@ -94,8 +94,8 @@ class CoLeaFTrainer:
         ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
         checkpoint.
 
-        Returns: one entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "val" (column -> percent)
-        and "monitor".
+        Returns: one entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
+        eq. 9-11's weights, in CoLeaF), "val" (column -> percent) and "monitor".
 
         Raises:
             ValueError: a data set does not fit the model.

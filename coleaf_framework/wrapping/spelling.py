@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import nn
 
-from coleaf_framework._config import nearest
+from coleaf_framework.plugins import import_network
 from coleaf_framework.protocol import MODALITIES, StreamSpec
 
 
@@ -22,22 +19,7 @@ def find_network(text: str) -> type[nn.Module] | str:
     Raises:
         ValueError: no such module or class; names the nearest.
     """
-    module_name, colon, class_name = text.partition(":")
-    if not colon:
-        return text
-    if module_name.endswith(".py"):
-        raise ValueError(f"{text}: write the module, not its file: {module_name.removesuffix('.py')}:{class_name}")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as problem:  # whatever somebody's module does on import
-        raise ValueError(f"{text}: {module_name!r} does not import: {type(problem).__name__}: {problem}") from problem
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        known = [name for name, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
-        raise ValueError(f"{text}: {module_name} has no torch.nn.Module {class_name!r}.{nearest(class_name, known)}")
-    return found
+    return import_network(text) if ":" in text else text
 
 
 def parse_streams(texts: Iterable[str]) -> dict[str, StreamSpec]:

@@ -1,0 +1,125 @@
+"""The commands that compare: grids of runs, rates, costs and the report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coleaf_framework.evidence.comparison import PRIMARY
+from coleaf_framework.evidence.comparison import compare as compare_grid
+from coleaf_framework.evidence.grid import Grid, Study, plan_grid
+from coleaf_framework.evidence.running import run_grid
+from coleaf_framework.evidence.studies import COMPARE, RATES, ablation_table, own_ablation
+from coleaf_framework.evidence.type_rates import rates_table
+from coleaf_framework.storage import write_text
+
+Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
+Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
+Seeds = Annotated[int, typer.Option(min=1, help="runs of each kind, from seed 0 on")]
+Out = Annotated[Path, typer.Option(help="folder of the runs; those that it holds already are used")]
+Split = Annotated[str, typer.Option(help="split to score, with ground truth: val or test")]
+Config = Annotated[Path | None, typer.Option(help="YAML file for every run")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value for every run; ANCHOR:section.key=value for one")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="runs at a time, which share the cores")]
+Column = Annotated[str, typer.Option(help="column of the concluding sentence")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
+
+
+def compare(
+    anchors: Anchors = "han,cmpae",
+    data: Data = None,
+    seeds: Seeds = 5,
+    out: Out = Path("runs/compare"),
+    split: Split = "test",
+    config: Config = None,
+    set_: Settings = None,
+    jobs: Jobs = 1,
+    column: Column = PRIMARY,
+    markdown: Markdown = False,
+) -> None:
+    """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5)."""
+    grid = _grid(COMPARE, anchors, data, seeds, out, split, config, set_, jobs)
+    _show_comparison(grid, column, markdown)
+
+
+def ablate(
+    table: Annotated[int | None, typer.Option(help="of the paper: 2, 3 or 4")] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help='instead of a table, a way to train: "NAME: section.key=value, ..."')
+    ] = None,
+    anchors: Anchors = "cmpae",
+    data: Data = None,
+    seeds: Seeds = 5,
+    out: Out = Path("runs/compare"),
+    split: Split = "test",
+    config: Config = None,
+    set_: Settings = None,
+    jobs: Jobs = 1,
+    column: Column = PRIMARY,
+    markdown: Markdown = False,
+) -> None:
+    """Train CoLeaF without a part of it, as the paper's Tables 2 to 4, or with any change."""
+    if (table is None) == (not variant):
+        raise ValueError("coleaf ablate takes --table 2, 3 or 4, or one --variant or more")
+    study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
+    grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs)
+    _show_comparison(grid, column, markdown)
+
+
+def rates(
+    anchors: Anchors = "han,cmpae",
+    data: Data = None,
+    seeds: Seeds = 5,
+    out: Out = Path("runs/compare"),
+    split: Split = "test",
+    config: Config = None,
+    set_: Settings = None,
+    jobs: Jobs = 1,
+    markdown: Markdown = False,
+) -> None:
+    """Show how often each type of event is found and missed, with and without cross-attention (Table 1)."""
+    grid = _grid(RATES, anchors, data, seeds, out, split, config, set_, jobs)
+    text = "\n\n".join([rates_table(grid, markdown=markdown), *(f"NOTE: {note}" for note in grid.notes)])
+    print(text)
+    write_text(out / "rates.md", rates_table(grid, markdown=True) + "\n")
+    compared = compare_grid(grid)
+    write_text(out / "rates.json", compared.as_json() + "\n")
+    write_text(out / "rates.csv", compared.as_csv())
+
+
+def _grid(
+    study: Study,
+    anchors: str,
+    data: Path | None,
+    seeds: int,
+    out: Path,
+    split: str,
+    config: Path | None,
+    settings: list[str] | None,
+    jobs: int,
+) -> Grid:
+    names = [name.strip() for name in anchors.split(",") if name.strip()]
+    grid = plan_grid(study, names, seeds, out, data=data, split=split, config=config, settings=settings or ())
+    try:
+        run_grid(grid, jobs)
+    except KeyboardInterrupt as stopped:
+        print(f"coleaf: interrupted; {stopped or 'finished runs are kept'}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    return grid
+
+
+def _show_comparison(grid: Grid, column: str, markdown: bool) -> None:
+    found = compare_grid(grid, column)
+    print(found.table(markdown=markdown))
+    for ending, text in (
+        ("md", found.table(markdown=True) + "\n"),
+        ("csv", found.as_csv()),
+        ("json", found.as_json() + "\n"),
+    ):
+        write_text(grid.out / f"{grid.study.name}.{ending}", text)
+    print(f"\n{grid.out / grid.study.name}.md, .csv, .json")

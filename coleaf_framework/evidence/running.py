@@ -1,0 +1,139 @@
+"""Several cells of a grid at once, with one progress display for all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from coleaf_framework.evidence.grid import Cell, Grid
+from coleaf_framework.training.interrupts import Interrupts
+from coleaf_framework.training.run_folder import LOG
+
+OUTPUT = "output.txt"
+_LOOK_EVERY = 0.2  # seconds
+
+
+def run_grid(grid: Grid, jobs: int = 1) -> None:
+    """Train and score every cell that is not done, `jobs` of them at a time.
+
+    A cell that fails does not stop the others. SIGINT and SIGTERM end every cell after its step, with a checkpoint; the
+    same call goes on from there.
+
+    Raises:
+        ValueError: `jobs` is below 1.
+        RuntimeError: cells failed; names each with what it said.
+        KeyboardInterrupt: it was told to stop.
+    """
+    if jobs < 1:
+        raise ValueError(f"--jobs {jobs}: at least 1")
+    waiting = [cell for cell in grid.cells if not grid.is_done(cell)]
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    failed: dict[str, str] = {}
+    by_name = {cell.name: cell for cell in grid.cells}
+    environment = cell_environment(jobs)
+    with Interrupts(patient=False) as interrupts, _Display(grid.cells) as display:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs and not interrupts.requested:
+                    cell = waiting.pop(0)
+                    running[cell.name] = _start(cell, environment)
+                if interrupts.requested:
+                    waiting = []
+                    _stop(running)
+                time.sleep(_LOOK_EVERY)
+                for name in [name for name, process in running.items() if process.poll() is not None]:
+                    process = running.pop(name)
+                    if process.returncode and not interrupts.requested:
+                        failed[name] = _last_words(by_name[name].folder / OUTPUT, process.returncode)
+                display.show(grid, tuple(running), failed)
+        finally:
+            _stop(running)
+            for process in running.values():
+                process.wait()
+    done = sum(grid.is_done(cell) for cell in grid.cells)
+    if interrupts.requested:
+        raise KeyboardInterrupt(f"{done} of {len(grid.cells)} runs are done; the same command goes on")
+    if failed:
+        said = "; ".join(f"{name}: {words}" for name, words in failed.items())
+        raise RuntimeError(
+            f"{len(failed)} of {len(grid.cells)} runs failed ({said}); the same command tries them again"
+        )
+
+
+def cell_environment(jobs: int) -> dict[str, str]:
+    """The environment of a cell's process: the cores are shared by the jobs, unless OMP_NUM_THREADS says otherwise."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores // jobs)), **os.environ}
+
+
+def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with (cell.folder / OUTPUT).open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "coleaf_framework.evidence.cell", str(cell.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,  # the terminal's Ctrl-C reaches it through this process, once
+        )
+
+
+def _stop(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    for process in running.values():
+        process.terminate()
+
+
+def _last_words(path: Path, code: int) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1] if lines else f"ended with code {code} and said nothing"
+
+
+class _Display:
+    """One bar over the epochs of all cells, with the names of those under way."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._epochs = sum(cell.config.trainer.epochs for cell in cells)
+        self._bar = Progress(
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=self._epochs)
+        self._said: set[str] = set()
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, grid: Grid, running: Sequence[str], failed: Mapping[str, str]) -> None:
+        """Bring the bar up to date; a line for every cell that ended."""
+        epochs = 0
+        for number, cell in enumerate(grid.cells, 1):
+            done = grid.is_done(cell)
+            epochs += cell.config.trainer.epochs if done else _epochs_done(cell)
+            if cell.name in self._said or not (done or cell.name in failed):
+                continue
+            self._said.add(cell.name)
+            state = "failed: " + failed[cell.name] if cell.name in failed else "done"
+            self._bar.console.print(f"{number}/{len(grid.cells)} {cell.name} {state}", highlight=False, markup=False)
+        self._bar.update(self._task, completed=epochs, description=", ".join(running))
+
+
+def _epochs_done(cell: Cell) -> int:
+    log = cell.folder / LOG
+    return log.read_text(encoding="utf-8").count("\n") if log.exists() else 0

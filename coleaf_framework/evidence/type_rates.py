@@ -1,0 +1,57 @@
+"""Table 1: how often segments of each event type are found and missed, for each way to train."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import torch
+from torch import Tensor
+
+from coleaf_framework.evidence.comparison import gather, row_name
+from coleaf_framework.evidence.grid import Grid
+from coleaf_framework.evidence.paper import TABLE_1
+from coleaf_framework.metrics.analysis import type_rates, type_table
+from coleaf_framework.metrics.events import EVENT_TYPES
+from coleaf_framework.report.tables import plain_table
+
+RATES = ("TP", "TN", "FP", "FN")
+_LEGEND = (
+    "TP and FN: shares of the segments and classes that truly are of the type, which add up to 100; TN and FP: of "
+    "those that are not. The paper's do not add up so (TP + FN = 138 for audible-only), and it does not say of what "
+    "they are shares: compare within its rows alone."
+)
+
+
+def rates_by_row(grid: Grid) -> dict[str, dict[str, Tensor]]:
+    """Row -> event type -> TP, TN, FP and FN of each seed in percent, (S,4).
+
+    Errors as in `comparison.gather`.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for _, variant, members in gather(grid):
+        each = [type_rates(type_table(x.decided(), x.truth, x.mask)) for _, x in members]
+        found[row_name(members[0][1], variant)] = {
+            kind: torch.tensor([astuple(rates[kind]) for rates in each], dtype=torch.float64) for kind in EVENT_TYPES
+        }
+    return found
+
+
+def rates_table(grid: Grid, *, markdown: bool = False) -> str:
+    """The rates of every row, and below them the paper's."""
+    body = []
+    for name, by_type in rates_by_row(grid).items():
+        values = torch.cat([by_type[kind] for kind in EVENT_TYPES], dim=1)
+        cells = [f"{mean:.1f}" for mean in values.mean(0).tolist()]
+        if len(values) > 1:
+            cells = [f"{cell} ± {spread:.1f}" for cell, spread in zip(cells, values.std(0).tolist(), strict=True)]
+        body.append([name, *cells])
+    for name, label in (("unimodal", "unimodal (U)"), ("alone", "unimodal and cross-modal (U+C)")):
+        published = (value for kind in EVENT_TYPES for value in TABLE_1[name][kind])
+        body.append([f"PAPER, LLP test: cmpae {label}", *(f"{value:.1f}" for value in published)])
+    heads = [f"{kind} {rate}" for kind in EVENT_TYPES for rate in RATES]
+    outputs = grid.outputs(grid.cells[0])
+    where = f"{outputs.data} {outputs.split}, {len(outputs.ids)} videos"
+    title = f"{grid.study.question}: {where}, percent of segments times classes"
+    if grid.seeds > 1:
+        title += f", mean ± standard deviation over {grid.seeds} seeds"
+    return plain_table(["", *heads], body, title, markdown=markdown) + "\n\n" + _LEGEND

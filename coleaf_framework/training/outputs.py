@@ -1,0 +1,157 @@
+"""What a trained model answers to every video of a split, kept beside the run. Shape letters: see `protocol.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from coleaf_framework.data import AVVPDataset
+from coleaf_framework.metrics import DecisionConfig, decide, empty_parser, video_label_parser
+from coleaf_framework.protocol import AnchorOutput
+from coleaf_framework.storage import WEIGHTS, file_digest, parse_state, write_state
+from coleaf_framework.training.trainer import CoLeaFTrainer
+
+_TENSORS = ("segment_probs", "modality_probs", "video_probs", "truth", "labels", "mask")
+_TEXTS = ("parser", "data", "split", "ids", "classes")
+
+
+@dataclass(frozen=True)
+class RunOutputs:
+    """A model's answers to the N videos of a split with ground truth.
+
+    Args:
+        parser: what tables call the model. data, split: names.
+        ids: N. classes: C names.
+        decision: the thresholds that the run is scored with.
+        segment_probs: (N,T,M,C), modality_probs: (N,M,C), video_probs: (N,C); float32 in [0,1].
+        truth: (N,T,M,C) bool. labels: (N,C) weak labels in {0,1}.
+        mask: (N,T) bool, True = real segment; videos are padded to the longest.
+    """
+
+    parser: str
+    data: str
+    split: str
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    decision: DecisionConfig
+    segment_probs: Tensor
+    modality_probs: Tensor
+    video_probs: Tensor
+    truth: Tensor
+    labels: Tensor
+    mask: Tensor
+
+    @property
+    def output(self) -> AnchorOutput:
+        """The answers as the Anchor gave them, without its tokens."""
+        return AnchorOutput(
+            self.segment_probs, self.video_probs, self.segment_probs.new_empty(0), modality_probs=self.modality_probs
+        )
+
+    def decided(self, decision: DecisionConfig | None = None) -> Tensor:
+        """Decisions, (N,T,M,C) bool, by the run's thresholds or others."""
+        return decide(self.output, decision or self.decision, self.mask)
+
+    def trivial(self) -> dict[str, Tensor]:
+        """Name -> decisions of the parsers that every table shows beside a model."""
+        return {
+            "empty parser": empty_parser(self.truth),
+            "video-label parser": video_label_parser(self.labels, self.mask),
+        }
+
+
+def collect_outputs(trainer: CoLeaFTrainer, data: AVVPDataset) -> RunOutputs:
+    """Run a trained model over a split with ground truth.
+
+    Errors as in `CoLeaFTrainer.outputs`.
+    """
+    rows: list[list[Tensor]] = []
+    ids: list[str] = []
+    for batch, output in trainer.outputs(data, truth=True):
+        truth = batch.segment_labels
+        assert truth is not None
+        assert output.modality_probs is not None
+        mask = truth.new_ones(truth.shape[:2]) if batch.mask is None else batch.mask
+        fields = (output.segment_probs, output.modality_probs, output.video_probs, truth, batch.labels, mask)
+        rows.append([x.cpu() if x.dtype == torch.bool else x.float().cpu() for x in fields])
+        ids += batch.ids
+    longest = max(mask.shape[1] for *_, mask in rows)
+    for row in rows:
+        for i, name in enumerate(_TENSORS):
+            if name in ("segment_probs", "truth", "mask"):
+                row[i] = pad(row[i], (*[0, 0] * (row[i].ndim - 2), 0, longest - row[i].shape[1]))
+    tensors = dict(zip(_TENSORS, (torch.cat(column) for column in zip(*rows, strict=True)), strict=True))
+    return RunOutputs(trainer.name, data.name, data.split, tuple(ids), tuple(data.classes), trainer.decision, **tensors)
+
+
+def outputs_path(run: Path, split: str) -> Path:
+    """Where a run keeps its answers to a split."""
+    return run / f"outputs-{split}.safetensors"
+
+
+def write_outputs(run: Path, outputs: RunOutputs) -> None:
+    """Keep the answers of a run's weights in its folder, atomically."""
+    state: dict[str, Any] = {name: getattr(outputs, name) for name in (*_TENSORS, *_TEXTS)}
+    state |= {"decision": outputs.decision.model_dump(mode="json"), "weights": file_digest(run / WEIGHTS)}
+    write_state(outputs_path(run, outputs.split), state)
+
+
+def read_outputs(run: Path, split: str) -> RunOutputs:
+    """What `write_outputs` kept.
+
+    Raises:
+        FileNotFoundError: the run has no predictions of the split; says how to make them.
+        ValueError: the file is damaged, or the run's weights have changed since.
+    """
+    path = outputs_path(run, split)
+    again = f"run `coleaf predict {run} --split {split}`"
+    if not path.is_file():
+        if not run.is_dir():
+            raise FileNotFoundError(f"{run}: no such run folder")
+        raise FileNotFoundError(f"{run}: has no predictions of split {split!r}: {again} first")
+    state = parse_state(path.read_bytes(), path)
+    try:
+        texts: dict[str, Any] = {name: state[name] for name in _TEXTS}
+        texts["ids"], texts["classes"] = tuple(texts["ids"]), tuple(texts["classes"])
+        tensors = {name: state[name] for name in _TENSORS}
+        weights = state["weights"]
+        outputs = RunOutputs(decision=DecisionConfig(**state["decision"]), **texts, **tensors)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"{path}: not what `coleaf predict` keeps: {problem!r}") from problem
+    if not (run / WEIGHTS).is_file() or file_digest(run / WEIGHTS) != weights:
+        raise ValueError(f"{path}: predictions of other weights than those in the folder now: {again} again")
+    return outputs
+
+
+def require_same_videos(named: Sequence[tuple[str, RunOutputs]]) -> None:
+    """Check that runs can be compared.
+
+    Args:
+        named: name of a run and its answers, at least one.
+
+    Raises:
+        ValueError: their class lists, videos or ground truth differ; names the first that differs and how.
+    """
+    first_name, first = named[0]
+    for name, other in named[1:]:
+        pair = f"{first_name} and {name} cannot be compared: their"
+        if other.classes != first.classes:
+            alone = [
+                *(c for c in first.classes if c not in other.classes),
+                *(c for c in other.classes if c not in first.classes),
+            ]
+            what = f"{alone[0]!r} is in one alone" if alone else "one is in another order"
+            raise ValueError(f"{pair} class lists differ: {what} ({first.data}, {other.data})")
+        if other.ids != first.ids:
+            raise ValueError(
+                f"{pair} videos differ: {len(first.ids)} of {first.data} {first.split} and {len(other.ids)} of "
+                f"{other.data} {other.split}"
+            )
+        if not (torch.equal(other.truth, first.truth) and torch.equal(other.mask, first.mask)):
+            raise ValueError(f"{pair} ground truth differs, though their videos have the same names")
