@@ -308,7 +308,7 @@ def demo(
     print(run_demo(out))
 
 
-for command in (cli_evidence.compare, cli_evidence.ablate, cli_evidence.rates):
+for command in (cli_evidence.compare, cli_evidence.ablate, cli_evidence.rates, cli_evidence.flops):
     app.command()(command)
 
 

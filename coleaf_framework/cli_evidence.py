@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from coleaf_framework.evidence.comparison import PRIMARY
-from coleaf_framework.evidence.comparison import compare as compare_grid
+from coleaf_framework.data import LLP_CLASSES, open_folder
+from coleaf_framework.evidence.comparison import PRIMARY, compare_grid, require_column
+from coleaf_framework.evidence.costs import measure_costs
 from coleaf_framework.evidence.grid import Grid, Study, plan_grid
 from coleaf_framework.evidence.running import run_grid
 from coleaf_framework.evidence.studies import COMPARE, RATES, ablation_table, own_ablation
 from coleaf_framework.evidence.type_rates import rates_table
-from coleaf_framework.storage import write_text
+from coleaf_framework.protocol import LLP_STREAMS
+from coleaf_framework.storage import to_json, write_text
+from coleaf_framework.training.config import load_config
 
 Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
@@ -43,6 +47,7 @@ def compare(
     markdown: Markdown = False,
 ) -> None:
     """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5)."""
+    require_column(column)
     grid = _grid(COMPARE, anchors, data, seeds, out, split, config, set_, jobs)
     _show_comparison(grid, column, markdown)
 
@@ -66,6 +71,7 @@ def ablate(
     """Train CoLeaF without a part of it, as the paper's Tables 2 to 4, or with any change."""
     if (table is None) == (not variant):
         raise ValueError("coleaf ablate takes --table 2, 3 or 4, or one --variant or more")
+    require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
     grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs)
     _show_comparison(grid, column, markdown)
@@ -84,12 +90,32 @@ def rates(
 ) -> None:
     """Show how often each type of event is found and missed, with and without cross-attention (Table 1)."""
     grid = _grid(RATES, anchors, data, seeds, out, split, config, set_, jobs)
-    text = "\n\n".join([rates_table(grid, markdown=markdown), *(f"NOTE: {note}" for note in grid.notes)])
-    print(text)
-    write_text(out / "rates.md", rates_table(grid, markdown=True) + "\n")
-    compared = compare_grid(grid)
-    write_text(out / "rates.json", compared.as_json() + "\n")
-    write_text(out / "rates.csv", compared.as_csv())
+    notes = [f"NOTE: {note}" for note in grid.notes]
+    print("\n\n".join([rates_table(grid, markdown=markdown), *notes]))
+    compare_grid(grid).write(out / "rates-scores")
+    write_text(out / "rates.md", "\n\n".join([rates_table(grid, markdown=True), *notes]) + "\n")
+    print(f"\n{out / 'rates.md'}; scores in {out / 'rates-scores'}.md, .csv, .json")
+
+
+def flops(
+    anchor: Annotated[str, typer.Option(help="name of an Anchor plugin, or module:Class")] = "han",
+    data: Annotated[Path | None, typer.Option(help="folder whose streams and classes count; LLP's if left out")] = None,
+    videos: Annotated[int, typer.Option(min=1, help="of a batch")] = 32,
+    segments: Annotated[int, typer.Option(min=1, help="of a video")] = 10,
+    config: Config = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="write the costs to this file")] = None,
+    markdown: Markdown = False,
+) -> None:
+    """Count parameters and FLOPs and take the time of Anchor, Reference, a training step and inference."""
+    resolved = load_config(config, [f"anchor.name={anchor!r}", *(set_ or [])])
+    split = open_folder(data, "train") if data is not None else None
+    streams = LLP_STREAMS if split is None else split.streams
+    num_classes = len(LLP_CLASSES) if split is None else len(split.classes)
+    costs = measure_costs(resolved, streams, num_classes, videos=videos, segments=segments)
+    print(costs.table(markdown=markdown))
+    if json_ is not None:
+        write_text(json_, to_json(asdict(costs), indent=1) + "\n")
 
 
 def _grid(
@@ -116,10 +142,5 @@ def _grid(
 def _show_comparison(grid: Grid, column: str, markdown: bool) -> None:
     found = compare_grid(grid, column)
     print(found.table(markdown=markdown))
-    for ending, text in (
-        ("md", found.table(markdown=True) + "\n"),
-        ("csv", found.as_csv()),
-        ("json", found.as_json() + "\n"),
-    ):
-        write_text(grid.out / f"{grid.study.name}.{ending}", text)
+    found.write(grid.out / grid.study.name)
     print(f"\n{grid.out / grid.study.name}.md, .csv, .json")

@@ -174,13 +174,13 @@ def published_decision(anchor: object) -> dict[str, Any]:
     return dict(own) if isinstance(own, Mapping) else {}
 
 
-def takes_option(anchor: str, option: str) -> bool:
-    """Whether an Anchor's constructor has a parameter of that name.
+def takes_option(kind: str, name: str, option: str) -> bool:
+    """Whether the constructor of a plugin ("anchor" or "reference") has a parameter of that name.
 
     Raises:
         ValueError, ImportError: as `create_anchor` does.
     """
-    return option in inspect.signature(_load("anchor", anchor)).parameters
+    return option in inspect.signature(_load(kind, name)).parameters
 
 
 def create_reference(name: str, **kwargs: Any) -> nn.Module:

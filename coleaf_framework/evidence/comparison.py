@@ -1,4 +1,4 @@
-"""What a grid's runs say: means and deviations over seeds, paired differences, and what can be concluded."""
+"""What runs say together: means and deviations over seeds, paired differences, and what can be concluded."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from coleaf_framework._config import nearest
 from coleaf_framework.evidence.grid import Cell, Grid, Variant
-from coleaf_framework.evidence.paper import PAPER_COLUMNS
+from coleaf_framework.evidence.paper import PAPER_COLUMNS, PaperTable
 from coleaf_framework.metrics import ALL_KEYS, SUPPORT, all_scores
 from coleaf_framework.metrics.bootstrap import Difference, VideoScores, paired_difference
 from coleaf_framework.report.tables import LEGEND, plain_table, score_table
-from coleaf_framework.storage import to_json
+from coleaf_framework.storage import to_json, write_text
 from coleaf_framework.training.outputs import RunOutputs, require_same_videos
 
 PRIMARY = f"{SUPPORT}segment/Type@AVo"
 """The column of the conclusion: the mean of Ao, Vo and AV over videos that have such events or a prediction of them."""
 _FEW_SEEDS = 3
+_LESS = (
+    "Rows with 'less' are paired differences in points, with the 95 % bootstrap interval over videos and seeds in "
+    "brackets; one that leaves out 0 is marked *, unadjusted for how many are looked at."
+)
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,20 @@ class Row:
     """One way to train an Anchor, over its seeds.
 
     Args:
-        name: in the table. anchor, variant: which.
+        name: in the table. runs: names of the S runs.
         scores: of each video. by_seed: (S,36) in percent.
-        runs: names of its cells.
     """
 
     name: str
-    anchor: str
-    variant: Variant
+    runs: tuple[str, ...]
     scores: VideoScores
     by_seed: Tensor
-    runs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, members: Sequence[tuple[str, RunOutputs]]) -> Row:
+        """Of runs, each with its answers, at their own thresholds."""
+        scores = VideoScores.of([outputs.decided() for _, outputs in members], members[0][1].truth)
+        return cls(name, tuple(run for run, _ in members), scores, scores.columns())
 
     def means(self) -> dict[str, float]:
         """Column -> mean over seeds."""
@@ -55,36 +63,38 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows of one Anchor, and the first less the second."""
+    """The difference of two rows, under a name that says which less which."""
 
-    treated: Row
-    control: Row
+    name: str
     difference: Difference
 
-    @property
-    def name(self) -> str:
-        """Its row in the table."""
-        return f"{self.treated.name} less {self.control.variant.label}"
+    @classmethod
+    def of(cls, treated: Row, control: Row, control_label: str) -> Pair:
+        """`treated` less `control`."""
+        difference = paired_difference(treated.scores, control.scores)
+        return cls(f"{treated.name} less {control_label}", difference)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """Rows, their differences and the trivial parsers, on the same videos.
 
     Args:
-        grid: the runs.
         title: what was scored.
         rows, pairs: see there.
         trivial: name -> column -> percent, of the trivial parsers.
         conclusion: one sentence.
+        paper: what stands beside it of the paper: name of a row -> the columns of `PAPER_COLUMNS`.
+        notes: what must be said too.
     """
 
-    grid: Grid
     title: str
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
     trivial: Mapping[str, Mapping[str, float]]
     conclusion: str
+    paper: Mapping[str, tuple[float, ...]]
+    notes: tuple[str, ...] = ()
 
     def table(self, *, markdown: bool = False) -> str:
         """Scores, differences, the paper's numbers and the conclusion."""
@@ -92,48 +102,33 @@ class Comparison:
         rows |= self.trivial
         rows |= {pair.name: _shown(pair.difference) for pair in self.pairs}
         deviations = {row.name: spread for row in self.rows if (spread := row.deviations()) is not None}
-        parts = [score_table(rows, self.title, deviations, markdown=markdown, legend=False), LEGEND + " " + _LESS]
-        if self.grid.study.paper is not None:
+        parts = [score_table(rows, self.title, deviations, markdown=markdown, legend=False)]
+        parts.append(f"{LEGEND} {_LESS}" if self.pairs else LEGEND)
+        if self.paper:
             parts.append(self._beside_the_paper(markdown))
-        return "\n\n".join([*parts, *(f"NOTE: {note}" for note in self.grid.notes), self.conclusion])
+        return "\n\n".join([*parts, *(f"NOTE: {note}" for note in self.notes), self.conclusion])
 
     def _beside_the_paper(self, markdown: bool) -> str:
-        table = self.grid.study.paper
-        assert table is not None
         body = [[row.name, *(f"{row.means()[column]:.1f}" for column in PAPER_COLUMNS)] for row in self.rows]
-        labels = {variant.name: variant.label for variant in self.grid.study.variants}
-        body += [
-            [f"PAPER, LLP test: {anchor} {labels[variant]}", *(f"{value:.1f}" for value in values)]
-            for (anchor, variant), values in table.rows.items()
-        ]
-        title = f"Beside Table {table.number} of the paper, whose numbers are on LLP's test split"
-        return plain_table(["published columns", *PAPER_COLUMNS], body, title, markdown=markdown)
+        body += [[name, *(f"{value:.1f}" for value in values)] for name, values in self.paper.items()]
+        title = "Published columns beside the paper's own numbers, which are on LLP's test split"
+        return plain_table(["", *PAPER_COLUMNS], body, title, markdown=markdown)
 
     def as_json(self) -> str:
         """Everything, for programs."""
-        content: dict[str, Any] = {
-            "study": self.grid.study.name,
-            "title": self.title,
-            "split": self.grid.split,
-            "rows": {
-                row.name: {"mean": row.means(), "deviation": row.deviations(), "runs": list(row.runs)}
-                for row in self.rows
-            },
-            "by_run": {
-                run: dict(zip(ALL_KEYS, values, strict=True))
-                for row in self.rows
-                for run, values in zip(row.runs, row.by_seed.tolist(), strict=True)
-            },
-            "trivial": self.trivial,
-            "differences": {
-                pair.name: {
-                    c: dict(zip(("value", "low", "high"), pair.difference.at(c), strict=True)) for c in ALL_KEYS
-                }
-                for pair in self.pairs
-            },
-            "notes": list(self.grid.notes),
-            "conclusion": self.conclusion,
+        content: dict[str, Any] = {"title": self.title, "rows": {}, "by_run": {}, "trivial": self.trivial}
+        for row in self.rows:
+            content["rows"][row.name] = {"mean": row.means(), "deviation": row.deviations(), "runs": row.runs}
+            for run, values in zip(row.runs, row.by_seed.tolist(), strict=True):
+                content["by_run"][run] = dict(zip(ALL_KEYS, values, strict=True))
+        content["differences"] = {
+            pair.name: {
+                column: dict(zip(("value", "low", "high"), pair.difference.at(column), strict=True))
+                for column in ALL_KEYS
+            }
+            for pair in self.pairs
         }
+        content |= {"notes": self.notes, "conclusion": self.conclusion}
         return to_json(content, indent=1)
 
     def as_csv(self) -> str:
@@ -154,11 +149,14 @@ class Comparison:
                 writer.writerow([pair.name, column, *_plain(value, None, low, high), pair.difference.seeds])
         return text.getvalue()
 
-
-_LESS = (
-    "Rows with 'less' are paired differences in points, with the 95 % bootstrap interval over videos and seeds in "
-    "brackets; one that leaves out 0 is marked *, unadjusted for how many are looked at."
-)
+    def write(self, stem: Path) -> None:
+        """Write `stem` with the endings .md, .csv and .json, each atomically."""
+        for ending, text in (
+            ("md", self.table(markdown=True) + "\n"),
+            ("csv", self.as_csv()),
+            ("json", self.as_json()),
+        ):
+            write_text(stem.with_name(f"{stem.name}.{ending}"), text)
 
 
 def _plain(*values: float | None) -> list[str]:
@@ -198,7 +196,7 @@ def gather(grid: Grid) -> list[tuple[str, Variant, list[tuple[Cell, RunOutputs]]
     return rows
 
 
-def compare(grid: Grid, column: str = PRIMARY) -> Comparison:
+def compare_grid(grid: Grid, column: str = PRIMARY) -> Comparison:
     """Score a finished grid.
 
     Args:
@@ -208,43 +206,83 @@ def compare(grid: Grid, column: str = PRIMARY) -> Comparison:
     Raises:
         ValueError: no such column; or as `gather` does.
     """
-    if column not in ALL_KEYS:
-        raise ValueError(f"--column {column!r}: no such column.{nearest(column, ALL_KEYS)}")
-    rows = []
+    require_column(column)
+    found: dict[tuple[str, str], tuple[Variant, Row]] = {}
     for anchor, variant, members in gather(grid):
         outputs = members[0][1]
-        scores = VideoScores.of([each.decided() for _, each in members], outputs.truth)
-        rows.append(
-            Row(
-                row_name(outputs, variant),
-                anchor,
-                variant,
-                scores,
-                scores.columns(),
-                tuple(cell.name for cell, _ in members),
-            )
-        )
-    found = {(row.anchor, row.variant.name): row for row in rows}
+        row = Row.of(row_name(outputs, variant), [(cell.name, each) for cell, each in members])
+        found[anchor, variant.name] = variant, row
     pairs = []
     for anchor in grid.anchors:
         for treated, control in grid.study.pairs:
             if (anchor, treated) in found and (anchor, control) in found:
-                one, other = found[anchor, treated], found[anchor, control]
-                pairs.append(Pair(one, other, paired_difference(one.scores, other.scores)))
+                variant, row = found[anchor, control]
+                pairs.append(Pair.of(found[anchor, treated][1], row, variant.label))
+    paper = _paper_rows(grid.study.paper, {variant.name: variant.label for variant in grid.study.variants})
+    rows = [row for _, row in found.values()]
+    return _compared(grid.study.question, rows, pairs, outputs, column, paper, grid.notes)
+
+
+def compare_runs(question: str, groups: Mapping[str, Sequence[tuple[str, RunOutputs]]]) -> Comparison:
+    """Score runs that are at hand; each row but the first is compared to the first, where they have as many seeds.
+
+    Args:
+        question: heads the table.
+        groups: name of a row -> its runs, each with its answers, all on the same videos.
+
+    Raises:
+        ValueError: as `require_same_videos` does.
+    """
+    require_same_videos([member for members in groups.values() for member in members])
+    first, *others = rows = [Row.of(name, members) for name, members in groups.items()]
+    pairs = [Pair.of(row, first, first.name) for row in others if len(row.runs) == len(first.runs)]
+    outputs = next(iter(groups.values()))[0][1]
+    return _compared(question, rows, pairs, outputs, PRIMARY, {}, ())
+
+
+def require_column(column: str) -> None:
+    """Check that a score has that name.
+
+    Raises:
+        ValueError: it has not; names the nearest.
+    """
+    if column not in ALL_KEYS:
+        raise ValueError(f"--column {column!r}: no such column.{nearest(column, ALL_KEYS)}")
+
+
+def _paper_rows(table: PaperTable | None, labels: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
+    if table is None:
+        return {}
+    return {
+        f"PAPER, Table {table.number}: {anchor} {labels[variant]}": values
+        for (anchor, variant), values in table.rows.items()
+    }
+
+
+def _compared(
+    question: str,
+    rows: Sequence[Row],
+    pairs: Sequence[Pair],
+    outputs: RunOutputs,
+    column: str,
+    paper: Mapping[str, tuple[float, ...]],
+    notes: tuple[str, ...],
+) -> Comparison:
     trivial = {name: all_scores(decided, outputs.truth) for name, decided in outputs.trivial().items()}
     where = f"{outputs.data} {outputs.split}, {len(outputs.ids)} videos"
-    title = f"{grid.study.question}: {where}, F-scores in percent"
-    if grid.seeds > 1:
-        title += f", mean ± standard deviation over {grid.seeds} seeds"
-    return Comparison(grid, title, tuple(rows), tuple(pairs), trivial, _conclude(pairs, column, where, trivial, rows))
+    title = f"{question}: {where}, F-scores in percent"
+    if any(len(row.runs) > 1 for row in rows):
+        title += f", mean ± standard deviation over {max(len(row.runs) for row in rows)} seeds"
+    conclusion = _conclude(rows, pairs, column, where, trivial)
+    return Comparison(title, tuple(rows), tuple(pairs), trivial, conclusion, paper, notes)
 
 
 def _conclude(
+    rows: Sequence[Row],
     pairs: Sequence[Pair],
     column: str,
     where: str,
     trivial: Mapping[str, Mapping[str, float]],
-    rows: Sequence[Row],
 ) -> str:
     found = []
     for pair in pairs:
@@ -254,9 +292,11 @@ def _conclude(
         elif low > 0 or high < 0:
             verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), more than chance would explain"
         else:
-            verdict = f"{value:+.1f} points ({low:+.1f} to {high:+.1f}), which chance may explain"
+            verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), which chance may explain"
         found.append(f"{pair.name}: {verdict}")
-    seeds = len(rows[0].by_seed)
+    if not pairs:
+        found = [f"{row.name} has {row.means()[column]:.1f}, with nothing to compare it to" for row in rows]
+    seeds = min(len(row.runs) for row in rows)
     doubt = "an interval over these videos and seeds says nothing of other data"
     if seeds < _FEW_SEEDS:
         doubt = f"{seeds} seed{'s say' if seeds > 1 else ' says'} little of other seeds, and " + doubt

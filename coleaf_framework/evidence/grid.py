@@ -153,7 +153,7 @@ def plan_grid(
     cells = []
     notes: dict[str, None] = {}
     for anchor, variant in itertools.product(anchors, study.variants):
-        if variant.needs is not None and not takes_option(anchor, variant.needs):
+        if variant.needs is not None and not takes_option("anchor", anchor, variant.needs):
             notes[f"{anchor}: takes no option {variant.needs}, so it has no row {variant.label!r}"] = None
             continue
         for seed in range(seeds):
