@@ -22,7 +22,7 @@ from coleaf_framework.data.writing import write_synthetic_features
 from coleaf_framework.demo import run_demo
 from coleaf_framework.metrics import Event
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.report.pictures import timeline
+from coleaf_framework.report.pictures import save, timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_text
@@ -158,7 +158,7 @@ def plot(
         if found.ground_truth is not None:
             rows.setdefault("ground truth", found.ground_truth)
         rows[parser if parser not in rows else f"{parser} ({path})"] = found.events
-    timeline(rows, found.seconds, video, out)
+    save(timeline(rows, found.seconds, video), out)
     print(out)
 
 
@@ -308,7 +308,7 @@ def demo(
     print(run_demo(out))
 
 
-for command in (cli_evidence.compare, cli_evidence.ablate, cli_evidence.rates, cli_evidence.flops):
+for command in (cli_evidence.compare, cli_evidence.ablate, cli_evidence.rates, cli_evidence.flops, cli_evidence.report):
     app.command()(command)
 
 

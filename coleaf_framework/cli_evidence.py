@@ -13,6 +13,7 @@ from coleaf_framework.data import LLP_CLASSES, open_folder
 from coleaf_framework.evidence.comparison import PRIMARY, compare_grid, require_column
 from coleaf_framework.evidence.costs import measure_costs
 from coleaf_framework.evidence.grid import Grid, Study, plan_grid
+from coleaf_framework.evidence.report import Report
 from coleaf_framework.evidence.running import run_grid
 from coleaf_framework.evidence.studies import COMPARE, RATES, ablation_table, own_ablation
 from coleaf_framework.evidence.type_rates import rates_table
@@ -116,6 +117,21 @@ def flops(
     print(costs.table(markdown=markdown))
     if json_ is not None:
         write_text(json_, to_json(asdict(costs), indent=1) + "\n")
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="run folders; every row is compared to that of the first")],
+    out: Annotated[Path, typer.Option(help="HTML file to write")] = Path("report.html"),
+    split: Annotated[str, typer.Option(help="split of the runs' predictions")] = "test",
+    figures: Annotated[Path | None, typer.Option(help="folder for the same figures as PNG and SVG")] = None,
+) -> None:
+    """Write one page that shows runs side by side, with sliders for the thresholds; it needs no network."""
+    made = Report(runs, split)
+    size = made.write_page(out)
+    print(f"{out}, {size / 1e6:.1f} MB")
+    if figures is not None:
+        print(f"{len(made.write_figures(figures))} figures in {figures}")
+    print(made.comparison.conclusion)
 
 
 def _grid(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coleaf_framework.metrics import Event
-from coleaf_framework.report.pictures import loss_curves, timeline
+from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.predictions import VideoPrediction, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.training.config import load_config
@@ -55,9 +55,9 @@ def run_demo(out: Path, settings: tuple[str, ...] = SETTINGS) -> str:
         predicted[parser] = trainer.predict(test)
         write_predictions(out / name / "predictions.json", parser, test.name, "test", predicted[parser])
     rows |= {"empty parser": evaluation.empty, "video-label parser": evaluation.video_label}
-    loss_curves(histories, out / "losses.png")
+    save(loss_curves(histories), out / "losses.png")
     video = _telling_video(predicted[parser])
-    timeline(_lanes(predicted, video), video.seconds, f"{video.id} (synthetic)", out / "timeline.png")
+    save(timeline(_lanes(predicted, video), video.seconds, f"{video.id} (synthetic)"), out / "timeline.png")
     title = f"synthetic LLP (no real data), {evaluation.videos} test videos, F-scores in percent"
     return "\n".join(
         [

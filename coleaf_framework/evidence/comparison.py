@@ -24,7 +24,7 @@ from coleaf_framework.training.outputs import RunOutputs, require_same_videos
 PRIMARY = f"{SUPPORT}segment/Type@AVo"
 """The column of the conclusion: the mean of Ao, Vo and AV over videos that have such events or a prediction of them."""
 _FEW_SEEDS = 3
-_LESS = (
+LESS = (
     "Rows with 'less' are paired differences in points, with the 95 % bootstrap interval over videos and seeds in "
     "brackets; one that leaves out 0 is marked *, unadjusted for how many are looked at."
 )
@@ -96,14 +96,25 @@ class Comparison:
     paper: Mapping[str, tuple[float, ...]]
     notes: tuple[str, ...] = ()
 
+    def cells(self) -> list[tuple[str, dict[str, str], str]]:
+        """Every row as texts: name, column -> text, and "run", "trivial" or "difference"."""
+        found = []
+        for row in self.rows:
+            spread = row.deviations() or {}
+            texts = {
+                column: "-" if math.isnan(mean) else f"{mean:.1f}" + (f" ± {spread[column]:.1f}" if spread else "")
+                for column, mean in row.means().items()
+            }
+            found.append((row.name, texts, "run"))
+        for name, scores in self.trivial.items():
+            found.append((name, {c: "-" if math.isnan(x) else f"{x:.1f}" for c, x in scores.items()}, "trivial"))
+        return [*found, *((pair.name, _shown(pair.difference), "difference") for pair in self.pairs)]
+
     def table(self, *, markdown: bool = False) -> str:
         """Scores, differences, the paper's numbers and the conclusion."""
-        rows: dict[str, Mapping[str, float | str]] = {row.name: row.means() for row in self.rows}
-        rows |= self.trivial
-        rows |= {pair.name: _shown(pair.difference) for pair in self.pairs}
-        deviations = {row.name: spread for row in self.rows if (spread := row.deviations()) is not None}
-        parts = [score_table(rows, self.title, deviations, markdown=markdown, legend=False)]
-        parts.append(f"{LEGEND} {_LESS}" if self.pairs else LEGEND)
+        rows = {name: texts for name, texts, _ in self.cells()}
+        parts = [score_table(rows, self.title, markdown=markdown, legend=False)]
+        parts.append(f"{LEGEND} {LESS}" if self.pairs else LEGEND)
         if self.paper:
             parts.append(self._beside_the_paper(markdown))
         return "\n\n".join([*parts, *(f"NOTE: {note}" for note in self.notes), self.conclusion])

@@ -73,8 +73,8 @@ class Costs:
         if _TOKENS[False] in self.rows:
             more = self.rows[_TOKENS[True]].gflops / self.rows[_TOKENS[False]].gflops - 1
             said.append(
-                f"Class tokens add {100 * more:.1f} % to the Reference's FLOPs, in training alone (the paper: 41.7 %, of "
-                "a Reference that it does not describe to the last layer)."
+                f"Class tokens add {100 * more:.1f} % to the Reference's FLOPs, in training alone (the paper: 41.7 %, "
+                "of a Reference that it does not describe to the last layer)."
             )
         flops, time_ = step_inside.gflops / step.gflops, step_inside.milliseconds / step.milliseconds
         said.append(

@@ -1,4 +1,7 @@
-"""Pictures: the timeline of a video and the loss curves. Needs matplotlib, the extra `plot`."""
+"""Pictures: the timeline of a video and the loss curves. Needs matplotlib, the extra `plot`.
+
+Each function draws a figure; `save` writes it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,16 @@ from typing import Any
 from coleaf_framework.metrics import Event
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in print.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _ROWS = (("audio", ("audible-only", "audible-visible")), ("visual", ("visible-only", "audible-visible")))
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib's pyplot, without a window.
+
+    Raises:
+        ImportError: matplotlib is not installed; says how to.
+    """
     try:
         import matplotlib
     except ImportError as problem:
@@ -24,18 +32,26 @@ def _pyplot() -> Any:
     return plt
 
 
-def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure and close it; the path's ending gives the format (png, svg, pdf). Texts of an SVG stay texts."""
+    plt = pyplot()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str) -> Any:
     """Events of one video as bars over time, an audio and a visual row per parser (as in the paper's Fig. 3).
 
     Args:
         parsers: row name, such as "ground truth", -> its events.
         seconds: length of the video.
         title: stands above.
-        path: picture to write; its ending gives the format (png, svg, pdf).
     """
-    plt = _pyplot()
+    plt = pyplot()
     labels = sorted({event.label for events in parsers.values() for event in events})
-    colour = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
+    colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
     rows = [(name, row, kinds, events) for name, events in parsers.items() for row, kinds in _ROWS]
     height = max(1.2 + 0.5 * len(rows), 0.8 + 0.22 * len(labels))  # bars, or the legend beside them
     figure, axes = plt.subplots(figsize=(10, height), layout="constrained")
@@ -66,19 +82,16 @@ def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str,
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour[label]) for label in labels]
     if handles:
         axes.legend(handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return figure
 
 
-def loss_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+def loss_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     """Each loss term over the epochs, one panel per branch.
 
     Args:
         histories: name of a run -> its epochs, as `CoLeaFTrainer.fit` returns them.
-        path: picture to write.
     """
-    plt = _pyplot()
+    plt = pyplot()
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for run, history in histories.items():
         for entry in history:
@@ -89,12 +102,10 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.4), layout="constrained", squeeze=False)
     for axis, (title, curves) in zip(axes[0], panels.items(), strict=True):
         for i, (term, points) in enumerate(curves.items()):
-            axis.plot(*zip(*points, strict=True), label=term, color=_COLOURS[i % len(_COLOURS)], marker=".")
+            axis.plot(*zip(*points, strict=True), label=term, color=COLOURS[i % len(COLOURS)], marker=".")
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_xlabel("epoch")
         axis.legend(frameon=False, fontsize=8)
         axis.grid(color="0.9", linewidth=0.6)
     axes[0][0].set_ylabel("loss")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return figure

@@ -13,7 +13,7 @@ from coleaf_framework.metrics import COLUMNS, LEVELS, SUPPORT
 
 Scores = Mapping[str, float]
 _SHORT = {"Type@AV": "T@AV", "Type@AVo": "T@AVo", "Event@AV": "E@AV", "Event@AVo": "E@AVo"}
-_BLOCKS = (
+BLOCKS = (
     *((f"{level}-level", f"{level}/") for level in LEVELS),
     *((f"{level}-level, support-only", f"{SUPPORT}{level}/") for level in LEVELS),
 )
@@ -56,7 +56,7 @@ def score_table(
     deviations = deviations or {}
     if markdown:
         lines = [f"**{title}**"]
-        for block, prefix in _BLOCKS:
+        for block, prefix in BLOCKS:
             lines += ["", f"| {block} | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
             lines += [
                 f"| {name} | " + " | ".join(_cells(scores, prefix, deviations.get(name))) + " |"
@@ -67,7 +67,7 @@ def score_table(
     table.add_column("", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
-    for block, prefix in _BLOCKS:
+    for block, prefix in BLOCKS:
         table.add_section()
         table.add_row(f"[bold]{block}[/bold]")
         for name, scores in rows.items():

@@ -63,7 +63,7 @@ def score_runs(
         evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
             raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
-        groups.setdefault(_all_but_seed(config), []).append((evaluation.name, run.name, dict(evaluation.scores)))
+        groups.setdefault(all_but_seed(config), []).append((evaluation.name, run.name, dict(evaluation.scores)))
         scored[str(run)] = dict(evaluation.scores)
     rows, deviations = {}, {}
     for members in groups.values():
@@ -81,7 +81,7 @@ def score_runs(
     return ScoredRuns(rows, deviations, title, scored, "\n".join(notes))
 
 
-def _all_but_seed(config: RunConfig) -> str:
+def all_but_seed(config: RunConfig) -> str:
     """What two runs have in common that differ in their seed alone, wherever they ran."""
     content = config.model_dump(mode="json", exclude={"data": {"cache"}})
     content["data"]["root"] = config.data.root and str(Path(config.data.root).resolve())

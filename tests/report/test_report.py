@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coleaf_framework.metrics import KEYS, SUPPORT, Event
-from coleaf_framework.report.pictures import loss_curves, timeline
+from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.predictions import VideoPrediction, read_video, write_predictions
 from coleaf_framework.report.tables import score_table
 
@@ -48,10 +48,7 @@ EVENTS = [
 
 
 def test_a_timeline_has_an_audio_and_a_visual_row_for_each_parser(tmp_path: Path) -> None:
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        timeline({"ground truth": EVENTS, "HAN": []}, 10.0, "video", tmp_path / "t.svg")
+    save(timeline({"ground truth": EVENTS, "HAN": []}, 10.0, "video"), tmp_path / "t.svg")
     text = (tmp_path / "t.svg").read_text()
     for row in ("ground truth, audio", "ground truth, visual", "HAN, audio", "HAN, visual", "Dog", "Car"):
         assert row in text
@@ -60,16 +57,13 @@ def test_a_timeline_has_an_audio_and_a_visual_row_for_each_parser(tmp_path: Path
 @pytest.mark.filterwarnings("error")
 def test_a_timeline_has_room_for_many_classes(tmp_path: Path) -> None:
     events = [Event(f"Some_long_class_name_{i}", "audible-visible", 0.0, 10.0) for i in range(25)]
-    timeline({"HAN in CoLeaF": events}, 10.0, "video", tmp_path / "t.png")
+    save(timeline({"HAN in CoLeaF": events}, 10.0, "video"), tmp_path / "t.png")
     assert (tmp_path / "t.png").exists()
 
 
 def test_loss_curves_have_a_panel_for_each_branch(tmp_path: Path) -> None:
-    import matplotlib
-
     history = [{"epoch": e, "losses": {"anchor/video": 1 / e, "reference/video": 2 / e}} for e in (1, 2, 3)]
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        loss_curves({"HAN in CoLeaF": history}, tmp_path / "l.svg")
+    save(loss_curves({"HAN in CoLeaF": history}), tmp_path / "l.svg")
     text = (tmp_path / "l.svg").read_text()
     assert "HAN in CoLeaF: anchor" in text
     assert "HAN in CoLeaF: reference" in text

@@ -1,0 +1,177 @@
+"""From run folders to figures and one page."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coleaf_framework.evidence.comparison import Comparison, compare_runs
+from coleaf_framework.evidence.page import make_page
+from coleaf_framework.metrics import COLUMNS, SUPPORT
+from coleaf_framework.metrics.analysis import Calibration, calibration, class_scores, type_table
+from coleaf_framework.protocol import MODALITIES
+from coleaf_framework.report import figures
+from coleaf_framework.report.pictures import loss_curves, pyplot, save
+from coleaf_framework.storage import CONFIG, write_text
+from coleaf_framework.training.config import load_config
+from coleaf_framework.training.outputs import RunOutputs, read_outputs
+from coleaf_framework.training.run_folder import LOG
+from coleaf_framework.training.scoring import all_but_seed
+
+Members = Sequence[tuple[str, RunOutputs]]
+_ENDINGS = ("png", "svg")
+
+
+class Report:
+    """Runs side by side: their scores, where they are right, and how they were trained.
+
+    Runs that differ only in their seed share a row. Every row but the first is compared to the first.
+
+    Args:
+        runs: their folders, each with predictions of the split (`coleaf predict`).
+        split: which.
+
+    Raises:
+        FileNotFoundError: a run is missing or has no predictions of the split.
+        ValueError: a run is named twice, or the runs' videos, classes or ground truth differ.
+    """
+
+    def __init__(self, runs: Sequence[Path], split: str) -> None:
+        if len({run.resolve() for run in runs}) < len(runs):
+            raise ValueError("a run is named twice")
+        groups: dict[str, list[tuple[Path, RunOutputs]]] = {}
+        for run in runs:
+            outputs = read_outputs(run, split)
+            groups.setdefault(all_but_seed(load_config(run / CONFIG)), []).append((run, outputs))
+        parsers = [members[0][1].parser for members in groups.values()]
+        self.rows: dict[str, list[tuple[Path, RunOutputs]]] = {}
+        for members in groups.values():
+            run, outputs = members[0]
+            name = outputs.parser if parsers.count(outputs.parser) == 1 else f"{outputs.parser} ({run.name})"
+            self.rows[name if name not in self.rows else f"{name} {run}"] = members
+        named = {name: [(str(run), outputs) for run, outputs in members] for name, members in self.rows.items()}
+        self.comparison: Comparison = compare_runs(f"{len(runs)} runs", named)
+
+    def figures(self) -> dict[str, tuple[str, Callable[[], Any]]]:
+        """Name -> what it shows, and a function that draws it."""
+        first = {name: members[0][1] for name, members in self.rows.items()}
+        seeds = " Of each row's first run." if any(len(members) > 1 for members in self.rows.values()) else ""
+        by_class = {name: class_scores(x.decided(), x.truth) for name, x in first.items()}
+        types = {name: type_table(x.decided(), x.truth, x.mask) for name, x in first.items()}
+        reliable: dict[str, dict[str, Calibration]] = {
+            name: {
+                modality: calibration(x.segment_probs[:, :, m], x.truth[:, :, m], x.mask)
+                for m, modality in enumerate(MODALITIES)
+            }
+            for name, x in first.items()
+        }
+        classes = next(iter(first.values())).classes
+        found: dict[str, tuple[str, Callable[[], Any]]] = {
+            "classes": (
+                f"F of each class over the segments of all videos, by type of event.{seeds}",
+                lambda: figures.class_bars(by_class, classes),
+            ),
+            "types": (
+                f"True type of event by predicted type, percent of each true type.{seeds}",
+                lambda: figures.type_tables(types),
+            ),
+            "reliability": (
+                f"Calibration: how often what is said with some probability is so.{seeds}",
+                lambda: figures.reliability(reliable),
+            ),
+        }
+        columns = [f"{SUPPORT}{level}/{column}" for level in ("segment", "event") for column in COLUMNS]
+        differences = {
+            pair.name: {column.removeprefix(SUPPORT): pair.difference.at(column) for column in columns}
+            for pair in self.comparison.pairs
+        }
+        if differences:
+            found["differences"] = (
+                "Paired differences in the support-only columns, with 95 % bootstrap intervals over videos and seeds.",
+                lambda: figures.intervals(differences),
+            )
+        histories = {name: mean_history([run for run, _ in members]) for name, members in self.rows.items()}
+        logged = {name: history for name, history in histories.items() if history}
+        if logged:
+            found["losses"] = ("Loss terms over the epochs, means over seeds.", lambda: loss_curves(logged))
+        weighed = {name: history for name, history in logged.items() if all("theta" in entry for entry in history)}
+        if weighed:
+            found["theta"] = (
+                "The weights theta of the event-aware contrast over the epochs, means over seeds.",
+                lambda: figures.theta_curves(weighed),
+            )
+        return found
+
+    def write_figures(self, folder: Path) -> list[Path]:
+        """Write every figure as PNG and SVG; returns the files.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        paths = []
+        for name, (_, draw) in self.figures().items():
+            for ending in _ENDINGS:
+                paths.append(folder / f"{name}.{ending}")
+                save(draw(), paths[-1])
+        return paths
+
+    def write_page(self, path: Path) -> int:
+        """Write the page, atomically; returns its size in bytes.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            ValueError: it would be too large.
+        """
+        live = {}
+        for name, members in self.rows.items():
+            live[name if len(members) == 1 else f"{name}, {members[0][0].name}"] = members[0][1]
+        drawn = {name: (caption, _svg(draw())) for name, (caption, draw) in self.figures().items()}
+        first = next(iter(live.values()))
+        page = make_page(f"{', '.join(self.rows)}: {first.data} {first.split}", self.comparison, live, drawn)
+        write_text(path, page)
+        return len(page.encode())
+
+
+def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """The epochs' losses and theta weights, means over runs that have a log, as far as all of them went.
+
+    Raises:
+        ValueError: a log is damaged; names the line.
+    """
+    logs = [log for run in runs if (log := _read_log(run / LOG))]
+    epochs = []
+    for entries in zip(*logs, strict=False):
+        epoch: dict[str, Any] = {"epoch": entries[0]["epoch"]}
+        for kind in ("losses", "theta"):
+            each: list[Mapping[str, float]] = [entry[kind] for entry in entries if kind in entry]
+            if len(each) == len(entries):
+                names = [name for name in each[0] if all(name in one for one in each)]
+                epoch[kind] = {name: torch.tensor([one[name] for one in each]).mean().item() for name in names}
+        epochs.append(epoch)
+    return epochs
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    entries = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entries.append(json.loads(line))
+        except ValueError as problem:
+            raise ValueError(f"{path}, line {number}: not readable as JSON: {problem}") from problem
+    return entries
+
+
+def _svg(figure: Any) -> bytes:
+    plt = pyplot()
+    text = io.BytesIO()
+    with plt.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(text, format="svg")
+    plt.close(figure)
+    return text.getvalue()

@@ -1,0 +1,160 @@
+"""Figures of where a parser is right, and of how it was trained. Needs matplotlib, the extra `plot`.
+
+Each function draws a figure; `pictures.save` writes it. Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from coleaf_framework.metrics.analysis import CLASS_COLUMNS, SEGMENT_TYPES, Calibration
+from coleaf_framework.report.pictures import COLOURS, pyplot
+
+
+def _style(axis: Any, title: str, x: str = "", y: str = "", grid: str = "both") -> None:
+    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(axis=grid, color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def theta_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+    """The mean weights theta of eq. 9-11 over the epochs: how unaligned the Reference takes videos to be.
+
+    Args:
+        histories: name of a run -> its epochs, with "theta", as `CoLeaFTrainer.fit` returns them.
+    """
+    figure, axis = pyplot().subplots(figsize=(6.4, 3.4), layout="constrained")
+    for i, (run, history) in enumerate(histories.items()):
+        for modality, style in (("audio", "-"), ("visual", "--")):
+            points = [(entry["epoch"], entry["theta"][modality]) for entry in history]
+            axis.plot(
+                *zip(*points, strict=True),
+                style,
+                marker=".",
+                color=COLOURS[i % len(COLOURS)],
+                label=f"{run}, {modality}",
+            )
+    _style(axis, "theta, mean over training videos", "epoch", "unaligned share")
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def class_bars(
+    scores: Mapping[str, Tensor], classes: Sequence[str], columns: Sequence[str] = ("Ao", "Vo", "AV")
+) -> Any:
+    """F of each class, a panel for each type of event.
+
+    Args:
+        scores: name of a row -> (5,C) in percent, from `metrics.analysis.class_scores`; NaN has no bar.
+        classes: C names. columns: which of `CLASS_COLUMNS`.
+    """
+    height = 0.8 / len(scores)
+    figure, axes = pyplot().subplots(
+        1,
+        len(columns),
+        figsize=(10, 1.2 + len(classes) * max(0.2, 0.11 * len(scores))),
+        layout="constrained",
+        sharey=True,
+    )
+    for axis, column in zip(axes, columns, strict=True):
+        for i, (row, values) in enumerate(scores.items()):
+            at = [c - 0.4 + height * (i + 0.5) for c in range(len(classes))]
+            widths = [0.0 if math.isnan(x) else x for x in values[CLASS_COLUMNS.index(column)].tolist()]
+            axis.barh(at, widths, height=0.9 * height, color=COLOURS[i % len(COLOURS)], label=row)
+        _style(axis, column, "F, percent, segments of all videos", grid="x")
+        axis.set_xlim(0, 100)
+    axes[0].set_yticks(range(len(classes)), classes, fontsize=8)
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def type_tables(tables: Mapping[str, Tensor]) -> Any:
+    """True type of event by predicted type, each row's shares in percent.
+
+    Args:
+        tables: name of a row -> (4,4) counts, from `metrics.analysis.type_table`.
+    """
+    across = min(len(tables), 3)
+    down = -(-len(tables) // across)
+    figure, axes = pyplot().subplots(
+        down, across, figsize=(3.9 * across, 3.5 * down), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(tables) :]:
+        axis.set_visible(False)
+    for axis, (name, table) in zip(axes.flat, tables.items(), strict=False):
+        shares = (100 * table.double() / table.sum(1, keepdim=True)).tolist()
+        axis.imshow([[0 if math.isnan(x) else x for x in row] for row in shares], cmap="Blues", vmin=0, vmax=100)
+        for i, row in enumerate(shares):
+            for j, share in enumerate(row):
+                text = "-" if math.isnan(share) else f"{share:.1f}"
+                axis.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if share > 60 else "black")
+        short = [kind.replace("audible-visible", "audible-\nvisible") for kind in SEGMENT_TYPES]
+        axis.set_xticks(range(4), short, fontsize=7)
+        axis.set_yticks(range(4), short, fontsize=7)
+        axis.set_title(name, loc="left", fontsize=10)
+        axis.set_xlabel("predicted", fontsize=8)
+        axis.set_ylabel("true", fontsize=8)
+    return figure
+
+
+def reliability(curves: Mapping[str, Mapping[str, Calibration]]) -> Any:
+    """How often what is said with some probability is so.
+
+    Args:
+        curves: name of a row -> modality -> its calibration.
+    """
+    modalities = list(next(iter(curves.values())))
+    figure, axes = pyplot().subplots(
+        1, len(modalities), figsize=(4.2 * len(modalities), 3.8), layout="constrained", squeeze=False
+    )
+    for axis, modality in zip(axes[0], modalities, strict=True):
+        axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+        for i, (row, by_modality) in enumerate(curves.items()):
+            found = by_modality[modality]
+            points = [
+                (said, occurred)
+                for said, occurred in zip(found.said.tolist(), found.occurred.tolist(), strict=True)
+                if not math.isnan(said)
+            ]
+            label = f"{row}: off by {found.error:.1f} %"
+            axis.plot(*zip(*points, strict=True), marker=".", color=COLOURS[i % len(COLOURS)], label=label)
+        _style(axis, f"{modality} segments", "probability said", "share that is so")
+        axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def intervals(differences: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Any:
+    """Differences with their intervals, a panel for each pair.
+
+    Args:
+        differences: name of a pair -> column -> value, low and high in points; NaN has none.
+    """
+    columns = list(next(iter(differences.values())))
+    figure, axes = pyplot().subplots(
+        1,
+        len(differences),
+        figsize=(1.5 + 3.6 * len(differences), 1.2 + 0.24 * len(columns)),
+        layout="constrained",
+        squeeze=False,
+        sharey=True,
+    )
+    for axis, (name, by_column) in zip(axes[0], differences.items(), strict=True):
+        axis.axvline(0, color="0.5", linewidth=0.8)
+        for y, (value, low, high) in enumerate(by_column.values()):
+            if not math.isnan(value):
+                apart = low > 0 or high < 0
+                axis.plot([low, high], [y, y], color=COLOURS[0] if apart else "0.6", linewidth=1.5)
+                axis.plot([value], [y], "o", markersize=4, color=COLOURS[0] if apart else "0.6")
+        _style(axis, name, "points, 95 % interval", grid="x")
+        axis.title.set_fontsize(8)
+    axes[0][0].set_yticks(range(len(columns)), columns, fontsize=8)
+    axes[0][0].invert_yaxis()
+    return figure
