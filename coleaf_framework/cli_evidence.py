@@ -120,7 +120,7 @@ def flops(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="run folders; every row is compared to that of the first")],
+    runs: Annotated[list[Path], typer.Argument(help="run folders, with predictions; seeds of one kind share a row")],
     out: Annotated[Path, typer.Option(help="HTML file to write")] = Path("report.html"),
     split: Annotated[str, typer.Option(help="split of the runs' predictions")] = "test",
     figures: Annotated[Path | None, typer.Option(help="folder for the same figures as PNG and SVG")] = None,

@@ -153,11 +153,16 @@ def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], wh
 def create_anchor(name: str, **kwargs: Any) -> nn.Module:
     """A new Anchor plugin: `create_anchor("han", num_classes=25)`; or of a class, "module:Class".
 
+    A class of the latter kind gets `streams` and `num_classes` only if it takes them.
+
     Raises:
         ValueError: unknown name (lists the known ones), or one name from two distributions (names both).
         ImportError: the plugin does not import; says why.
         TypeError: its constructor does not take these arguments, or what it makes is no network.
     """
+    if ":" in name:
+        taken = inspect.signature(import_network(name)).parameters
+        kwargs = {key: x for key, x in kwargs.items() if key in taken or key not in ("streams", "num_classes")}
     return _create("anchor", name, kwargs)
 
 

@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from tests.helpers.command import Command
 from tests.helpers.data import write_data_set
 
 SHARED = Path(os.environ.get("COLEAF_TEST_DATA", Path(__file__).resolve().parents[2] / "shared"))
@@ -45,6 +46,11 @@ def tuxav() -> Path:
 def data_root(tmp_path: Path) -> Path:
     """A tiny data set in LLP's layout: 3 classes, 6 training, 3 validation and 3 test videos."""
     return write_data_set(tmp_path / "tiny")
+
+
+@pytest.fixture
+def coleaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(autouse=True)

@@ -235,7 +235,10 @@ def compare_grid(grid: Grid, column: str = PRIMARY) -> Comparison:
 
 
 def compare_runs(question: str, groups: Mapping[str, Sequence[tuple[str, RunOutputs]]]) -> Comparison:
-    """Score runs that are at hand; each row but the first is compared to the first, where they have as many seeds.
+    """Score runs that are at hand.
+
+    A row "X in CoLeaF" is compared to the row "X" if there is one, each other row to the first, where the two have as
+    many seeds.
 
     Args:
         question: heads the table.
@@ -245,10 +248,15 @@ def compare_runs(question: str, groups: Mapping[str, Sequence[tuple[str, RunOutp
         ValueError: as `require_same_videos` does.
     """
     require_same_videos([member for members in groups.values() for member in members])
-    first, *others = rows = [Row.of(name, members) for name, members in groups.items()]
-    pairs = [Pair.of(row, first, first.name) for row in others if len(row.runs) == len(first.runs)]
+    rows = {name: Row.of(name, members) for name, members in groups.items()}
+    first, pairs = next(iter(rows)), []
+    for name, row in rows.items():
+        alone = name.removesuffix(" in CoLeaF")
+        control = alone if alone != name and alone in rows else first
+        if control != name and len(row.runs) == len(rows[control].runs):
+            pairs.append(Pair.of(row, rows[control], control))
     outputs = next(iter(groups.values()))[0][1]
-    return _compared(question, rows, pairs, outputs, PRIMARY, {}, ())
+    return _compared(question, list(rows.values()), pairs, outputs, PRIMARY, {}, ())
 
 
 def require_column(column: str) -> None:
@@ -311,7 +319,8 @@ def _conclude(
     doubt = "an interval over these videos and seeds says nothing of other data"
     if seeds < _FEW_SEEDS:
         doubt = f"{seeds} seed{'s say' if seeds > 1 else ' says'} little of other seeds, and " + doubt
-    empty = trivial["empty parser"][column]
-    below = [row.name for row in rows if row.means()[column] < empty]
-    floor = f"; the empty parser, with {empty:.1f}, is above {', '.join(below)}" if below else ""
+    published = column.removeprefix(SUPPORT)
+    empty = trivial["empty parser"][published]
+    below = [row.name for row in rows if row.means()[published] < empty]
+    floor = f"; in {published} the empty parser, with {empty:.1f}, is above {', '.join(below)}" if below else ""
     return f"Conclusion, in {column} on {where}: {'; '.join(found)}{floor}; {doubt}."

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from coleaf_framework.evidence.comparison import Comparison, compare_runs
 from coleaf_framework.evidence.page import make_page
@@ -30,7 +29,7 @@ _ENDINGS = ("png", "svg")
 class Report:
     """Runs side by side: their scores, where they are right, and how they were trained.
 
-    Runs that differ only in their seed share a row. Every row but the first is compared to the first.
+    Runs that differ only in their seed share a row. Which rows are compared: see `comparison.compare_runs`.
 
     Args:
         runs: their folders, each with predictions of the split (`coleaf predict`).
@@ -151,7 +150,7 @@ def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:
             each: list[Mapping[str, float]] = [entry[kind] for entry in entries if kind in entry]
             if len(each) == len(entries):
                 names = [name for name in each[0] if all(name in one for one in each)]
-                epoch[kind] = {name: torch.tensor([one[name] for one in each]).mean().item() for name in names}
+                epoch[kind] = {name: statistics.fmean(one[name] for one in each) for name in names}
         epochs.append(epoch)
     return epochs
 

@@ -28,7 +28,7 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
 
     Raises:
         ValueError: `jobs` is below 1.
-        RuntimeError: cells failed; names each with what it said.
+        ChildProcessError: cells failed; names each with what it said.
         KeyboardInterrupt: it was told to stop.
     """
     if jobs < 1:
@@ -62,7 +62,7 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
         raise KeyboardInterrupt(f"{done} of {len(grid.cells)} runs are done; the same command goes on")
     if failed:
         said = "; ".join(f"{name}: {words}" for name, words in failed.items())
-        raise RuntimeError(
+        raise ChildProcessError(
             f"{len(failed)} of {len(grid.cells)} runs failed ({said}); the same command tries them again"
         )
 
@@ -130,7 +130,9 @@ class _Display:
                 continue
             self._said.add(cell.name)
             state = "failed: " + failed[cell.name] if cell.name in failed else "done"
-            self._bar.console.print(f"{number}/{len(grid.cells)} {cell.name} {state}", highlight=False, markup=False)
+            self._bar.console.print(
+                f"{number}/{len(grid.cells)} {cell.name} {state}", highlight=False, markup=False, soft_wrap=True
+            )
         self._bar.update(self._task, completed=epochs, description=", ".join(running))
 
 

@@ -99,13 +99,18 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
                 branch, _, term = name.partition("/")
                 curves = panels.setdefault(f"{run}: {branch}", {})
                 curves.setdefault(term, []).append((entry["epoch"], value))
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.4), layout="constrained", squeeze=False)
-    for axis, (title, curves) in zip(axes[0], panels.items(), strict=True):
+    across = min(len(panels), 3)
+    down = -(-len(panels) // across)
+    figure, axes = plt.subplots(down, across, figsize=(4.2 * across, 3.4 * down), layout="constrained", squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (title, curves) in zip(axes.flat, panels.items(), strict=False):
         for i, (term, points) in enumerate(curves.items()):
             axis.plot(*zip(*points, strict=True), label=term, color=COLOURS[i % len(COLOURS)], marker=".")
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_xlabel("epoch")
         axis.legend(frameon=False, fontsize=8)
         axis.grid(color="0.9", linewidth=0.6)
-    axes[0][0].set_ylabel("loss")
+    for row in axes:
+        row[0].set_ylabel("loss")
     return figure

@@ -1,0 +1,163 @@
+"""What runs say together, on made-up answers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from coleaf_framework.evidence.comparison import compare_runs
+from coleaf_framework.evidence.report import Report, mean_history
+from coleaf_framework.metrics import ALL_KEYS, all_scores
+from coleaf_framework.training.outputs import RunOutputs, read_outputs, require_same_videos
+from tests.helpers.outputs import made_up, write_run
+
+
+def certain(outputs: RunOutputs, events: torch.Tensor) -> RunOutputs:
+    """Answers that decide on exactly these events."""
+    probs = events.float()
+    return replace(outputs, segment_probs=probs, video_probs=torch.ones_like(outputs.video_probs))
+
+
+def test_rows_are_means_over_seeds_of_what_each_run_scores() -> None:
+    members = [(f"run{seed}", made_up(seed)) for seed in (1, 2)]
+    row = compare_runs("?", {"HAN": members}).rows[0]
+    each = [all_scores(outputs.decided(), outputs.truth) for _, outputs in members]
+    assert row.means() == pytest.approx({key: (each[0][key] + each[1][key]) / 2 for key in ALL_KEYS})
+    spread = {key: abs(each[0][key] - each[1][key]) / 2**0.5 for key in ALL_KEYS}
+    assert row.deviations() == pytest.approx(spread, abs=1e-9)
+
+
+def test_a_gain_that_every_video_shows_is_more_than_chance() -> None:
+    base = made_up(1, videos=30)
+    silent, knowing = certain(base, torch.zeros_like(base.truth)), certain(base, base.truth)
+    found = compare_runs("?", {"silent": [("a", silent)], "knowing": [("b", knowing)]})
+    assert (
+        "knowing less silent: +100.0 points (95 % interval +100.0 to +100.0), more than chance would explain"
+        in found.conclusion
+    )
+    assert "1 seed says little of other seeds" in found.conclusion
+
+
+def test_no_gain_is_not_called_one() -> None:
+    found = compare_runs("?", {"one": [("a", made_up(1))], "same": [("b", made_up(1))]})
+    assert "same less one: +0.0 points (95 % interval +0.0 to +0.0), which chance may explain" in found.conclusion
+    assert "more than chance" not in found.conclusion
+
+
+def test_the_empty_parser_above_a_run_is_said() -> None:
+    base = made_up(1)
+    rare = replace(base, truth=base.truth & (torch.arange(6) == 0)[:, None, None, None])
+    found = compare_runs("?", {"loud": [("a", certain(rare, base.mask[:, :, None, None].expand(-1, -1, 2, 3)))]})
+    assert "loud has " in found.conclusion
+    assert "with nothing to compare it to" in found.conclusion
+    assert "in segment/Type@AVo the empty parser, with " in found.conclusion
+    assert "is above loud" in found.conclusion
+
+
+def test_rows_of_other_seed_counts_are_not_paired() -> None:
+    groups = {"two": [("a", made_up(1)), ("b", made_up(2))], "one": [("c", made_up(3))]}
+    assert compare_runs("?", groups).pairs == ()
+
+
+def test_a_row_in_coleaf_is_compared_to_the_same_anchor_alone() -> None:
+    names = ("HAN", "CMPAE", "HAN in CoLeaF", "CMPAE in CoLeaF")
+    found = compare_runs("?", {name: [(name, made_up(seed))] for seed, name in enumerate(names)})
+    assert [pair.name for pair in found.pairs] == [
+        "CMPAE less HAN",
+        "HAN in CoLeaF less HAN",
+        "CMPAE in CoLeaF less CMPAE",
+    ]
+
+
+def test_csv_and_json_say_what_the_table_says() -> None:
+    found = compare_runs("?", {"HAN": [("a", made_up(1))], "other": [("b", made_up(2))]})
+    lines = list(csv.DictReader(io.StringIO(found.as_csv())))
+    content = json.loads(found.as_json())
+    for line in lines:
+        if line["row"] == "other less HAN" and line["value"]:
+            difference = content["differences"]["other less HAN"][line["column"]]
+            assert [float(line[k]) for k in ("value", "low", "high")] == pytest.approx(
+                [difference[k] for k in ("value", "low", "high")], abs=1e-4
+            )
+    assert {line["row"] for line in lines} == {"HAN", "other", "other less HAN", "empty parser", "video-label parser"}
+    assert f"{content['rows']['HAN']['mean']['segment/A']:.1f}" in found.table(markdown=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ("Dog", "Car", "Cat")}, "class lists differ: 'Speech' is in one alone"),
+        ({"classes": ("Dog", "Speech", "Car")}, "class lists differ: one is in another order"),
+        (
+            {"ids": tuple(f"other{n}" for n in range(6)), "data": "LLP"},
+            "videos differ: 6 of made-up val and 6 of LLP val",
+        ),
+        ({"truth": torch.zeros(6, 5, 2, 3, dtype=torch.bool)}, "ground truth differs"),
+    ],
+)
+def test_runs_of_different_data_are_not_compared(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"a and b cannot be compared: their {message}"):
+        require_same_videos([("a", made_up(1)), ("b", made_up(2, **changes))])
+
+
+def test_answers_come_back_as_they_were_kept(tmp_path: Path) -> None:
+    outputs = made_up(1)
+    read = read_outputs(write_run(tmp_path / "run", outputs), "val")
+    for name, value in vars(outputs).items():
+        same = (
+            torch.equal(value, getattr(read, name)) if isinstance(value, torch.Tensor) else value == getattr(read, name)
+        )
+        assert same, name
+
+
+def test_answers_of_other_weights_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", made_up(1))
+    (run / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(
+        ValueError, match=r"predictions of other weights than those in the folder now: run `coleaf predict"
+    ):
+        read_outputs(run, "val")
+    (run / "outputs-val.safetensors").write_bytes(b"\x00" * 40)
+    with pytest.raises(ValueError, match=r"outputs-val.safetensors: damaged"):
+        read_outputs(run, "val")
+
+
+def test_a_run_without_predictions_is_told_how_to_make_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", made_up(1))
+    with pytest.raises(
+        FileNotFoundError, match=r"run: has no predictions of split 'test': run `coleaf predict .*run --split test`"
+    ):
+        Report([run], "test")
+    with pytest.raises(FileNotFoundError, match="no such run folder"):
+        Report([tmp_path / "nothing"], "val")
+    with pytest.raises(ValueError, match="named twice"):
+        Report([run, run], "val")
+
+
+def test_runs_that_differ_in_their_seed_share_a_row(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"{name}{seed}", made_up(seed), f"anchor: {{name: {name}}}\ntrainer: {{seed: {seed}}}\n")
+        for name in ("han", "cmpae")
+        for seed in (0, 1)
+    ]
+    report = Report(runs, "val")
+    assert list(report.rows) == ["HAN (han0)", "HAN (cmpae0)"]
+    assert [pair.name for pair in report.comparison.pairs] == ["HAN (cmpae0) less HAN (han0)"]
+    assert report.comparison.pairs[0].difference.seeds == 2
+
+
+def test_histories_are_means_over_seeds_as_far_as_all_went(tmp_path: Path) -> None:
+    lines = ['{"epoch": 1, "losses": {"anchor/video": %s}}\n', '{"epoch": 2, "losses": {"anchor/video": %s}}\n']
+    one = write_run(tmp_path / "a", made_up(1), log=lines[0] % 2 + lines[1] % 1)
+    other = write_run(tmp_path / "b", made_up(1), log=lines[0] % 4)
+    none = write_run(tmp_path / "c", made_up(1))
+    assert mean_history([one, other, none]) == [{"epoch": 1, "losses": {"anchor/video": 3.0}}]
+    (none / "log.jsonl").write_text("{")
+    with pytest.raises(ValueError, match=r"log.jsonl, line 1: not readable as JSON"):
+        mean_history([none])

@@ -1,0 +1,131 @@
+"""What a grid is made of, and what it refuses before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coleaf_framework.evidence.grid import CELL, Grid, plan_grid
+from coleaf_framework.evidence.studies import COMPARE, RATES
+from coleaf_framework.storage import read_yaml
+from tests.helpers.data import write_tsv
+
+SMALL = ("anchor.options.width=8", "trainer.epochs=2", "trainer.monitor=[]")
+
+NETWORK = """
+import torch
+from torch import nn
+class Own(nn.Module):
+    def __init__(self, streams, num_classes):
+        super().__init__()
+        self.streams, self.num_classes = streams, num_classes
+        self.a, self.v = nn.Linear(streams["audio"].width, 4), nn.Linear(streams["visual_st"].width, 4)
+        self.c, self.f = nn.Linear(4, num_classes), nn.Linear(streams["visual"].width, 4)
+    def forward(self, audio, visual, visual_st):
+        frames = visual.unflatten(1, (-1, self.streams["visual"].frames)).mean(2)
+        tokens = torch.stack([self.a(audio), self.v(visual_st) + self.f(frames)], 2).tanh()
+        segment = self.c(tokens).sigmoid()
+        return {"segment_probs": segment, "video_probs": segment.mean((1, 2)), "tokens": tokens}
+"""
+
+
+def plan(root: Path, out: Path, anchors: tuple[str, ...] = ("han",), **changes: object) -> Grid:
+    arguments = {"study": COMPARE, "seeds": 2, "data": root, "split": "val", "settings": SMALL} | changes
+    return plan_grid(arguments.pop("study"), anchors, arguments.pop("seeds"), out, **arguments)  # type: ignore[arg-type]
+
+
+def test_every_anchor_is_trained_in_every_way_from_every_seed(data_root: Path, tmp_path: Path) -> None:
+    grid = plan(data_root, tmp_path / "g", ("han", "cmpae"), seeds=3)
+    assert len({cell.folder for cell in grid.cells}) == 12
+    assert {(c.config.anchor.name, c.config.coleaf.enabled, c.config.trainer.seed) for c in grid.cells} == {
+        (anchor, together, seed) for anchor in ("han", "cmpae") for together in (False, True) for seed in range(3)
+    }
+    assert not any(grid.is_done(cell) for cell in grid.cells)
+
+
+def test_a_setting_may_be_for_one_anchor(data_root: Path, tmp_path: Path) -> None:
+    settings = (*SMALL, "cmpae:anchor.options.width=16")
+    grid = plan(data_root, tmp_path / "g", ("han", "cmpae"), settings=settings)
+    assert {c.config.anchor.options["width"] for c in grid.cells if c.anchor == "han"} == {8}
+    assert {c.config.anchor.options["width"] for c in grid.cells if c.anchor == "cmpae"} == {16}
+
+
+def test_each_anchor_keeps_its_published_thresholds(data_root: Path, tmp_path: Path) -> None:
+    grid = plan(data_root, tmp_path / "g", ("han", "cmpae"))
+    assert {(c.anchor, c.config.decision.gate_threshold) for c in grid.cells} == {("han", 0.5), ("cmpae", 0.45)}
+
+
+def test_an_anchor_that_cannot_leave_out_cross_attention_has_no_such_row(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid_net.py").write_text(NETWORK)
+    settings = ("han:anchor.options.width=8", "trainer.monitor=[]")
+    grid = plan(data_root, tmp_path / "g", ("han", "grid_net:Own"), study=RATES, settings=settings)
+    assert {(c.anchor, c.variant.name) for c in grid.cells} == {
+        *(("han", name) for name in ("unimodal", "alone", "coleaf")),
+        *(("grid_net:Own", name) for name in ("alone", "coleaf")),
+    }
+    assert grid.notes == (
+        "grid_net:Own: takes no option cross_attention, so it has no row 'alone, without cross-attention'",
+    )
+
+
+def test_choosing_the_epoch_on_the_scored_split_is_said(data_root: Path, tmp_path: Path) -> None:
+    grid = plan(data_root, tmp_path / "g", settings=SMALL[:2])
+    assert "chosen on the very split that is scored" in grid.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "anchors", "message"),
+    [
+        ({}, ("hann",), "no anchor is called 'hann'. Did you mean 'han'"),
+        ({}, ("han", "han"), "expected each name once"),
+        ({}, (), "expected each name once"),
+        ({"settings": ("trainer.seed=3",)}, ("han",), "a grid is told that by --seeds"),
+        ({"settings": ("anchor.name=cmpae",)}, ("han",), "a grid is told that by --anchors"),
+        ({"settings": ("cmpae:trainer.epochs=3",)}, ("han",), "'cmpae' is not among --anchors han"),
+        ({"settings": ("trainer.epoch=3",)}, ("han",), "epoch"),
+        ({"split": "train"}, ("han",), "train has only weak labels"),
+        ({"seeds": 0}, ("han",), "--seeds 0: at least 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_training(
+    data_root: Path, tmp_path: Path, changes: dict[str, object], anchors: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(data_root, tmp_path / "g", anchors, **changes)
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_folder_of_another_config_is_refused(data_root: Path, tmp_path: Path) -> None:
+    plan(data_root, tmp_path / "g")
+    with pytest.raises(
+        ValueError, match=r"han-alone-seed0/cell.yaml: has trainer.epochs = 2, now it is 3: give the grid"
+    ):
+        plan(data_root, tmp_path / "g", settings=(*SMALL, "trainer.epochs=3"))
+    with pytest.raises(ValueError, match="was scored on 'val', now it is 'test'"):
+        plan(data_root, tmp_path / "g", split="test")
+
+
+def test_a_folder_of_something_else_is_refused(data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "g/han-alone-seed0").mkdir(parents=True)
+    (tmp_path / "g/han-alone-seed0/thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="holds something else than a cell of a grid"):
+        plan(data_root, tmp_path / "g")
+
+
+def test_a_grid_may_grow_and_move_to_another_device(data_root: Path, tmp_path: Path) -> None:
+    plan(data_root, tmp_path / "g", seeds=1)
+    settings = (*SMALL, "trainer.device=cpu", "data.cache=memory")
+    assert len(plan(data_root, tmp_path / "g", study=RATES, seeds=2, settings=settings).cells) == 6
+    assert read_yaml(tmp_path / "g/han-alone-seed0" / CELL)["config"]["trainer"]["device"] == "auto"
+
+
+def test_a_split_without_dense_labels_is_refused(data_root: Path, tmp_path: Path) -> None:
+    for name in ("AVVP_eval_audio.csv", "AVVP_eval_visual.csv"):
+        (data_root / name).unlink()
+    write_tsv(data_root / "AVVP_val_pd.csv", "filename event_labels", ["va00_0_4 Dog"])
+    with pytest.raises((ValueError, FileNotFoundError), match="AVVP_eval"):
+        plan(data_root, tmp_path / "g")

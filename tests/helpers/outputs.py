@@ -1,0 +1,45 @@
+"""Answers of made-up runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.training.outputs import RunOutputs, write_outputs
+
+
+def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) -> RunOutputs:
+    """Random answers to the same random videos, of which some are shorter than others."""
+    same = torch.Generator().manual_seed(0)
+    mask = torch.arange(segments) < torch.randint(2, segments + 1, (videos, 1), generator=same)
+    truth = (torch.rand(videos, segments, 2, 3, generator=same) < 0.3) & mask[:, :, None, None]
+    own = torch.Generator().manual_seed(seed)
+    fields: dict[str, Any] = {
+        "parser": "HAN",
+        "data": "made-up",
+        "split": "val",
+        "ids": tuple(f"video{n}" for n in range(videos)),
+        "classes": ("Dog", "Car", "Speech"),
+        "decision": DecisionConfig(),
+        "segment_probs": torch.rand(videos, segments, 2, 3, generator=own),
+        "modality_probs": torch.rand(videos, 2, 3, generator=own),
+        "video_probs": torch.rand(videos, 3, generator=own),
+        "truth": truth,
+        "labels": truth.any((1, 2)).float(),
+        "mask": mask,
+    }
+    return RunOutputs(**(fields | changes))
+
+
+def write_run(folder: Path, outputs: RunOutputs, config: str = "", log: str = "") -> Path:
+    """A run folder that holds the answers and no network."""
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"stands for weights")
+    (folder / "config.yaml").write_text(config or "anchor: {name: han}\n")
+    if log:
+        (folder / "log.jsonl").write_text(log)
+    write_outputs(folder, outputs)
+    return folder
