@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench torture docs clean
+.PHONY: demo test check browser bench torture docs clean
 
 demo: $(READY)  ## train HAN alone and in CoLeaF on synthetic LLP, and show what came of it
 	$(BIN)/coleaf demo
@@ -12,12 +12,16 @@ demo: $(READY)  ## train HAN alone and in CoLeaF on synthetic LLP, and show what
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
 
-check: $(READY)  ## what CI runs: formatting, lint, types, documentation, tests
+check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
 	$(BIN)/python -m pytest
+
+browser:  ## Chromium, in which the tests look at the report; they skip that without it
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq install -y chromium >/dev/null 2>&1; } \
+	  || echo "no Chromium, and none could be installed: the report is not tested in a browser"
 
 bench: $(READY)  ## side-by-side timings, each a ratio
 	$(BIN)/python benchmarks/bench_scores.py

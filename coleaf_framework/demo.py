@@ -6,12 +6,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from coleaf_framework.evidence.report import Report
 from coleaf_framework.metrics import Event
 from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.predictions import VideoPrediction, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import open_split, train
+from coleaf_framework.training.outputs import collect_outputs, write_outputs
 
 # Sized for three minutes on two CPU cores, installation included.
 SETTINGS = (
@@ -34,7 +36,7 @@ def run_demo(out: Path, settings: tuple[str, ...] = SETTINGS) -> str:
     Raises:
         FileExistsError: `out` holds something else than a demo.
 
-    Returns: the table of scores and where the files are, as text.
+    Returns: the table of scores, what can be concluded and where the files are, as text.
     """
     start = time.perf_counter()
     marker = out / "DEMO.txt"
@@ -54,8 +56,11 @@ def run_demo(out: Path, settings: tuple[str, ...] = SETTINGS) -> str:
         histories[parser] = trainer.history
         predicted[parser] = trainer.predict(test)
         write_predictions(out / name / "predictions.json", parser, test.name, "test", predicted[parser])
+        write_outputs(out / name, collect_outputs(trainer, test))
     rows |= {"empty parser": evaluation.empty, "video-label parser": evaluation.video_label}
     save(loss_curves(histories), out / "losses.png")
+    report = Report([out / "han", out / "han-coleaf"], "test")
+    report.write_page(out / "report.html")
     video = _telling_video(predicted[parser])
     save(timeline(_lanes(predicted, video), video.seconds, f"{video.id} (synthetic)"), out / "timeline.png")
     title = f"synthetic LLP (no real data), {evaluation.videos} test videos, F-scores in percent"
@@ -63,7 +68,10 @@ def run_demo(out: Path, settings: tuple[str, ...] = SETTINGS) -> str:
         [
             score_table(rows, title),
             "",
+            report.comparison.conclusion,
+            "",
             f"checkpoint  {out / 'han-coleaf'}",
+            f"report      {out / 'report.html'}",
             f"pictures    {out / 'timeline.png'}  {out / 'losses.png'}",
             f"took        {time.perf_counter() - start:.0f} s",
         ]

@@ -25,4 +25,6 @@ def test_the_demo_ends_with_table_checkpoint_and_pictures(tmp_path: Path) -> Non
     for picture in ("timeline.png", "losses.png"):
         assert str(tmp_path / "demo" / picture) in shown
         assert (tmp_path / "demo" / picture).stat().st_size > 5000
+    assert "Conclusion, in support/segment/Type@AVo on synthetic LLP test, 6 videos: HAN in CoLeaF less HAN: " in shown
+    assert "synthetic LLP test" in (tmp_path / "demo/report.html").read_text()
     assert CoLeaF.load(tmp_path / "demo/han-coleaf").reference is not None
