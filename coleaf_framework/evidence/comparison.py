@@ -306,12 +306,13 @@ def _conclude(
     found = []
     for pair in pairs:
         value, low, high = pair.difference.at(column)
+        chance = "chance" if pair.difference.seeds > 1 else "the choice of videos"
         if math.isnan(value):
             verdict = "no value"
         elif low > 0 or high < 0:
-            verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), more than chance would explain"
+            verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), more than {chance} would explain"
         else:
-            verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), which chance may explain"
+            verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), which {chance} may explain"
         found.append(f"{pair.name}: {verdict}")
     if not pairs:
         found = [f"{row.name} has {row.means()[column]:.1f}, with nothing to compare it to" for row in rows]
