@@ -250,3 +250,18 @@ def test_the_output_protocol_needs_only_three_fields() -> None:
     net.spoil = lambda out: AnchorOutput(out["segment_probs"], out["video_probs"], out["tokens"])  # type: ignore[method-assign]
     output = wrap(net).infer(batch_of())
     torch.testing.assert_close(output.modality_probs, losses.pool_segments(output.segment_probs))
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"contrast": "none"}, {"update": "reference_first", "contrast_form": "official"}]
+)
+def test_the_mean_weights_theta_are_observed_and_train_nothing(change: dict[str, Any]) -> None:
+    model = wrap(TinyNet(), config=CoLeaFConfig(**change), reference_options={"dropout": 0.0})
+    batch = batch_of()
+    terms = model(batch)
+    assert model.reference is not None
+    probs = model.reference(**batch.streams).modality_probs
+    expected = losses.event_weights(probs, 0.5, inclusive="contrast_form" in change).mean(0)
+    assert torch.equal(torch.stack([model.observed["theta/audio"], model.observed["theta/visual"]]), expected)
+    assert not any(x.requires_grad for x in model.observed.values())
+    assert not any("theta" in name for name in terms)

@@ -98,7 +98,7 @@ class Report:
         logged = {name: history for name, history in histories.items() if history}
         if logged:
             found["losses"] = ("Loss terms over the epochs, means over seeds.", lambda: loss_curves(logged))
-        weighed = {name: history for name, history in logged.items() if all("theta" in entry for entry in history)}
+        weighed = {name: history for name, history in logged.items() if any("theta" in entry for entry in history)}
         if weighed:
             found["theta"] = (
                 "The weights theta of the event-aware contrast over the epochs, means over seeds.",

@@ -27,12 +27,12 @@ def theta_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     """The mean weights theta of eq. 9-11 over the epochs: how unaligned the Reference takes videos to be.
 
     Args:
-        histories: name of a run -> its epochs, with "theta", as `CoLeaFTrainer.fit` returns them.
+        histories: name of a run -> its epochs, as `CoLeaFTrainer.fit` returns them; those without "theta" have none.
     """
     figure, axis = pyplot().subplots(figsize=(6.4, 3.4), layout="constrained")
     for i, (run, history) in enumerate(histories.items()):
         for modality, style in (("audio", "-"), ("visual", "--")):
-            points = [(entry["epoch"], entry["theta"][modality]) for entry in history]
+            points = [(entry["epoch"], entry["theta"][modality]) for entry in history if "theta" in entry]
             axis.plot(
                 *zip(*points, strict=True),
                 style,

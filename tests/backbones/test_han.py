@@ -126,3 +126,21 @@ def test_one_pass_with_and_without_cross_attention_equals_two() -> None:
     for layer in encoder.layers:
         lone = layer.alone(lone, mask.repeat(2, 1))
     torch.testing.assert_close(alone, torch.stack(lone.chunk(2), dim=2))
+
+
+@pytest.mark.parametrize("name", ["han", "cmpae"])
+def test_without_cross_attention_no_token_depends_on_the_other_modality(name: str) -> None:
+    options = {"noise_ratios": {"audio": 0.0, "visual": 0.0}} if name == "cmpae" else {}
+    with_, without = (
+        create_anchor(name, num_classes=4, streams=SMALL, width=8, layers=2, cross_attention=cross, **options).eval()
+        for cross in (True, False)
+    )
+    assert any("cm_attn" in key for key in with_.state_dict())
+    assert not any("cm_attn" in key for key in without.state_dict())
+    streams = {key: torch.randn(2, 5 * spec.frames, spec.width) for key, spec in SMALL.items()}
+    louder = streams | {"audio": 2 * streams["audio"]}
+    for net, mixes in ((with_, True), (without, False)):
+        visual, unmoved = (net(**given).tokens[:, :, 1] for given in (streams, louder))
+        assert torch.equal(visual, unmoved) != mixes
+    # Its video branch is the same with both: what it lacks is the other modality's context in its tokens alone.
+    assert without.train()(**streams).modality_probs.shape == (2, 2, 4)

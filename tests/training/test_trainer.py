@@ -353,3 +353,21 @@ def test_training_beats_the_trivial_parsers_on_held_out_synthetic_videos() -> No
         assert evaluation[column] > max(evaluation.empty[column], evaluation.video_label[column]) + 3
     for column in ("segment/A", "segment/V", "segment/AV", "segment/Event@AV"):
         assert evaluation[column] > evaluation.empty[column] + 3
+
+
+def test_theta_is_logged_as_a_mean_over_videos_however_a_step_is_divided(data_root: Path) -> None:
+    data = AVVPFolder(data_root, "train")
+    logged = []
+    for accumulate in (1, 3):
+        torch.manual_seed(0)
+        quiet = {"dropout": 0.0}
+        model = wrap("han", streams=data.streams, num_classes=3, anchor_options=SMALL | quiet, reference_options=quiet)
+        config = TrainerConfig(epochs=2, batch_size=6, device="cpu", accumulate=accumulate)
+        logged.append([entry["theta"] for entry in CoLeaFTrainer(model, config, quiet=True).fit(data)])
+    for one, other in zip(*logged, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+        assert all(0 <= x <= 1 for x in one.values())
+    alone = wrap("han", streams=data.streams, num_classes=3, anchor_options=SMALL, config=CoLeaFConfig(enabled=False))
+    entry = CoLeaFTrainer(alone, TrainerConfig(epochs=1, device="cpu"), quiet=True).fit(data)[0]
+    assert "theta" not in entry
+    assert not any("theta" in name for name in entry["losses"])
