@@ -25,8 +25,8 @@ PRIMARY = f"{SUPPORT}segment/Type@AVo"
 """The column of the conclusion: the mean of Ao, Vo and AV over videos that have such events or a prediction of them."""
 _FEW_SEEDS = 3
 LESS = (
-    "Rows with 'less' are paired differences in points, with the 95 % bootstrap interval over videos and seeds in "
-    "brackets; one that leaves out 0 is marked *, unadjusted for how many are looked at."
+    "One row less another, in points, with the 95 % bootstrap interval over videos and seeds in brackets; one that "
+    "leaves out 0 is marked *, unadjusted for how many are looked at."
 )
 
 
@@ -112,12 +112,20 @@ class Comparison:
 
     def table(self, *, markdown: bool = False) -> str:
         """Scores, differences, the paper's numbers and the conclusion."""
-        rows = {name: texts for name, texts, _ in self.cells()}
-        parts = [score_table(rows, self.title, markdown=markdown, legend=False)]
-        parts.append(f"{LEGEND} {LESS}" if self.pairs else LEGEND)
+        rows = {name: texts for name, texts, kind in self.cells() if kind != "difference"}
+        parts = [score_table(rows, self.title, markdown=markdown, legend=False), LEGEND]
+        if self.pairs:
+            parts += [self._differences(markdown), LESS]
         if self.paper:
             parts.append(self._beside_the_paper(markdown))
         return "\n\n".join([*parts, *(f"NOTE: {note}" for note in self.notes), self.conclusion])
+
+    def _differences(self, markdown: bool) -> str:
+        """A line for each column, since a terminal has more lines than room in one."""
+        shown = [_shown(pair.difference) for pair in self.pairs]
+        names = [pair.name.replace(" less ", " less " if markdown else "\nless ") for pair in self.pairs]
+        body = [[column, *(each[column] for each in shown)] for column in ALL_KEYS]
+        return plain_table(["", *names], body, "Paired differences", markdown=markdown)
 
     def _beside_the_paper(self, markdown: bool) -> str:
         body = [[row.name, *(f"{row.means()[column]:.1f}" for column in PAPER_COLUMNS)] for row in self.rows]
