@@ -130,7 +130,8 @@ def report(
     size = made.write_page(out)
     print(f"{out}, {size / 1e6:.1f} MB")
     if figures is not None:
-        print(f"{len(made.write_figures(figures))} figures in {figures}")
+        made.write_figures(figures)
+        print(f"{figures}: the figures as PNG and SVG, and their numbers as numbers.json")
     print(made.comparison.conclusion)
 
 

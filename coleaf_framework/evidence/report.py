@@ -6,17 +6,20 @@ import io
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from coleaf_framework.evidence.comparison import Comparison, compare_runs
 from coleaf_framework.evidence.page import make_page
 from coleaf_framework.metrics import COLUMNS, SUPPORT
-from coleaf_framework.metrics.analysis import Calibration, calibration, class_scores, type_table
+from coleaf_framework.metrics.analysis import CLASS_COLUMNS, SEGMENT_TYPES, calibration, class_scores, type_table
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.report import figures
 from coleaf_framework.report.pictures import loss_curves, pyplot, save
-from coleaf_framework.storage import CONFIG, write_text
+from coleaf_framework.storage import CONFIG, to_json, write_text
 from coleaf_framework.training.config import load_config
 from coleaf_framework.training.outputs import RunOutputs, read_outputs
 from coleaf_framework.training.run_folder import LOG
@@ -56,32 +59,48 @@ class Report:
         named = {name: [(str(run), outputs) for run, outputs in members] for name, members in self.rows.items()}
         self.comparison: Comparison = compare_runs(f"{len(runs)} runs", named)
 
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """What the figures show, of each row's first run: row -> kind -> values.
+
+        "class_scores" (5,C), "type_table" (4,4) and "calibration" (modality -> see there), as in `metrics.analysis`;
+        "history", means over the row's seeds.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for name, members in self.rows.items():
+            x = members[0][1]
+            decided = x.decided()
+            found[name] = {
+                "class_scores": class_scores(decided, x.truth),
+                "type_table": type_table(decided, x.truth, x.mask),
+                "calibration": {
+                    modality: calibration(x.segment_probs[:, :, m], x.truth[:, :, m], x.mask)
+                    for m, modality in enumerate(MODALITIES)
+                },
+                "history": mean_history([run for run, _ in members]),
+            }
+        return found
+
     def figures(self) -> dict[str, tuple[str, Callable[[], Any]]]:
         """Name -> what it shows, and a function that draws it."""
-        first = {name: members[0][1] for name, members in self.rows.items()}
+        numbers = self.numbers()
         seeds = " Of each row's first run." if any(len(members) > 1 for members in self.rows.values()) else ""
-        by_class = {name: class_scores(x.decided(), x.truth) for name, x in first.items()}
-        types = {name: type_table(x.decided(), x.truth, x.mask) for name, x in first.items()}
-        reliable: dict[str, dict[str, Calibration]] = {
-            name: {
-                modality: calibration(x.segment_probs[:, :, m], x.truth[:, :, m], x.mask)
-                for m, modality in enumerate(MODALITIES)
-            }
-            for name, x in first.items()
-        }
-        classes = next(iter(first.values())).classes
+        classes = next(iter(self.rows.values()))[0][1].classes
+
+        def of(kind: str) -> dict[str, Any]:
+            return {name: each[kind] for name, each in numbers.items()}
+
         found: dict[str, tuple[str, Callable[[], Any]]] = {
             "classes": (
                 f"F of each class over the segments of all videos, by type of event.{seeds}",
-                lambda: figures.class_bars(by_class, classes),
+                lambda: figures.class_bars(of("class_scores"), classes),
             ),
             "types": (
                 f"True type of event by predicted type, percent of each true type.{seeds}",
-                lambda: figures.type_tables(types),
+                lambda: figures.type_tables(of("type_table")),
             ),
             "reliability": (
                 f"Calibration: how often what is said with some probability is so.{seeds}",
-                lambda: figures.reliability(reliable),
+                lambda: figures.reliability(of("calibration")),
             ),
         }
         columns = [f"{SUPPORT}{level}/{column}" for level in ("segment", "event") for column in COLUMNS]
@@ -94,8 +113,7 @@ class Report:
                 "Paired differences in the support-only columns, with 95 % bootstrap intervals over videos and seeds.",
                 lambda: figures.intervals(differences),
             )
-        histories = {name: mean_history([run for run, _ in members]) for name, members in self.rows.items()}
-        logged = {name: history for name, history in histories.items() if history}
+        logged = {name: history for name, history in of("history").items() if history}
         if logged:
             found["losses"] = ("Loss terms over the epochs, means over seeds.", lambda: loss_curves(logged))
         weighed = {name: history for name, history in logged.items() if any("theta" in entry for entry in history)}
@@ -107,7 +125,7 @@ class Report:
         return found
 
     def write_figures(self, folder: Path) -> list[Path]:
-        """Write every figure as PNG and SVG; returns the files.
+        """Write every figure as PNG and SVG, and what they show as `numbers.json`; returns the files.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -117,6 +135,10 @@ class Report:
             for ending in _ENDINGS:
                 paths.append(folder / f"{name}.{ending}")
                 save(draw(), paths[-1])
+        paths.append(folder / "numbers.json")
+        classes = next(iter(self.rows.values()))[0][1].classes
+        content = {"classes": classes, "class_columns": CLASS_COLUMNS, "types": SEGMENT_TYPES, "rows": self.numbers()}
+        write_text(paths[-1], to_json(_plain(content), indent=1) + "\n")
         return paths
 
     def write_page(self, path: Path) -> int:
@@ -134,6 +156,15 @@ class Report:
         page = make_page(f"{', '.join(self.rows)}: {first.data} {first.split}", self.comparison, live, drawn)
         write_text(path, page)
         return len(page.encode())
+
+
+def _plain(x: Any) -> Any:
+    """Tensors and dataclasses as lists and mappings."""
+    if isinstance(x, Tensor):
+        return x.tolist()
+    if is_dataclass(x):
+        return {field.name: _plain(getattr(x, field.name)) for field in fields(x)}
+    return {key: _plain(value) for key, value in x.items()} if isinstance(x, Mapping) else x
 
 
 def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:

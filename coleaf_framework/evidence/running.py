@@ -38,7 +38,7 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
     failed: dict[str, str] = {}
     by_name = {cell.name: cell for cell in grid.cells}
     environment = cell_environment(jobs)
-    with Interrupts(patient=False) as interrupts, _Display(grid.cells) as display:
+    with Interrupts(patient=False) as interrupts, _Display(grid) as display:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs and not interrupts.requested:
@@ -52,7 +52,7 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
                     process = running.pop(name)
                     if process.returncode and not interrupts.requested:
                         failed[name] = _last_words(by_name[name].folder / OUTPUT, process.returncode)
-                display.show(grid, tuple(running), failed)
+                display.show(tuple(running), failed)
         finally:
             _stop(running)
             for process in running.values():
@@ -98,8 +98,8 @@ def _last_words(path: Path, code: int) -> str:
 class _Display:
     """One bar over the epochs of all cells, with the names of those under way."""
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._epochs = sum(cell.config.trainer.epochs for cell in cells)
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
         self._bar = Progress(
             MofNCompleteColumn(),
             TextColumn("epochs"),
@@ -110,8 +110,10 @@ class _Display:
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._bar.add_task("", total=self._epochs)
-        self._said: set[str] = set()
+        epochs = sum(cell.config.trainer.epochs for cell in grid.cells)
+        # What was done before is no measure of this machine's speed.
+        self._task = self._bar.add_task("", total=epochs, completed=sum(map(self._epochs_done, grid.cells)))
+        self._said = {cell.name for cell in grid.cells if grid.is_done(cell)}
 
     def __enter__(self) -> _Display:
         self._bar.start()
@@ -120,22 +122,23 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, grid: Grid, running: Sequence[str], failed: Mapping[str, str]) -> None:
+    def show(self, running: Sequence[str], failed: Mapping[str, str]) -> None:
         """Bring the bar up to date; a line for every cell that ended."""
-        epochs = 0
-        for number, cell in enumerate(grid.cells, 1):
-            done = grid.is_done(cell)
-            epochs += cell.config.trainer.epochs if done else _epochs_done(cell)
+        cells = self._grid.cells
+        for number, cell in enumerate(cells, 1):
+            done = self._grid.is_done(cell)
             if cell.name in self._said or not (done or cell.name in failed):
                 continue
             self._said.add(cell.name)
             state = "failed: " + failed[cell.name] if cell.name in failed else "done"
             self._bar.console.print(
-                f"{number}/{len(grid.cells)} {cell.name} {state}", highlight=False, markup=False, soft_wrap=True
+                f"{number}/{len(cells)} {cell.name} {state}", highlight=False, markup=False, soft_wrap=True
             )
+        epochs = sum(map(self._epochs_done, cells))
         self._bar.update(self._task, completed=epochs, description=", ".join(running))
 
-
-def _epochs_done(cell: Cell) -> int:
-    log = cell.folder / LOG
-    return log.read_text(encoding="utf-8").count("\n") if log.exists() else 0
+    def _epochs_done(self, cell: Cell) -> int:
+        if self._grid.is_done(cell):
+            return cell.config.trainer.epochs
+        log = cell.folder / LOG
+        return log.read_text(encoding="utf-8").count("\n") if log.exists() else 0

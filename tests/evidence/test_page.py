@@ -109,7 +109,12 @@ def test_names_of_videos_and_classes_cannot_end_the_script(report: Path) -> None
 
 def test_the_same_figures_are_written_as_png_and_svg(report: Path) -> None:
     names = {"classes", "types", "reliability", "differences", "losses", "theta"}
-    assert {path.name for path in (report / "figures").iterdir()} == {f"{n}.{e}" for n in names for e in ("png", "svg")}
+    files = {path.name for path in (report / "figures").iterdir()}
+    assert files == {f"{n}.{e}" for n in names for e in ("png", "svg")} | {"numbers.json"}
+    numbers = json.loads((report / "figures/numbers.json").read_text())
+    one = runs()[0]
+    assert numbers["rows"]["HAN"]["type_table"] == type_table(one.decided(), one.truth, one.mask).tolist()
+    assert numbers["rows"]["CMPAE in CoLeaF"]["history"][0]["theta"] == {"audio": 0.25, "visual": 0.5}
     assert "Speech" in (report / "figures/classes.svg").read_text()
     assert (report / "figures/types.png").read_bytes().startswith(b"\x89PNG")
 
