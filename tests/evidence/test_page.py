@@ -212,8 +212,9 @@ def test_videos_are_searched_and_sorted_by_gain(seen: dict[str, Any]) -> None:
     one, other = runs()
     gains = {}
     for n, name in enumerate(one.ids):
-        scores = [all_scores(x.decided()[n : n + 1], x.truth[n : n + 1])["segment/Type@AVo"] for x in (other, one)]
-        gains[name] = scores[0] - scores[1]
+        scores = [all_scores(x.decided()[n : n + 1], x.truth[n : n + 1]) for x in (other, one)]
+        of_video = [each["support/segment/Type@AVo"] for each in scores]
+        gains[name] = of_video[0] - of_video[1]
     assert seen["all"] == list(one.ids)
     assert [gains[v] for v in seen["gain"]] == pytest.approx(sorted(gains.values(), reverse=True))
     assert [gains[v] for v in seen["loss"]] == pytest.approx(sorted(gains.values()))

@@ -121,8 +121,8 @@ function score(decided) {
     supported.push(known === null ? null : 100 * known);
   }
   const both = [published, supported].flatMap((x) => [...allColumns(x.slice(0, 7)), ...allColumns(x.slice(7))]);
-  // A video's own score, for sorting: segment-level Type@AVo, as published.
-  const own = each.map((f) => 100 * mean([2, 3, 4].map((k) => (f[k] === null ? 1 : f[k]))));
+  // A video's own score, for sorting: support-only Type@AVo of its segments, since the published one rewards silence.
+  const own = each.map((f) => 100 * (mean([f[2], f[3], f[4]]) ?? 1));
   return { columns: both, videos: own };
 }
 
@@ -209,7 +209,7 @@ function showVideos() {
   $$("count").textContent = `${found.length} of ${N} videos, ${shown.length} shown`;
   $$("more").hidden = shown.length === found.length;
   $$("list").replaceChildren(...shown.map((n) => {
-    const sentence = `segment Type@AVo: ${state.runs.map((run) => `${run.name} ${run.scores.videos[n].toFixed(1)}`).join(", ")}` +
+    const sentence = `Type@AVo of its segments, support-only: ${state.runs.map((run) => `${run.name} ${run.scores.videos[n].toFixed(1)}`).join(", ")}` +
       (treated === control ? "" : `; gain ${gain(n) >= 0 ? "+" : ""}${gain(n).toFixed(1)}`);
     const rows = [["ground truth", state.truth], ...state.runs.map((run) => [run.name, run.decided])].flatMap(([who, decided]) =>
       ["audio", "visual"].map((modality, m) => lanes(decided, n, m, `${who}, ${modality}`, m === 0)));
