@@ -63,16 +63,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """The difference of two rows, under a name that says which less which."""
+    """The difference of two rows, under a name that says which less which; `treated` names the first."""
 
     name: str
+    treated: str
     difference: Difference
 
     @classmethod
     def of(cls, treated: Row, control: Row, control_label: str) -> Pair:
         """`treated` less `control`."""
         difference = paired_difference(treated.scores, control.scores)
-        return cls(f"{treated.name} less {control_label}", difference)
+        return cls(f"{treated.name} less {control_label}", treated.name, difference)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Comparison:
         title: what was scored.
         rows, pairs: see there.
         trivial: name -> column -> percent, of the trivial parsers.
-        conclusion: one sentence.
+        conclusion: one sentence. column: that it is about.
         paper: what stands beside it of the paper: name of a row -> the columns of `PAPER_COLUMNS`.
         notes: what must be said too.
     """
@@ -93,6 +94,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     trivial: Mapping[str, Mapping[str, float]]
     conclusion: str
+    column: str
     paper: Mapping[str, tuple[float, ...]]
     notes: tuple[str, ...] = ()
 
@@ -116,8 +118,7 @@ class Comparison:
         parts = [score_table(rows, self.title, markdown=markdown, legend=False), LEGEND]
         if self.pairs:
             parts += [self._differences(markdown), LESS]
-        if self.paper:
-            parts.append(self._beside_the_paper(markdown))
+        parts.append(self._in_short(markdown))
         return "\n\n".join([*parts, *(f"NOTE: {note}" for note in self.notes), self.conclusion])
 
     def _differences(self, markdown: bool) -> str:
@@ -127,11 +128,17 @@ class Comparison:
         body = [[column, *(each[column] for each in shown)] for column in ALL_KEYS]
         return plain_table(["", *names], body, "Paired differences", markdown=markdown)
 
-    def _beside_the_paper(self, markdown: bool) -> str:
-        body = [[row.name, *(f"{row.means()[column]:.1f}" for column in PAPER_COLUMNS)] for row in self.rows]
-        body += [[name, *(f"{value:.1f}" for value in values)] for name, values in self.paper.items()]
-        title = "Published columns beside the paper's own numbers, which are on LLP's test split"
-        return plain_table(["", *PAPER_COLUMNS], body, title, markdown=markdown)
+    def _in_short(self, markdown: bool) -> str:
+        """The columns of the paper's Tables 2 to 5 and of the conclusion; below, the paper's own numbers."""
+        differences = {pair.treated: _shown(pair.difference)[self.column] for pair in self.pairs}
+        body = [
+            [name, *(texts[c].split(" ±")[0] for c in PAPER_COLUMNS), texts[self.column], differences.get(name, "")]
+            for name, texts, kind in self.cells()
+            if kind != "difference"
+        ]
+        body += [[name, *(f"{value:.1f}" for value in values), "", ""] for name, values in self.paper.items()]
+        title = "In short" + (", with the paper's own numbers, which are on LLP's test split" if self.paper else "")
+        return plain_table(["", *PAPER_COLUMNS, self.column, "its difference"], body, title, markdown=markdown)
 
     def as_json(self) -> str:
         """Everything, for programs."""
@@ -301,7 +308,7 @@ def _compared(
     if any(len(row.runs) > 1 for row in rows):
         title += f", mean ± standard deviation over {max(len(row.runs) for row in rows)} seeds"
     conclusion = _conclude(rows, pairs, column, where, trivial)
-    return Comparison(title, tuple(rows), tuple(pairs), trivial, conclusion, paper, notes)
+    return Comparison(title, tuple(rows), tuple(pairs), trivial, conclusion, column, paper, notes)
 
 
 def _conclude(
