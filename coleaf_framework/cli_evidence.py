@@ -99,7 +99,7 @@ def rates(
 
 
 def flops(
-    anchor: Annotated[str, typer.Option(help="name of an Anchor plugin, or module:Class")] = "han",
+    anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin, or module:Class")] = None,
     data: Annotated[Path | None, typer.Option(help="folder whose streams and classes count; LLP's if left out")] = None,
     videos: Annotated[int, typer.Option(min=1, help="of a batch")] = 32,
     segments: Annotated[int, typer.Option(min=1, help="of a video")] = 10,
@@ -109,7 +109,7 @@ def flops(
     markdown: Markdown = False,
 ) -> None:
     """Count parameters and FLOPs and take the time of Anchor, Reference, a training step and inference."""
-    resolved = load_config(config, [f"anchor.name={anchor!r}", *(set_ or [])])
+    resolved = load_config(config, [*([f"anchor.name={anchor!r}"] if anchor else []), *(set_ or [])])
     split = open_folder(data, "train") if data is not None else None
     streams = LLP_STREAMS if split is None else split.streams
     num_classes = len(LLP_CLASSES) if split is None else len(split.classes)
@@ -126,6 +126,10 @@ def report(
     figures: Annotated[Path | None, typer.Option(help="folder for the same figures as PNG and SVG")] = None,
 ) -> None:
     """Write one page that shows runs side by side, with sliders for the thresholds; it needs no network."""
+    if out.is_dir():
+        raise ValueError(f"--out {out}: is a folder, where the name of an HTML file was expected")
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise ValueError(f"--figures {figures}: is a file, where a folder was expected")
     made = Report(runs, split)
     size = made.write_page(out)
     print(f"{out}, {size / 1e6:.1f} MB")

@@ -63,7 +63,7 @@ class CoLeaF(nn.Module):
     standardised streams where `standardizer` is set.
 
     `observed` holds what the last training forward saw and did not train: "theta/audio" and "theta/visual", the means
-    over videos of the weights of eq. 9-11, each this batch's share of its step's.
+    over videos of the weights of eq. 9-11, each this batch's share of its step's; nothing where they weigh nothing.
 
     Args:
         anchor: see `protocol.Anchor`.
@@ -157,8 +157,9 @@ class CoLeaF(nn.Module):
                 terms = anchor_loss(c, self.anchor, output, labels, batch, progress)
                 if reference is not None:
                     terms |= anchor_terms(c, output, reference, labels, batch, progress)
-                    theta = event_weights(c, reference).mean(0) * batch.share
-                    self.observed = dict(zip(("theta/audio", "theta/visual"), theta, strict=True))
+                    if c.contrast == "event_aware" and reference_teaches(c, progress):
+                        theta = event_weights(c, reference).mean(0) * batch.share
+                        self.observed = dict(zip(("theta/audio", "theta/visual"), theta, strict=True))
             return part_of_step(c, {f"anchor/{name}": term for name, term in terms.items()}, batch.share)
 
         if self.reference is None:

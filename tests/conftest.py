@@ -10,10 +10,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.helpers.command import Command
 from tests.helpers.data import write_data_set
 
+settings.register_profile("no timing asserts", deadline=None)
+settings.load_profile("no timing asserts")
 SHARED = Path(os.environ.get("COLEAF_TEST_DATA", Path(__file__).resolve().parents[2] / "shared"))
 
 

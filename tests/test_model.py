@@ -252,9 +252,7 @@ def test_the_output_protocol_needs_only_three_fields() -> None:
     torch.testing.assert_close(output.modality_probs, losses.pool_segments(output.segment_probs))
 
 
-@pytest.mark.parametrize(
-    "change", [{}, {"contrast": "none"}, {"update": "reference_first", "contrast_form": "official"}]
-)
+@pytest.mark.parametrize("change", [{}, {"update": "reference_first", "contrast_form": "official"}])
 def test_the_mean_weights_theta_are_observed_and_train_nothing(change: dict[str, Any]) -> None:
     model = wrap(TinyNet(), config=CoLeaFConfig(**change), reference_options={"dropout": 0.0})
     batch = batch_of()
@@ -265,3 +263,10 @@ def test_the_mean_weights_theta_are_observed_and_train_nothing(change: dict[str,
     assert torch.equal(torch.stack([model.observed["theta/audio"], model.observed["theta/visual"]]), expected)
     assert not any(x.requires_grad for x in model.observed.values())
     assert not any("theta" in name for name in terms)
+
+
+def test_theta_is_not_observed_where_it_weighs_nothing() -> None:
+    for change, epoch in (({"contrast": "none"}, 9), ({"contrast": "nce"}, 9), ({}, 1), ({"enabled": False}, 9)):
+        model = wrap(TinyNet(), config=CoLeaFConfig(**change))  # type: ignore[arg-type]
+        model(batch_of(), Progress(epoch))
+        assert model.observed == {}

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
-from coleaf_framework.evidence.grid import CELL
-from coleaf_framework.storage import read_yaml
+from coleaf_framework.evidence.grid import CELL, DONE
+from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 from coleaf_framework.training.config import RunConfig
 from coleaf_framework.training.experiment import open_split, train
-from coleaf_framework.training.outputs import collect_outputs, write_outputs
+from coleaf_framework.training.outputs import collect_outputs, outputs_path, write_outputs
 from coleaf_framework.training.run_folder import RESUME
 
 
 def run_cell(folder: Path) -> None:
     """Train what the folder's plan says, or go on with it, and keep its answers to the split that is scored."""
     plan = read_yaml(folder / CELL)
-    config = RunConfig(**plan["config"])
+    config, split = RunConfig(**plan["config"]), plan["split"]
+    (folder / DONE).unlink(missing_ok=True)
     trainer = train(config, folder, "resume" if (folder / RESUME).exists() else "overwrite", quiet=True)
-    write_outputs(folder, collect_outputs(trainer, open_split(config.data, plan["split"])))
+    write_outputs(folder, collect_outputs(trainer, open_split(config.data, split)))
+    write_yaml(folder / DONE, {"outputs": file_digest(outputs_path(folder, split))})
+
+
+def _end_with_parent() -> None:
+    """Stop, with a checkpoint, when the process that started this one has gone and its end of the pipe closes."""
+    while os.read(0, 1):  # not `sys.stdin`, whose lock a waiting thread would hold at the interpreter's end
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run_cell(Path(sys.argv[1]))
     except KeyboardInterrupt:

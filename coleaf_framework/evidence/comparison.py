@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,34 +32,61 @@ LESS = (
 
 
 @dataclass(frozen=True)
+class Member:
+    """One run of a row.
+
+    Args:
+        run: its name. seed: of its training. outputs: its answers.
+    """
+
+    run: str
+    seed: int
+    outputs: RunOutputs
+
+
+@dataclass(frozen=True)
 class Row:
     """One way to train an Anchor, over its seeds.
 
     Args:
-        name: in the table. runs: names of the S runs.
+        name: in the table. runs: names of the S runs. seeds: theirs, ascending.
         scores: of each video. by_seed: (S,36) in percent.
     """
 
     name: str
     runs: tuple[str, ...]
+    seeds: tuple[int, ...]
     scores: VideoScores
     by_seed: Tensor
 
     @classmethod
-    def of(cls, name: str, members: Sequence[tuple[str, RunOutputs]]) -> Row:
-        """Of runs, each with its answers, at their own thresholds."""
-        scores = VideoScores.of([outputs.decided() for _, outputs in members], members[0][1].truth)
-        return cls(name, tuple(run for run, _ in members), scores, scores.columns())
+    def of(cls, name: str, members: Sequence[Member]) -> Row:
+        """Of runs, at their own thresholds.
+
+        Raises:
+            ValueError: two of them have the same seed, so that one would count twice; names both.
+        """
+        members = sorted(members, key=lambda member: member.seed)
+        for one, other in itertools.pairwise(members):
+            if one.seed == other.seed:
+                raise ValueError(
+                    f"{one.run} and {other.run} are the same training from the same seed {one.seed}: name one of them"
+                )
+        scores = VideoScores.of([member.outputs.decided() for member in members], members[0].outputs.truth)
+        runs, seeds = zip(*((member.run, member.seed) for member in members), strict=True)
+        return cls(name, runs, seeds, scores, scores.columns())
 
     def means(self) -> dict[str, float]:
         """Column -> mean over seeds."""
         return dict(zip(ALL_KEYS, self.by_seed.nanmean(0).tolist(), strict=True))
 
     def deviations(self) -> dict[str, float] | None:
-        """Column -> standard deviation over seeds (n - 1); None with one seed."""
+        """Column -> standard deviation (n - 1) over the seeds that have a value, NaN with one; None with one seed."""
         if len(self.by_seed) < 2:
             return None
-        return dict(zip(ALL_KEYS, self.by_seed.std(0).tolist(), strict=True))
+        known = ~self.by_seed.isnan()
+        gaps = (self.by_seed - self.by_seed.nanmean(0)).nan_to_num().square().sum(0)
+        return dict(zip(ALL_KEYS, (gaps / (known.sum(0) - 1)).sqrt().tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -103,13 +131,9 @@ class Comparison:
         found = []
         for row in self.rows:
             spread = row.deviations() or {}
-            texts = {
-                column: "-" if math.isnan(mean) else f"{mean:.1f}" + (f" ± {spread[column]:.1f}" if spread else "")
-                for column, mean in row.means().items()
-            }
-            found.append((row.name, texts, "run"))
+            found.append((row.name, {c: with_spread(x, spread.get(c)) for c, x in row.means().items()}, "run"))
         for name, scores in self.trivial.items():
-            found.append((name, {c: "-" if math.isnan(x) else f"{x:.1f}" for c, x in scores.items()}, "trivial"))
+            found.append((name, {c: with_spread(x, None) for c, x in scores.items()}, "trivial"))
         return [*found, *((pair.name, _shown(pair.difference), "difference") for pair in self.pairs)]
 
     def table(self, *, markdown: bool = False) -> str:
@@ -185,6 +209,13 @@ class Comparison:
             write_text(stem.with_name(f"{stem.name}.{ending}"), text)
 
 
+def with_spread(mean: float, deviation: float | None) -> str:
+    """A percentage as a text, with its deviation where it has one; "-" where it has no value."""
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.1f}" + ("" if deviation is None or math.isnan(deviation) else f" ± {deviation:.1f}")
+
+
 def _plain(*values: float | None) -> list[str]:
     return ["" if x is None or math.isnan(x) else f"{x:.4f}" for x in values]
 
@@ -198,28 +229,41 @@ def _shown(difference: Difference) -> dict[str, str]:
     return shown
 
 
-def row_name(outputs: RunOutputs, variant: Variant) -> str:
-    """What tables call an Anchor trained in some way."""
-    return f"{outputs.parser.removesuffix(' in CoLeaF')} {variant.label}"
+@dataclass(frozen=True)
+class Group:
+    """A grid's cells of one Anchor and one way to train it.
+
+    Args:
+        name: its row. anchor, variant: which. members: one per seed.
+    """
+
+    name: str
+    anchor: str
+    variant: Variant
+    members: tuple[Member, ...]
 
 
-def gather(grid: Grid) -> list[tuple[str, Variant, list[tuple[Cell, RunOutputs]]]]:
-    """A grid's finished cells: Anchor, variant, and a cell with its answers per seed.
+def gather(grid: Grid) -> list[Group]:
+    """A finished grid's rows.
 
     Raises:
         FileNotFoundError: a cell is not done.
         ValueError: the cells' videos differ.
     """
-    rows = []
-    every = []
-    for anchor in grid.anchors:
-        for variant in grid.study.variants:
-            members = [(c, grid.outputs(c)) for c in grid.cells if c.anchor == anchor and c.variant == variant]
-            if members:
-                rows.append((anchor, variant, members))
-                every += [(cell.name, outputs) for cell, outputs in members]
-    require_same_videos(every)
-    return rows
+    cells: dict[tuple[str, str], list[Cell]] = {}
+    for cell in grid.cells:
+        cells.setdefault((cell.anchor, cell.variant.name), []).append(cell)
+    found = {key: tuple(Member(c.name, c.seed, grid.outputs(c)) for c in own) for key, own in cells.items()}
+    require_same_videos([(member.run, member.outputs) for members in found.values() for member in members])
+    classes = {anchor: members[0].outputs.parser.removesuffix(" in CoLeaF") for (anchor, _), members in found.items()}
+    groups = []
+    for (anchor, _), members in found.items():
+        variant = cells[anchor, _][0].variant
+        name = classes[anchor]
+        if list(classes.values()).count(name) > 1:  # two networks whose classes are called alike
+            name += f" ({anchor})"
+        groups.append(Group(f"{name} {variant.label}", anchor, variant, members))
+    return groups
 
 
 def compare_grid(grid: Grid, column: str = PRIMARY) -> Comparison:
@@ -233,45 +277,47 @@ def compare_grid(grid: Grid, column: str = PRIMARY) -> Comparison:
         ValueError: no such column; or as `gather` does.
     """
     require_column(column)
-    found: dict[tuple[str, str], tuple[Variant, Row]] = {}
-    for anchor, variant, members in gather(grid):
-        outputs = members[0][1]
-        row = Row.of(row_name(outputs, variant), [(cell.name, each) for cell, each in members])
-        found[anchor, variant.name] = variant, row
-    pairs = []
-    for anchor in grid.anchors:
-        for treated, control in grid.study.pairs:
-            if (anchor, treated) in found and (anchor, control) in found:
-                variant, row = found[anchor, control]
-                pairs.append(Pair.of(found[anchor, treated][1], row, variant.label))
-    paper = _paper_rows(grid.study.paper, {variant.name: variant.label for variant in grid.study.variants})
-    rows = [row for _, row in found.values()]
-    return _compared(grid.study.question, rows, pairs, outputs, column, paper, grid.notes)
+    groups = gather(grid)
+    rows = {(group.anchor, group.variant.name): Row.of(group.name, group.members) for group in groups}
+    labels = {variant.name: variant.label for variant in grid.study.variants}
+    pairs = [
+        Pair.of(rows[anchor, treated], rows[anchor, control], labels[control])
+        for anchor in grid.anchors
+        for treated, control in grid.study.pairs
+        if (anchor, treated) in rows and (anchor, control) in rows
+    ]
+    paper, outputs = _paper_rows(grid.study.paper, labels), groups[0].members[0].outputs
+    return _compared(grid.study.question, list(rows.values()), pairs, outputs, column, paper, grid.notes)
 
 
-def compare_runs(question: str, groups: Mapping[str, Sequence[tuple[str, RunOutputs]]]) -> Comparison:
+def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Comparison:
     """Score runs that are at hand.
 
-    A row "X in CoLeaF" is compared to the row "X" if there is one, each other row to the first, where the two have as
-    many seeds.
+    A row "X in CoLeaF" is compared to the row "X" if there is one, each other row to the first, where the two have the
+    same seeds.
 
     Args:
         question: heads the table.
-        groups: name of a row -> its runs, each with its answers, all on the same videos.
+        groups: name of a row -> its runs, all on the same videos.
 
     Raises:
-        ValueError: as `require_same_videos` does.
+        ValueError: as `require_same_videos` and `Row.of` do.
     """
-    require_same_videos([member for members in groups.values() for member in members])
+    require_same_videos([(member.run, member.outputs) for members in groups.values() for member in members])
     rows = {name: Row.of(name, members) for name, members in groups.items()}
-    first, pairs = next(iter(rows)), []
+    first, pairs, notes = next(iter(rows)), [], []
     for name, row in rows.items():
         alone = name.removesuffix(" in CoLeaF")
         control = alone if alone != name and alone in rows else first
-        if control != name and len(row.runs) == len(rows[control].runs):
+        if control == name:
+            continue
+        if row.seeds == rows[control].seeds:
             pairs.append(Pair.of(row, rows[control], control))
-    outputs = next(iter(groups.values()))[0][1]
-    return _compared(question, list(rows.values()), pairs, outputs, PRIMARY, {}, ())
+        else:
+            seeds = [",".join(map(str, each.seeds)) for each in (row, rows[control])]
+            notes.append(f"{name} has the seeds {seeds[0]} and {control} {seeds[1]}, so they are not paired")
+    outputs = next(iter(groups.values()))[0].outputs
+    return _compared(question, list(rows.values()), pairs, outputs, PRIMARY, {}, tuple(notes))
 
 
 def require_column(column: str) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from coleaf_framework.evidence.paper import PaperTable
 from coleaf_framework.plugins import takes_option
-from coleaf_framework.storage import read_yaml, write_yaml
+from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 from coleaf_framework.training.config import RunConfig, load_config
-from coleaf_framework.training.experiment import open_split
+from coleaf_framework.training.experiment import build_model, open_split
 from coleaf_framework.training.outputs import RunOutputs, outputs_path, read_outputs
 
-CELL = "cell.yaml"
+CELL, DONE, OUTPUT = "cell.yaml", "done.yaml", "output.txt"
 # Where a cell ran and how often it was saved; anything else would make it another run.
 _MAY_DIFFER = {"trainer": ("device", "workers", "tensorboard", "checkpoint_steps"), "data": ("cache",)}
-_SAID_BY_THE_GRID = {"anchor.name": "--anchors", "trainer.seed": "--seeds", "data.root": "--data"}
+_SCORED_VIDEOS = ("root", "synthetic_val", "synthetic_test", "synthetic_seed")
+SAID_BY_THE_GRID = {"anchor.name": "--anchors", "trainer.seed": "--seeds", "data.root": "--data"}
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,15 @@ class Grid:
         return read_outputs(cell.folder, self.split)
 
     def is_done(self, cell: Cell) -> bool:
-        """Whether a cell needs no more training."""
-        return outputs_path(cell.folder, self.split).is_file()
+        """Whether a cell was trained to its end and its answers were kept."""
+        return (cell.folder / DONE).is_file()
+
+    def needs_work(self, cell: Cell) -> bool:
+        """Whether a cell is not done, or its answers are others now, such as those of `coleaf predict --set`."""
+        path = outputs_path(cell.folder, self.split)
+        if not (self.is_done(cell) and path.is_file()):
+            return True
+        return bool(read_yaml(cell.folder / DONE).get("outputs") != file_digest(path))
 
 
 def plan_grid(
@@ -132,7 +140,8 @@ def plan_grid(
         study: see there.
         anchors: names of plugins, or "module:Class".
         seeds: how many, at least 1.
-        out: folder; cells that it holds are used if they were trained as is asked for now.
+        out: folder; cells that it holds are used if they were trained as is asked for now. Nothing is written there
+            before everything was checked.
         data: folder in LLP's layout; synthetic LLP where None.
         split: to score, which must have ground truth.
         config: YAML file for all cells.
@@ -149,7 +158,7 @@ def plan_grid(
         raise ValueError(f"--seeds {seeds}: at least 1")
     shared, own = _divide(settings, anchors)
     if data is not None:
-        shared.append(f"data.root={data.as_posix()!r}")
+        shared.append(f"data.root={data.resolve().as_posix()!r}")
     cells = []
     notes: dict[str, None] = {}
     for anchor, variant in itertools.product(anchors, study.variants):
@@ -158,9 +167,13 @@ def plan_grid(
             continue
         for seed in range(seeds):
             told = (f"anchor.name={anchor!r}", f"trainer.seed={seed}")
-            resolved = load_config(config, [*shared, *own[anchor], *variant.settings, *told])
+            resolved = _anywhere(load_config(config, [*shared, *own[anchor], *variant.settings, *told]))
             folder = out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}"
             cells.append(Cell(anchor, variant, seed, folder, resolved))
+    for cell in cells:
+        for key in _SCORED_VIDEOS:
+            if getattr(cell.config.data, key) != getattr(cells[0].config.data, key):
+                raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
     scored = open_split(cells[0].config.data, split)
     if not scored.has_ground_truth:
         raise ValueError(f"{scored.name} {split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
@@ -169,9 +182,32 @@ def plan_grid(
             None
         )
     grid = Grid(study, tuple(anchors), seeds, tuple(cells), split, out, tuple(notes))
-    for cell in cells:
-        _claim(cell, grid)
+    new = [cell for cell in cells if _is_new(cell, grid)]
+    for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
+        _try(cell)
+    for cell in new:
+        write_yaml(cell.folder / CELL, {"split": split, "config": cell.config.model_dump(mode="json")})
     return grid
+
+
+def _anywhere(config: RunConfig) -> RunConfig:
+    """The same, with a data folder that means the same from any folder."""
+    if config.data.root is None:
+        return config
+    data = config.data.model_copy(update={"root": Path(config.data.root).resolve().as_posix()})
+    return config.model_copy(update={"data": data})
+
+
+def _try(cell: Cell) -> None:
+    """Build what a cell trains, which tells what is wrong with its options.
+
+    Raises:
+        ValueError: it cannot be built; names the Anchor and how it was to be trained.
+    """
+    try:
+        build_model(cell.config, open_split(cell.config.data, "train"))
+    except (ValueError, TypeError, ImportError) as problem:
+        raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
 
 
 def _divide(settings: Sequence[str], anchors: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -182,8 +218,8 @@ def _divide(settings: Sequence[str], anchors: Sequence[str]) -> tuple[list[str],
         anchor = next((a for a in anchors if setting.startswith(f"{a}:")), None)
         text = setting if anchor is None else setting.removeprefix(f"{anchor}:")
         key = text.partition("=")[0]
-        if key in _SAID_BY_THE_GRID:
-            raise ValueError(f"--set {setting!r}: a grid is told that by {_SAID_BY_THE_GRID[key]}")
+        if key in SAID_BY_THE_GRID:
+            raise ValueError(f"--set {setting!r}: a grid is told that by {SAID_BY_THE_GRID[key]}")
         if anchor is None and ":" in key:
             raise ValueError(
                 f"--set {setting!r}: {key.rpartition(':')[0]!r} is not among --anchors {','.join(anchors)}"
@@ -192,19 +228,25 @@ def _divide(settings: Sequence[str], anchors: Sequence[str]) -> tuple[list[str],
     return shared, own
 
 
-def _claim(cell: Cell, grid: Grid) -> None:
-    """Write a cell's plan, or check that the one in its folder is the same."""
-    path, now = cell.folder / CELL, cell.config.model_dump(mode="json")
-    if not path.exists():
-        if cell.folder.is_dir() and any(cell.folder.iterdir()):
-            raise FileExistsError(f"{cell.folder}: holds something else than a cell of a grid: take another --out")
-        write_yaml(path, {"split": grid.split, "config": now})
-        return
+def _is_new(cell: Cell, grid: Grid) -> bool:
+    """Whether a cell's plan is still to be written; otherwise it must be the one in its folder.
+
+    Raises:
+        ValueError, FileExistsError: it is another; names the first difference.
+    """
+    path = cell.folder / CELL
+    held = {file.name for file in cell.folder.iterdir()} if cell.folder.is_dir() else set()
+    if held <= {CELL, OUTPUT}:  # nothing was trained there
+        return True
+    if CELL not in held:
+        raise FileExistsError(f"{cell.folder}: holds something else than a cell of a grid: take another --out")
     before = read_yaml(path)
     if before.get("split") != grid.split:
         raise ValueError(f"{path}: was scored on {before.get('split')!r}, now it is {grid.split!r}: take another --out")
-    was = before.get("config") or {}
-    for section, new in now.items():
+    was = before.get("config")
+    if not isinstance(was, dict):
+        raise ValueError(f"{path}: not the plan of a cell: take another --out")
+    for section, new in cell.config.model_dump(mode="json").items():
         old = was.get(section)
         if not isinstance(new, dict) or not isinstance(old, dict):
             old, new = {section: old}, {section: new}
@@ -214,3 +256,4 @@ def _claim(cell: Cell, grid: Grid) -> None:
                     f"{path}: has {section}.{key} = {old.get(key)!r}, now it is {value!r}: give the grid the same "
                     "settings, or another --out"
                 )
+    return False

@@ -12,20 +12,19 @@ from typing import Any
 
 from torch import Tensor
 
-from coleaf_framework.evidence.comparison import Comparison, compare_runs
+from coleaf_framework.evidence.comparison import Comparison, Member, compare_runs
 from coleaf_framework.evidence.page import make_page
 from coleaf_framework.metrics import COLUMNS, SUPPORT
 from coleaf_framework.metrics.analysis import CLASS_COLUMNS, SEGMENT_TYPES, calibration, class_scores, type_table
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.report import figures
 from coleaf_framework.report.pictures import loss_curves, pyplot, save
-from coleaf_framework.storage import CONFIG, to_json, write_text
+from coleaf_framework.storage import CONFIG, read_yaml, to_json, write_text
 from coleaf_framework.training.config import load_config
 from coleaf_framework.training.outputs import RunOutputs, read_outputs
 from coleaf_framework.training.run_folder import LOG
 from coleaf_framework.training.scoring import all_but_seed
 
-Members = Sequence[tuple[str, RunOutputs]]
 _ENDINGS = ("png", "svg")
 
 
@@ -46,17 +45,23 @@ class Report:
     def __init__(self, runs: Sequence[Path], split: str) -> None:
         if len({run.resolve() for run in runs}) < len(runs):
             raise ValueError("a run is named twice")
-        groups: dict[str, list[tuple[Path, RunOutputs]]] = {}
+        groups: dict[str, list[tuple[Path, Member]]] = {}
         for run in runs:
-            outputs = read_outputs(run, split)
-            groups.setdefault(all_but_seed(load_config(run / CONFIG)), []).append((run, outputs))
-        parsers = [members[0][1].parser for members in groups.values()]
+            outputs, config = read_outputs(run, split), load_config(run / CONFIG)
+            # A network trained from Python has no name in the configuration, but its model is described.
+            about = (read_yaml(run / CONFIG).get("model"), outputs.parser, outputs.decision.model_dump(mode="json"))
+            kind = all_but_seed(config) + json.dumps(about)
+            groups.setdefault(kind, []).append((run, Member(str(run), config.trainer.seed, outputs)))
+        parsers = [members[0][1].outputs.parser for members in groups.values()]
         self.rows: dict[str, list[tuple[Path, RunOutputs]]] = {}
+        named: dict[str, list[Member]] = {}
         for members in groups.values():
-            run, outputs = members[0]
-            name = outputs.parser if parsers.count(outputs.parser) == 1 else f"{outputs.parser} ({run.name})"
-            self.rows[name if name not in self.rows else f"{name} {run}"] = members
-        named = {name: [(str(run), outputs) for run, outputs in members] for name, members in self.rows.items()}
+            members.sort(key=lambda member: member[1].seed)
+            run, parser = members[0][0], members[0][1].outputs.parser
+            name = parser if parsers.count(parser) == 1 else f"{parser} ({run.name})"
+            name = name if name not in self.rows else f"{parser} ({run})"
+            self.rows[name] = [(path, member.outputs) for path, member in members]
+            named[name] = [member for _, member in members]
         self.comparison: Comparison = compare_runs(f"{len(runs)} runs", named)
 
     def numbers(self) -> dict[str, dict[str, Any]]:
@@ -190,11 +195,18 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            entries.append(json.loads(line))
-        except ValueError as problem:
-            raise ValueError(f"{path}, line {number}: not readable as JSON: {problem}") from problem
+            entry = json.loads(line)
+            kinds = [entry[kind] for kind in ("losses", "theta") if kind in entry]
+            sound = isinstance(entry["epoch"], int) and "losses" in entry
+            sound = sound and all(isinstance(x, float | int) for kind in kinds for x in kind.values())
+            sound = sound and ("theta" not in entry or entry["theta"].keys() == set(MODALITIES))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            sound = False
+        if not sound:
+            raise ValueError(f"{path}, line {number}: not an epoch that training logged: {line[:60]!r}")
+        entries.append(entry)
     return entries
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from coleaf_framework.evidence.grid import Cell, Grid
+from coleaf_framework.evidence.grid import DONE, OUTPUT, Cell, Grid
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.run_folder import LOG
 
-OUTPUT = "output.txt"
 _LOOK_EVERY = 0.2  # seconds
 
 
@@ -33,7 +32,9 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
     """
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: at least 1")
-    waiting = [cell for cell in grid.cells if not grid.is_done(cell)]
+    waiting = [cell for cell in grid.cells if grid.needs_work(cell)]
+    for cell in waiting:
+        (cell.folder / DONE).unlink(missing_ok=True)
     running: dict[str, subprocess.Popen[bytes]] = {}
     failed: dict[str, str] = {}
     by_name = {cell.name: cell for cell in grid.cells}
@@ -77,7 +78,7 @@ def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes
     with (cell.folder / OUTPUT).open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "coleaf_framework.evidence.cell", str(cell.folder)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # held open: that it closes tells the cell that this process has gone
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
@@ -141,4 +142,4 @@ class _Display:
         if self._grid.is_done(cell):
             return cell.config.trainer.epochs
         log = cell.folder / LOG
-        return log.read_text(encoding="utf-8").count("\n") if log.exists() else 0
+        return log.read_bytes().count(b"\n") if log.exists() else 0

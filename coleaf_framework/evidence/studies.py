@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from coleaf_framework.evidence import paper
-from coleaf_framework.evidence.grid import ALONE, COLEAF, UNIMODAL, Study, Variant
+from coleaf_framework.evidence.grid import ALONE, COLEAF, SAID_BY_THE_GRID, UNIMODAL, Study, Variant
 
 COMPARE = Study(
     "compare",
@@ -91,6 +91,11 @@ def own_ablation(name: str, texts: Sequence[str]) -> Study:
             raise ValueError(
                 f"--variant {text!r}: expected NAME: section.key=value, ..., such as slow: coleaf.anchor_warmup=5"
             )
+        for setting in settings:
+            key = setting.partition("=")[0]
+            if key in SAID_BY_THE_GRID or key == "coleaf.enabled":
+                how = SAID_BY_THE_GRID.get(key, "coleaf compare, which has each Anchor alone")
+                raise ValueError(f"--variant {text!r}: {key} is no change to CoLeaF: that is said by {how}")
         variants.append(_in_coleaf(match[1], match[1], *settings))
     names = [variant.name for variant in (*variants, ALONE, COLEAF, UNIMODAL)]
     twice = next((x for x in names if names.count(x) > 1), None)

@@ -7,7 +7,7 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from coleaf_framework.evidence.comparison import gather, row_name
+from coleaf_framework.evidence.comparison import gather, with_spread
 from coleaf_framework.evidence.grid import Grid
 from coleaf_framework.evidence.paper import TABLE_1
 from coleaf_framework.metrics.analysis import type_rates, type_table
@@ -28,9 +28,10 @@ def rates_by_row(grid: Grid) -> dict[str, dict[str, Tensor]]:
     Errors as in `comparison.gather`.
     """
     found: dict[str, dict[str, Tensor]] = {}
-    for _, variant, members in gather(grid):
-        each = [type_rates(type_table(x.decided(), x.truth, x.mask)) for _, x in members]
-        found[row_name(members[0][1], variant)] = {
+    for group in gather(grid):
+        answers = [member.outputs for member in group.members]
+        each = [type_rates(type_table(x.decided(), x.truth, x.mask)) for x in answers]
+        found[group.name] = {
             kind: torch.tensor([astuple(rates[kind]) for rates in each], dtype=torch.float64) for kind in EVENT_TYPES
         }
     return found
@@ -41,9 +42,8 @@ def rates_table(grid: Grid, *, markdown: bool = False) -> str:
     body = []
     for name, by_type in rates_by_row(grid).items():
         values = torch.cat([by_type[kind] for kind in EVENT_TYPES], dim=1)
-        cells = [f"{mean:.1f}" for mean in values.mean(0).tolist()]
-        if len(values) > 1:
-            cells = [f"{cell} ± {spread:.1f}" for cell, spread in zip(cells, values.std(0).tolist(), strict=True)]
+        spread = values.std(0).tolist() if len(values) > 1 else [None] * values.shape[1]
+        cells = [with_spread(mean, each) for mean, each in zip(values.mean(0).tolist(), spread, strict=True)]
         body.append([name, *cells])
     for name, label in (("unimodal", "unimodal (U)"), ("alone", "unimodal and cross-modal (U+C)")):
         published = (value for kind in EVENT_TYPES for value in TABLE_1[name][kind])

@@ -6,6 +6,7 @@ Each function draws a figure; `pictures.save` writes it. Shape letters: see `pro
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -153,7 +154,7 @@ def intervals(differences: Mapping[str, Mapping[str, tuple[float, float, float]]
                 apart = low > 0 or high < 0
                 axis.plot([low, high], [y, y], color=COLOURS[0] if apart else "0.6", linewidth=1.5)
                 axis.plot([value], [y], "o", markersize=4, color=COLOURS[0] if apart else "0.6")
-        _style(axis, name, "points, 95 % interval", grid="x")
+        _style(axis, "\n".join(textwrap.wrap(name, 34)), "points, 95 % interval", grid="x")
         axis.title.set_fontsize(8)
     axes[0][0].set_yticks(range(len(columns)), columns, fontsize=8)
     axes[0][0].invert_yaxis()

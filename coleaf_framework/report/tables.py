@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from coleaf_framework.metrics import COLUMNS, LEVELS, SUPPORT
@@ -71,7 +72,7 @@ def score_table(
         table.add_section()
         table.add_row(f"[bold]{block}[/bold]")
         for name, scores in rows.items():
-            table.add_row(name, *_cells(scores, prefix, deviations.get(name)))
+            table.add_row(escape(name), *_cells(scores, prefix, deviations.get(name)))
     return _as_text(table)
 
 
@@ -85,11 +86,11 @@ def plain_table(heads: Sequence[str], body: Sequence[Sequence[str]], title: str,
     if markdown:
         lines = [f"**{title}**", "", "| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for i, head in enumerate(heads):
-        table.add_column(head, justify="right" if i else "left", no_wrap=True)
+        table.add_column(escape(head), justify="right" if i else "left", no_wrap=True)
     for row in body:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return _as_text(table)
 
 

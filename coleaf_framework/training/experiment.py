@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -67,22 +68,11 @@ def train(
     Raises:
         ValueError: the Anchor is no plugin; or as `wrap`, `AVVPFolder` and `CoLeaFTrainer.fit` do.
     """
-    if config.anchor.name is None:
-        raise ValueError("anchor.name: a run with a network of your own is trained from Python, by CoLeaFTrainer")
     data = open_split(config.data, "train")
     val = open_split(config.data, "val") if has_split(config.data, "val") else None
     statistics = _statistics(data) if config.data.standardize else None
     seed_everything(config.trainer.seed)
-    model = wrap(
-        config.anchor.name,
-        streams=data.streams,
-        num_classes=len(data.classes),
-        reference=config.reference.name,
-        config=config.coleaf,
-        statistics=statistics,
-        anchor_options=config.anchor.options,
-        reference_options=config.reference.options,
-    )
+    model = build_model(config, data, statistics)
     model.description["recipe"] = config.recipe
     model.description["data"] = config.data.model_dump(mode="json")
     trainer = CoLeaFTrainer(
@@ -97,6 +87,26 @@ def train(
     )
     trainer.fit(data, val)
     return trainer
+
+
+def build_model(config: RunConfig, data: AVVPDataset, statistics: Mapping[str, Tensor] | None = None) -> CoLeaF:
+    """What a configuration trains on a split, with fresh weights.
+
+    Raises:
+        ValueError: the Anchor has no name; or as `wrap` does.
+    """
+    if config.anchor.name is None:
+        raise ValueError("anchor.name: a run with a network of your own is trained from Python, by CoLeaFTrainer")
+    return wrap(
+        config.anchor.name,
+        streams=data.streams,
+        num_classes=len(data.classes),
+        reference=config.reference.name,
+        config=config.coleaf,
+        statistics=statistics,
+        anchor_options=config.anchor.options,
+        reference_options=config.reference.options,
+    )
 
 
 def _statistics(data: AVVPDataset) -> dict[str, Tensor]:

@@ -114,7 +114,9 @@ def read_outputs(run: Path, split: str) -> RunOutputs:
     if not path.is_file():
         if not run.is_dir():
             raise FileNotFoundError(f"{run}: no such run folder")
-        raise FileNotFoundError(f"{run}: has no predictions of split {split!r}: {again} first")
+        others = [x for x in ("train", "val", "test") if outputs_path(run, x).is_file()]
+        instead = f", or take --split {others[0]}, of which it has" if others else ""
+        raise FileNotFoundError(f"{run}: has no predictions of split {split!r}: {again} first{instead}")
     state = parse_state(path.read_bytes(), path)
     try:
         texts: dict[str, Any] = {name: state[name] for name in _TEXTS}
@@ -124,7 +126,9 @@ def read_outputs(run: Path, split: str) -> RunOutputs:
         outputs = RunOutputs(decision=DecisionConfig(**state["decision"]), **texts, **tensors)
     except (KeyError, TypeError, ValueError) as problem:
         raise ValueError(f"{path}: not what `coleaf predict` keeps: {problem!r}") from problem
-    if not (run / WEIGHTS).is_file() or file_digest(run / WEIGHTS) != weights:
+    if not (run / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{run / WEIGHTS}: no such file, though the run has predictions of its weights")
+    if file_digest(run / WEIGHTS) != weights:
         raise ValueError(f"{path}: predictions of other weights than those in the folder now: {again} again")
     return outputs
 

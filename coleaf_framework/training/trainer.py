@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class CoLeaFTrainer:
         checkpoint.
 
         Returns: one entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
-        eq. 9-11's weights, in CoLeaF), "val" (column -> percent) and "monitor".
+        eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor".
 
         Raises:
             ValueError: a data set does not fit the model.
@@ -225,6 +226,7 @@ class CoLeaFTrainer:
         for batch in feed([Part(tuple(videos[i : i + size])) for i in range(0, len(videos), size)]):
             with torch.no_grad(), autocast(self.device, self.config.precision):
                 output = self.model.infer(batch)
+            output = _in_float32(output)  # so that every command decides alike, whatever the networks ran in
             if not (torch.isfinite(output.segment_probs).all() and torch.isfinite(output.video_probs).all()):
                 raise FloatingPointError(
                     f"{type(self.model.anchor).__name__} gives NaN or inf for videos {list(batch.ids[:3])} ..."
@@ -274,6 +276,11 @@ class CoLeaFTrainer:
         described["train"] = {"name": train.name, "videos": len(train), "ids": ids}
         described["trainer"] = self.config.model_dump(mode="json")
         described["decision"] = self.decision.model_dump(mode="json")
+
+
+def _in_float32(output: AnchorOutput) -> AnchorOutput:
+    fields = {name: getattr(output, name) for name in ("segment_probs", "video_probs", "modality_probs")}
+    return replace(output, **{name: x.float() for name, x in fields.items() if x is not None})
 
 
 def _truth_and_mask(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from coleaf_framework.evidence.comparison import compare_runs
+from coleaf_framework.evidence.comparison import Member, compare_runs
 from coleaf_framework.evidence.report import Report, mean_history
-from coleaf_framework.metrics import ALL_KEYS, all_scores
+from coleaf_framework.metrics import ALL_KEYS, DecisionConfig, all_scores
+from coleaf_framework.metrics.analysis import calibration
 from coleaf_framework.training.outputs import RunOutputs, read_outputs, require_same_videos
 from tests.helpers.outputs import made_up, write_run
+
+
+def members(*outputs: RunOutputs, seed: int = 0) -> list[Member]:
+    """Runs of successive seeds."""
+    return [Member(f"{x.parser}{seed + i}", seed + i, x) for i, x in enumerate(outputs)]
 
 
 def certain(outputs: RunOutputs, events: torch.Tensor) -> RunOutputs:
@@ -25,9 +31,9 @@ def certain(outputs: RunOutputs, events: torch.Tensor) -> RunOutputs:
 
 
 def test_rows_are_means_over_seeds_of_what_each_run_scores() -> None:
-    members = [(f"run{seed}", made_up(seed)) for seed in (1, 2)]
-    row = compare_runs("?", {"HAN": members}).rows[0]
-    each = [all_scores(outputs.decided(), outputs.truth) for _, outputs in members]
+    runs = [made_up(1), made_up(2)]
+    row = compare_runs("?", {"HAN": members(*runs)}).rows[0]
+    each = [all_scores(outputs.decided(), outputs.truth) for outputs in runs]
     assert row.means() == pytest.approx({key: (each[0][key] + each[1][key]) / 2 for key in ALL_KEYS})
     spread = {key: abs(each[0][key] - each[1][key]) / 2**0.5 for key in ALL_KEYS}
     assert row.deviations() == pytest.approx(spread, abs=1e-9)
@@ -36,14 +42,14 @@ def test_rows_are_means_over_seeds_of_what_each_run_scores() -> None:
 def test_a_gain_that_every_video_shows_is_more_than_chance() -> None:
     base = made_up(1, videos=30)
     silent, knowing = certain(base, torch.zeros_like(base.truth)), certain(base, base.truth)
-    found = compare_runs("?", {"silent": [("a", silent)], "knowing": [("b", knowing)]})
+    found = compare_runs("?", {"silent": members(silent), "knowing": members(knowing)})
     gain = "knowing less silent: +100.0 points (95 % interval +100.0 to +100.0)"
     assert f"{gain}, more than the choice of videos would explain" in found.conclusion
     assert "1 seed says little of other seeds" in found.conclusion
 
 
 def test_no_gain_is_not_called_one() -> None:
-    found = compare_runs("?", {"one": [("a", made_up(1))], "same": [("b", made_up(1))]})
+    found = compare_runs("?", {"one": members(made_up(1)), "same": members(made_up(1))})
     assert (
         "same less one: +0.0 points (95 % interval +0.0 to +0.0), which the choice of videos may explain"
         in found.conclusion
@@ -54,21 +60,57 @@ def test_no_gain_is_not_called_one() -> None:
 def test_the_empty_parser_above_a_run_is_said() -> None:
     base = made_up(1)
     rare = replace(base, truth=base.truth & (torch.arange(6) == 0)[:, None, None, None])
-    found = compare_runs("?", {"loud": [("a", certain(rare, base.mask[:, :, None, None].expand(-1, -1, 2, 3)))]})
+    found = compare_runs("?", {"loud": members(certain(rare, base.mask[:, :, None, None].expand(-1, -1, 2, 3)))})
     assert "loud has " in found.conclusion
     assert "with nothing to compare it to" in found.conclusion
     assert "in segment/Type@AVo the empty parser, with " in found.conclusion
     assert "is above loud" in found.conclusion
 
 
-def test_rows_of_other_seed_counts_are_not_paired() -> None:
-    groups = {"two": [("a", made_up(1)), ("b", made_up(2))], "one": [("c", made_up(3))]}
-    assert compare_runs("?", groups).pairs == ()
+def test_only_the_same_seeds_are_paired() -> None:
+    groups = {
+        "two": members(made_up(1), made_up(2)),
+        "one": members(made_up(3)),
+        "late": members(made_up(4), made_up(5), seed=1),
+    }
+    found = compare_runs("?", groups)
+    assert found.pairs == ()
+    assert found.notes == (
+        "one has the seeds 0 and two 0,1, so they are not paired",
+        "late has the seeds 1,2 and two 0,1, so they are not paired",
+    )
+
+
+def test_pairs_are_made_by_seed_in_whatever_order_runs_are_named() -> None:
+    control, treated = members(made_up(1), made_up(2)), members(made_up(3), made_up(4))
+    one = compare_runs("?", {"a": control, "b": treated}).pairs[0].difference
+    other = compare_runs("?", {"a": control, "b": treated[::-1]}).pairs[0].difference
+    assert torch.equal(one.low.nan_to_num(), other.low.nan_to_num())
+
+
+def test_a_seed_counts_once() -> None:
+    with pytest.raises(ValueError, match="a and b are the same training from the same seed 3: name one of them"):
+        compare_runs("?", {"HAN": [Member("a", 3, made_up(1)), Member("b", 3, made_up(1))]})
+
+
+def test_a_deviation_is_over_the_seeds_that_have_a_value() -> None:
+    base = made_up(1)
+    nothing = replace(base, truth=torch.zeros_like(base.truth))
+    silent = certain(nothing, torch.zeros_like(base.truth))
+    loud = [
+        certain(nothing, base.mask[:, :, None, None].expand(-1, -1, 2, 3) & (torch.rand(6, 5, 2, 3) < p))
+        for p in (0.3, 0.9)
+    ]
+    row = compare_runs("?", {"x": members(silent, *loud)})
+    assert not any("nan" in text for _, texts, _ in row.cells() for text in texts.values())
+    assert row.rows[0].by_seed.isnan().any()
+    assert row.rows[0].deviations()["support/segment/A"] == 0.0  # type: ignore[index]
+    assert "nan" not in row.table()
 
 
 def test_a_row_in_coleaf_is_compared_to_the_same_anchor_alone() -> None:
     names = ("HAN", "CMPAE", "HAN in CoLeaF", "CMPAE in CoLeaF")
-    found = compare_runs("?", {name: [(name, made_up(seed))] for seed, name in enumerate(names)})
+    found = compare_runs("?", {name: members(made_up(seed)) for seed, name in enumerate(names)})
     assert [pair.name for pair in found.pairs] == [
         "CMPAE less HAN",
         "HAN in CoLeaF less HAN",
@@ -77,7 +119,7 @@ def test_a_row_in_coleaf_is_compared_to_the_same_anchor_alone() -> None:
 
 
 def test_csv_and_json_say_what_the_table_says() -> None:
-    found = compare_runs("?", {"HAN": [("a", made_up(1))], "other": [("b", made_up(2))]})
+    found = compare_runs("?", {"HAN": members(made_up(1)), "other": members(made_up(2))})
     lines = list(csv.DictReader(io.StringIO(found.as_csv())))
     content = json.loads(found.as_json())
     for line in lines:
@@ -153,6 +195,40 @@ def test_runs_that_differ_in_their_seed_share_a_row(tmp_path: Path) -> None:
     assert report.comparison.pairs[0].difference.seeds == 2
 
 
+def test_other_networks_are_other_rows_and_other_thresholds_too(tmp_path: Path) -> None:
+    model = "model: {anchor_class: 'a:%s'}\nanchor: {name: null}\n"
+    runs = [
+        write_run(tmp_path / "one", made_up(1, parser="Net"), model % "Net"),
+        write_run(tmp_path / "two", made_up(2, parser="Net"), model % "Net2"),
+        write_run(
+            tmp_path / "three", made_up(1, parser="Net", decision=DecisionConfig(gate_threshold=0.4)), model % "Net"
+        ),
+    ]
+    assert list(Report(runs, "val").rows) == ["Net (one)", "Net (two)", "Net (three)"]
+    copy = write_run(tmp_path / "copy", made_up(1, parser="Net"), model % "Net")
+    with pytest.raises(ValueError, match="one and .*copy are the same training from the same seed 0"):
+        Report([runs[0], copy], "val")
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b'{"epoch": 1}', b'{"epoch": 1, "losses": {"a": null}}', b"\xff",
+             b'{"epoch": 1, "losses": {}, "theta": {"audio": 1}}']
+)  # fmt: skip
+def test_a_damaged_log_is_named(tmp_path: Path, line: bytes) -> None:
+    run = write_run(tmp_path / "a", made_up(1))
+    (run / "log.jsonl").write_bytes(b'{"epoch": 1, "losses": {"a": 1.0}}\n' + line + b"\n")
+    with pytest.raises(ValueError, match=r"log.jsonl, line 2: not an epoch that training logged"):
+        mean_history([run])
+
+
+def test_calibration_is_of_each_modality(tmp_path: Path) -> None:
+    outputs = made_up(1)
+    both = Report([write_run(tmp_path / "a", outputs)], "val").numbers()["HAN"]["calibration"]
+    for m, modality in enumerate(("audio", "visual")):
+        expected = calibration(outputs.segment_probs[:, :, m], outputs.truth[:, :, m], outputs.mask)
+        assert both[modality].error == expected.error
+
+
 def test_histories_are_means_over_seeds_as_far_as_all_went(tmp_path: Path) -> None:
     lines = ['{"epoch": 1, "losses": {"anchor/video": %s}}\n', '{"epoch": 2, "losses": {"anchor/video": %s}}\n']
     one = write_run(tmp_path / "a", made_up(1), log=lines[0] % 2 + lines[1] % 1)
@@ -160,5 +236,5 @@ def test_histories_are_means_over_seeds_as_far_as_all_went(tmp_path: Path) -> No
     none = write_run(tmp_path / "c", made_up(1))
     assert mean_history([one, other, none]) == [{"epoch": 1, "losses": {"anchor/video": 3.0}}]
     (none / "log.jsonl").write_text("{")
-    with pytest.raises(ValueError, match=r"log.jsonl, line 1: not readable as JSON"):
+    with pytest.raises(ValueError, match=r"log.jsonl, line 1: not an epoch that training logged"):
         mean_history([none])

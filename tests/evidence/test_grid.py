@@ -8,10 +8,14 @@ import pytest
 
 from coleaf_framework.evidence.grid import CELL, Grid, plan_grid
 from coleaf_framework.evidence.studies import COMPARE, RATES
+from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.storage import read_yaml
 from tests.helpers.data import write_tsv
 
 SMALL = ("anchor.options.width=8", "trainer.epochs=2", "trainer.monitor=[]")
+QUIET = (
+    "cmpae:anchor.options.noise_ratios={audio: 0, visual: 0}"  # instead of a warning that these are not LLP's classes
+)
 
 NETWORK = """
 import torch
@@ -31,8 +35,16 @@ class Own(nn.Module):
 
 
 def plan(root: Path, out: Path, anchors: tuple[str, ...] = ("han",), **changes: object) -> Grid:
+    if "cmpae" in anchors and "settings" not in changes:
+        changes["settings"] = (*SMALL, QUIET)
     arguments = {"study": COMPARE, "seeds": 2, "data": root, "split": "val", "settings": SMALL} | changes
     return plan_grid(arguments.pop("study"), anchors, arguments.pop("seeds"), out, **arguments)  # type: ignore[arg-type]
+
+
+def begun(grid: Grid) -> None:
+    """As if training of every cell had begun."""
+    for cell in grid.cells:
+        (cell.folder / "config.yaml").write_text("trainer: {}\n")
 
 
 def test_every_anchor_is_trained_in_every_way_from_every_seed(data_root: Path, tmp_path: Path) -> None:
@@ -45,7 +57,7 @@ def test_every_anchor_is_trained_in_every_way_from_every_seed(data_root: Path, t
 
 
 def test_a_setting_may_be_for_one_anchor(data_root: Path, tmp_path: Path) -> None:
-    settings = (*SMALL, "cmpae:anchor.options.width=16")
+    settings = (*SMALL, QUIET, "cmpae:anchor.options.width=16")
     grid = plan(data_root, tmp_path / "g", ("han", "cmpae"), settings=settings)
     assert {c.config.anchor.options["width"] for c in grid.cells if c.anchor == "han"} == {8}
     assert {c.config.anchor.options["width"] for c in grid.cells if c.anchor == "cmpae"} == {16}
@@ -89,6 +101,9 @@ def test_choosing_the_epoch_on_the_scored_split_is_said(data_root: Path, tmp_pat
         ({"settings": ("trainer.epoch=3",)}, ("han",), "epoch"),
         ({"split": "train"}, ("han",), "train has only weak labels"),
         ({"seeds": 0}, ("han",), "--seeds 0: at least 1"),
+        ({"settings": ("anchor.options.widht=8",)}, ("han",), "han alone: anchor 'han' cannot be made from .*'width'"),
+        ({"settings": ("reference.name=nosuch",)}, ("han",), "han in CoLeaF: no reference is called 'nosuch'"),
+        ({"settings": ("han:data.synthetic_seed=4",)}, ("cmpae", "han"), "han-alone-seed0 changes data.synthetic_seed"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_training(
@@ -100,7 +115,7 @@ def test_what_cannot_be_trained_is_refused_before_training(
 
 
 def test_a_folder_of_another_config_is_refused(data_root: Path, tmp_path: Path) -> None:
-    plan(data_root, tmp_path / "g")
+    begun(plan(data_root, tmp_path / "g"))
     with pytest.raises(
         ValueError, match=r"han-alone-seed0/cell.yaml: has trainer.epochs = 2, now it is 3: give the grid"
     ):
@@ -117,7 +132,7 @@ def test_a_folder_of_something_else_is_refused(data_root: Path, tmp_path: Path) 
 
 
 def test_a_grid_may_grow_and_move_to_another_device(data_root: Path, tmp_path: Path) -> None:
-    plan(data_root, tmp_path / "g", seeds=1)
+    begun(plan(data_root, tmp_path / "g", seeds=1))
     settings = (*SMALL, "trainer.device=cpu", "data.cache=memory")
     assert len(plan(data_root, tmp_path / "g", study=RATES, seeds=2, settings=settings).cells) == 6
     assert read_yaml(tmp_path / "g/han-alone-seed0" / CELL)["config"]["trainer"]["device"] == "auto"
@@ -129,3 +144,62 @@ def test_a_split_without_dense_labels_is_refused(data_root: Path, tmp_path: Path
     write_tsv(data_root / "AVVP_val_pd.csv", "filename event_labels", ["va00_0_4 Dog"])
     with pytest.raises((ValueError, FileNotFoundError), match="AVVP_eval"):
         plan(data_root, tmp_path / "g")
+
+
+def test_a_mistake_that_trained_nothing_leaves_the_folder_usable(data_root: Path, tmp_path: Path) -> None:
+    plan(data_root, tmp_path / "g", settings=(*SMALL, "trainer.epochs=9"))
+    (tmp_path / "g/han-alone-seed0/output.txt").write_text("ValueError: something of the data")
+    plan(data_root, tmp_path / "g")
+    assert read_yaml(tmp_path / "g/han-alone-seed0" / CELL)["config"]["trainer"]["epochs"] == 2
+
+
+def test_nothing_is_written_where_one_cell_is_refused(data_root: Path, tmp_path: Path) -> None:
+    begun(plan(data_root, tmp_path / "g"))
+    with pytest.raises(ValueError, match="has trainer.epochs = 2"):
+        plan(data_root, tmp_path / "g", ("cmpae", "han"), settings=(*SMALL, QUIET, "trainer.epochs=3"))
+    assert not (tmp_path / "g/cmpae-alone-seed0").exists()
+
+
+def test_a_data_folder_means_the_same_from_everywhere(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data_root.parent)
+    begun(plan(Path("tiny"), tmp_path / "g"))
+    assert len(plan(data_root, tmp_path / "g").cells) == 4
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises((ValueError, FileNotFoundError), match="tiny"):
+        plan(Path("tiny"), tmp_path / "g")
+
+
+def test_a_damaged_plan_is_named(data_root: Path, tmp_path: Path) -> None:
+    begun(plan(data_root, tmp_path / "g"))
+    (tmp_path / "g/han-alone-seed0" / CELL).write_text("split: val\nconfig: 5\n")
+    with pytest.raises(ValueError, match=r"cell.yaml: not the plan of a cell"):
+        plan(data_root, tmp_path / "g")
+
+
+def test_two_networks_of_one_name_have_rows_of_their_own(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coleaf_framework.evidence.comparison import compare_grid
+    from coleaf_framework.evidence.type_rates import rates_by_row
+    from coleaf_framework.training.outputs import write_outputs
+    from tests.helpers.outputs import made_up
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("grid_a", "grid_b"):
+        (tmp_path / f"{name}.py").write_text(NETWORK)
+    grid = plan(data_root, tmp_path / "g", ("grid_a:Own", "grid_b:Own"), seeds=1, settings=("trainer.monitor=[]",))
+    for i, cell in enumerate(grid.cells):
+        (cell.folder / "model.safetensors").write_bytes(b"stands for weights")
+        write_outputs(cell.folder, made_up(i, parser="Own in CoLeaF" if cell.variant.name == "coleaf" else "Own"))
+    names = [f"Own ({name}:Own) {how}" for name in ("grid_a", "grid_b") for how in ("alone", "in CoLeaF")]
+    assert [row.name for row in compare_grid(grid).rows] == names
+    rates = rates_by_row(grid)
+    assert list(rates) == names
+    first = made_up(0)
+    expected = type_rates(type_table(first.decided(), first.truth, first.mask))["audible-visible"]
+    assert rates[names[0]]["audible-visible"][0].tolist() == pytest.approx(
+        [expected.tp, expected.tn, expected.fp, expected.fn]
+    )

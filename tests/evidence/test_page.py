@@ -48,8 +48,11 @@ def runs() -> list[RunOutputs]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    one, other = (write_run(folder / f"run{i}", x, f"anchor: {{name: {name}}}\n", LOG)
-                  for i, (x, name) in enumerate(zip(runs(), ("han", "cmpae"), strict=True)))  # fmt: skip
+    long = "of-a-network-with-a-rather-long-name-no-self-modality"
+    one, other = (
+        write_run(folder / f"run{i}-{long}", x, f"anchor: {{name: {name}}}\n", LOG)
+        for i, (x, name) in enumerate(zip(runs(), ("han", "cmpae"), strict=True))
+    )
     made = Report([one, other], "val")
     made.write_page(folder / "report.html")
     made.write_figures(folder / "figures")
@@ -122,7 +125,7 @@ def test_the_same_figures_are_written_as_png_and_svg(report: Path) -> None:
 def test_a_page_that_would_be_too_large_is_refused(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "LARGEST", 50_000)
     with pytest.raises(ValueError, match=r"the page would have \d.\d MB, at most 0 are allowed: name fewer runs"):
-        Report([report / "run0", report / "run1"], "val").write_page(report / "none.html")
+        Report(sorted(report.glob("run?-*")), "val").write_page(report / "none.html")
     assert not (report / "none.html").exists()
 
 

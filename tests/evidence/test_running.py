@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from coleaf_framework.evidence.grid import CELL
 from coleaf_framework.evidence.running import cell_environment
@@ -56,6 +57,11 @@ def test_a_grid_is_trained_once_and_its_tables_are_written(coleaf: Command, data
     assert {k: v for k, v in scores.items() if v is not None} == pytest.approx(
         {k: v for k, v in kept.items() if v is not None}
     )
+    # Answers to other thresholds, or an unfinished training's, are not mistaken for the grid's.
+    coleaf("predict", "grid/han-coleaf-seed0", "--split", "val", "--set", "decision.segment_threshold=0")
+    (tmp_path / "grid/han-alone-seed0/done.yaml").unlink()
+    coleaf(*command)
+    assert json.loads((tmp_path / "grid/compare.json").read_text()) == found
     rates = coleaf("rates", *command[1:])
     assert "HAN alone, without cross-attention" in rates
     assert "PAPER, LLP test: cmpae unimodal (U)" in rates
@@ -107,6 +113,22 @@ def test_an_interrupted_grid_goes_on_and_ends_as_if_nothing_had_happened(
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_cells_end_with_the_process_that_started_them(data_root: Path, tmp_path: Path) -> None:
+    words = ("ablate", "--variant", "plain: coleaf.contrast=none", "--anchors", "han", "--data", data_root, "--split",
+             "val", "--seeds", 1, "--out", tmp_path / "grid", *TINY, "--set", "trainer.epochs=100000")  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "coleaf_framework", *map(str, words)], stderr=subprocess.DEVNULL)
+    folder = tmp_path / "grid/han-plain-seed0"
+    deadline = time.monotonic() + 90
+    while not (folder / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    lock = FileLock(folder / ".lock")
+    lock.acquire(timeout=30)  # the cell lets go of it when it has saved and ended
+    lock.release()
+
+
 def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
@@ -123,6 +145,12 @@ def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         (("ablate",), "takes --table 2, 3 or 4, or one --variant or more"),
         (("ablate", "--table", 2, "--variant", "a: coleaf.contrast=nce"), "takes --table 2, 3 or 4, or one --variant"),
         (("ablate", "--variant", "coleaf.contrast=nce"), "expected NAME: section.key=value"),
+        (("ablate", "--variant", "x: trainer.seed=3"), "trainer.seed is no change to CoLeaF: that is said by --seeds"),
+        (
+            ("ablate", "--variant", "x: coleaf.enabled=false"),
+            "coleaf.enabled is no change to CoLeaF: that is said by coleaf",
+        ),
+        (("report", "nothing", "--out", "."), "--out .: is a folder, where the name of an HTML file was expected"),
         (("ablate", "--variant", "alone: coleaf.contrast=nce"), "--variant alone: a name that is taken"),
         (("compare", "--anchors", "nobody"), "no anchor is called 'nobody'"),
         (("compare", "--column", "segment/Typ@AV"), "--column 'segment/Typ@AV': no such column. Did you mean"),

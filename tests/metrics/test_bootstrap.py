@@ -112,3 +112,13 @@ def test_pairs_need_the_same_seeds_and_videos() -> None:
     predictions, truth = random_parsers(3, 6)
     with pytest.raises(ValueError, match=r"the same seeds and videos: \(2, 6\) and \(3, 6\)"):
         paired_difference(VideoScores.of(predictions[:2], truth), VideoScores.of(predictions, truth))
+
+
+def test_a_column_without_a_value_has_no_interval() -> None:
+    """No video has a visible-only event and no parser predicts one."""
+    truth = torch.zeros(6, 4, 2, 3, dtype=torch.bool)
+    truth[:, 0, 0, 0] = True
+    scores = VideoScores.of([truth, truth], truth)
+    found = paired_difference(scores, scores, resamples=100)
+    assert all(np.isnan(x) for x in found.at("support/segment/Vo"))
+    assert found.at("support/segment/Ao") == (0, 0, 0)

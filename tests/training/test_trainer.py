@@ -11,9 +11,11 @@ from torch import Tensor
 
 from coleaf_framework import AnchorOutput, CoLeaFConfig, CoLeaFTrainer, StreamSpec, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, SyntheticLLP
+from coleaf_framework.metrics import DecisionConfig, all_scores
 from coleaf_framework.storage import parse_state, read_tensors
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.losslog import LossLog
+from coleaf_framework.training.outputs import collect_outputs
 from tests.helpers.data import CLASSES, write_features
 from tests.helpers.networks import TinyNet
 
@@ -361,7 +363,8 @@ def test_theta_is_logged_as_a_mean_over_videos_however_a_step_is_divided(data_ro
     for accumulate in (1, 3):
         torch.manual_seed(0)
         quiet = {"dropout": 0.0}
-        model = wrap("han", streams=data.streams, num_classes=3, anchor_options=SMALL | quiet, reference_options=quiet)
+        options = {"anchor_options": SMALL | quiet, "reference_options": quiet, "config": CoLeaFConfig(anchor_warmup=0)}
+        model = wrap("han", streams=data.streams, num_classes=3, **options)
         config = TrainerConfig(epochs=2, batch_size=6, device="cpu", accumulate=accumulate)
         logged.append([entry["theta"] for entry in CoLeaFTrainer(model, config, quiet=True).fit(data)])
     for one, other in zip(*logged, strict=True):
@@ -371,3 +374,16 @@ def test_theta_is_logged_as_a_mean_over_videos_however_a_step_is_divided(data_ro
     entry = CoLeaFTrainer(alone, TrainerConfig(epochs=1, device="cpu"), quiet=True).fit(data)[0]
     assert "theta" not in entry
     assert not any("theta" in name for name in entry["losses"])
+
+
+def test_kept_answers_decide_as_the_evaluation_does_in_bf16(data_root: Path) -> None:
+    """bfloat16 rounds 0.52 to 0.5195, so thresholds must be compared in one precision everywhere."""
+    data = AVVPFolder(data_root, "val")
+    made = CoLeaFTrainer(small_model(data), TrainerConfig(precision="bf16", device="cpu"), quiet=True)
+    outputs = collect_outputs(made, data)
+    between = sorted(x for x in outputs.segment_probs.unique().tolist() if x > 0)
+    for x in between[:: max(1, len(between) // 20)]:
+        threshold = x + 1e-4  # above it, and below the next of bfloat16's steps
+        made.decision = DecisionConfig(segment_threshold=threshold, gate_threshold=0.0)
+        scores = all_scores(outputs.decided(made.decision), outputs.truth)
+        assert dict(made.evaluate(data).scores) == pytest.approx(scores, nan_ok=True)

@@ -43,11 +43,12 @@ def make_page(
     """
     parts = resources.files(__package__)
     template = string.Template((parts / "page.html").read_text(encoding="utf-8"))
+    notes = [f"Note: {note}." for note in comparison.notes]
     shown = {name: _figure(*figures[name]) if name in figures else "" for name in _FIGURES}
     page = template.substitute(
         title=html.escape(title),
         conclusion=html.escape(comparison.conclusion),
-        legend=html.escape(f"{comparison.title}. {LEGEND} {LESS if comparison.pairs else ''}"),
+        legend=html.escape(" ".join([f"{comparison.title}.", LEGEND, *([LESS] if comparison.pairs else []), *notes])),
         tables="\n".join(_score_table(comparison, block, prefix) for block, prefix in BLOCKS),
         differences=shown["differences"],
         live=html.escape(_about(live)),
