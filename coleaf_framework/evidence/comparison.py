@@ -384,5 +384,6 @@ def _conclude(
     published = column.removeprefix(SUPPORT)
     empty = trivial["empty parser"][published]
     below = [row.name for row in rows if row.means()[published] < empty]
-    floor = f"; in {published} the empty parser, with {empty:.1f}, is above {', '.join(below)}" if below else ""
+    which = "every row" if len(below) == len(rows) else f"{len(below)} of {len(rows)} rows"
+    floor = f"; in {published} the empty parser, with {empty:.1f}, is above {which}" if below else ""
     return f"Conclusion, in {column} on {where}: {'; '.join(found)}{floor}; {doubt}."

@@ -64,7 +64,7 @@ def test_the_empty_parser_above_a_run_is_said() -> None:
     assert "loud has " in found.conclusion
     assert "with nothing to compare it to" in found.conclusion
     assert "in segment/Type@AVo the empty parser, with " in found.conclusion
-    assert "is above loud" in found.conclusion
+    assert "is above every row" in found.conclusion
 
 
 def test_only_the_same_seeds_are_paired() -> None:
