@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from coleaf_framework._config import nearest
 from coleaf_framework.evidence.grid import Cell, Grid, Variant
 from coleaf_framework.evidence.paper import PAPER_COLUMNS, PaperTable
+from coleaf_framework.evidence.rows import Member, Pair, Row, shown_difference, with_spread
 from coleaf_framework.metrics import ALL_KEYS, SUPPORT, all_scores
-from coleaf_framework.metrics.bootstrap import Difference, VideoScores, paired_difference
 from coleaf_framework.report.tables import LEGEND, plain_table, score_table
 from coleaf_framework.storage import to_json, write_text
 from coleaf_framework.training.outputs import RunOutputs, require_same_videos
@@ -29,79 +26,6 @@ LESS = (
     "One row less another, in points, with the 95 % bootstrap interval over videos and seeds in brackets; one that "
     "leaves out 0 is marked *, unadjusted for how many are looked at."
 )
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run of a row.
-
-    Args:
-        run: its name. seed: of its training. outputs: its answers.
-    """
-
-    run: str
-    seed: int
-    outputs: RunOutputs
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way to train an Anchor, over its seeds.
-
-    Args:
-        name: in the table. runs: names of the S runs. seeds: theirs, ascending.
-        scores: of each video. by_seed: (S,36) in percent.
-    """
-
-    name: str
-    runs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    scores: VideoScores
-    by_seed: Tensor
-
-    @classmethod
-    def of(cls, name: str, members: Sequence[Member]) -> Row:
-        """Of runs, at their own thresholds.
-
-        Raises:
-            ValueError: two of them have the same seed, so that one would count twice; names both.
-        """
-        members = sorted(members, key=lambda member: member.seed)
-        for one, other in itertools.pairwise(members):
-            if one.seed == other.seed:
-                raise ValueError(
-                    f"{one.run} and {other.run} are the same training from the same seed {one.seed}: name one of them"
-                )
-        scores = VideoScores.of([member.outputs.decided() for member in members], members[0].outputs.truth)
-        runs, seeds = zip(*((member.run, member.seed) for member in members), strict=True)
-        return cls(name, runs, seeds, scores, scores.columns())
-
-    def means(self) -> dict[str, float]:
-        """Column -> mean over seeds."""
-        return dict(zip(ALL_KEYS, self.by_seed.nanmean(0).tolist(), strict=True))
-
-    def deviations(self) -> dict[str, float] | None:
-        """Column -> standard deviation (n - 1) over the seeds that have a value, NaN with one; None with one seed."""
-        if len(self.by_seed) < 2:
-            return None
-        known = ~self.by_seed.isnan()
-        gaps = (self.by_seed - self.by_seed.nanmean(0)).nan_to_num().square().sum(0)
-        return dict(zip(ALL_KEYS, (gaps / (known.sum(0) - 1)).sqrt().tolist(), strict=True))
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The difference of two rows, under a name that says which less which; `treated` names the first."""
-
-    name: str
-    treated: str
-    difference: Difference
-
-    @classmethod
-    def of(cls, treated: Row, control: Row, control_label: str) -> Pair:
-        """`treated` less `control`."""
-        difference = paired_difference(treated.scores, control.scores)
-        return cls(f"{treated.name} less {control_label}", treated.name, difference)
 
 
 @dataclass(frozen=True)
@@ -134,7 +58,7 @@ class Comparison:
             found.append((row.name, {c: with_spread(x, spread.get(c)) for c, x in row.means().items()}, "run"))
         for name, scores in self.trivial.items():
             found.append((name, {c: with_spread(x, None) for c, x in scores.items()}, "trivial"))
-        return [*found, *((pair.name, _shown(pair.difference), "difference") for pair in self.pairs)]
+        return [*found, *((pair.name, shown_difference(pair.difference), "difference") for pair in self.pairs)]
 
     def table(self, *, markdown: bool = False) -> str:
         """Scores, differences, the paper's numbers and the conclusion."""
@@ -147,14 +71,14 @@ class Comparison:
 
     def _differences(self, markdown: bool) -> str:
         """A line for each column, since a terminal has more lines than room in one."""
-        shown = [_shown(pair.difference) for pair in self.pairs]
+        shown = [shown_difference(pair.difference) for pair in self.pairs]
         names = [pair.name.replace(" less ", " less " if markdown else "\nless ") for pair in self.pairs]
         body = [[column, *(each[column] for each in shown)] for column in ALL_KEYS]
         return plain_table(["", *names], body, "Paired differences", markdown=markdown)
 
     def _in_short(self, markdown: bool) -> str:
         """The columns of the paper's Tables 2 to 5 and of the conclusion; below, the paper's own numbers."""
-        differences = {pair.treated: _shown(pair.difference)[self.column] for pair in self.pairs}
+        differences = {pair.treated: shown_difference(pair.difference)[self.column] for pair in self.pairs}
         body = [
             [name, *(texts[c].split(" ±")[0] for c in PAPER_COLUMNS), texts[self.column], differences.get(name, "")]
             for name, texts, kind in self.cells()
@@ -209,24 +133,8 @@ class Comparison:
             write_text(stem.with_name(f"{stem.name}.{ending}"), text)
 
 
-def with_spread(mean: float, deviation: float | None) -> str:
-    """A percentage as a text, with its deviation where it has one; "-" where it has no value."""
-    if math.isnan(mean):
-        return "-"
-    return f"{mean:.1f}" + ("" if deviation is None or math.isnan(deviation) else f" ± {deviation:.1f}")
-
-
 def _plain(*values: float | None) -> list[str]:
     return ["" if x is None or math.isnan(x) else f"{x:.4f}" for x in values]
-
-
-def _shown(difference: Difference) -> dict[str, str]:
-    shown = {}
-    for column in ALL_KEYS:
-        value, low, high = difference.at(column)
-        text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{'*' if low > 0 or high < 0 else ''}"
-        shown[column] = "-" if math.isnan(value) else text
-    return shown
 
 
 @dataclass(frozen=True)

@@ -165,15 +165,9 @@ def plan_grid(
         if variant.needs is not None and not takes_option("anchor", anchor, variant.needs):
             notes[f"{anchor}: takes no option {variant.needs}, so it has no row {variant.label!r}"] = None
             continue
-        for seed in range(seeds):
-            told = (f"anchor.name={anchor!r}", f"trainer.seed={seed}")
-            resolved = _anywhere(load_config(config, [*shared, *own[anchor], *variant.settings, *told]))
-            folder = out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}"
-            cells.append(Cell(anchor, variant, seed, folder, resolved))
-    for cell in cells:
-        for key in _SCORED_VIDEOS:
-            if getattr(cell.config.data, key) != getattr(cells[0].config.data, key):
-                raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
+        own_settings = [*shared, *own[anchor], *variant.settings]
+        cells += [_cell(anchor, variant, seed, out, config, own_settings) for seed in range(seeds)]
+    _require_same_scored_videos(cells)
     scored = open_split(cells[0].config.data, split)
     if not scored.has_ground_truth:
         raise ValueError(f"{scored.name} {split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
@@ -188,6 +182,19 @@ def plan_grid(
     for cell in new:
         write_yaml(cell.folder / CELL, {"split": split, "config": cell.config.model_dump(mode="json")})
     return grid
+
+
+def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
+    told = (f"anchor.name={anchor!r}", f"trainer.seed={seed}")
+    resolved = _anywhere(load_config(config, [*settings, *told]))
+    return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
+
+
+def _require_same_scored_videos(cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        for key in _SCORED_VIDEOS:
+            if getattr(cell.config.data, key) != getattr(cells[0].config.data, key):
+                raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
 
 
 def _anywhere(config: RunConfig) -> RunConfig:

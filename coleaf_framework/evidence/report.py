@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from coleaf_framework.evidence.comparison import Comparison, Member, compare_runs
+from coleaf_framework.evidence.comparison import Comparison, compare_runs
 from coleaf_framework.evidence.page import make_page
+from coleaf_framework.evidence.rows import Member
 from coleaf_framework.metrics import COLUMNS, SUPPORT
 from coleaf_framework.metrics.analysis import CLASS_COLUMNS, SEGMENT_TYPES, calibration, class_scores, type_table
 from coleaf_framework.protocol import MODALITIES

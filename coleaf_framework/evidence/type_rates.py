@@ -7,9 +7,10 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from coleaf_framework.evidence.comparison import gather, with_spread
+from coleaf_framework.evidence.comparison import gather
 from coleaf_framework.evidence.grid import Grid
 from coleaf_framework.evidence.paper import TABLE_1
+from coleaf_framework.evidence.rows import with_spread
 from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.metrics.events import EVENT_TYPES
 from coleaf_framework.report.tables import plain_table

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from coleaf_framework.evidence.comparison import Member, compare_runs
+from coleaf_framework.evidence.comparison import compare_runs
 from coleaf_framework.evidence.report import Report, mean_history
+from coleaf_framework.evidence.rows import Member
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig, all_scores
 from coleaf_framework.metrics.analysis import calibration
 from coleaf_framework.training.outputs import RunOutputs, read_outputs, require_same_videos

@@ -1,0 +1,104 @@
+"""What is compared: runs, their rows in a table, and pairs of rows."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from coleaf_framework.metrics import ALL_KEYS
+from coleaf_framework.metrics.bootstrap import Difference, VideoScores, paired_difference
+from coleaf_framework.training.outputs import RunOutputs
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a row.
+
+    Args:
+        run: its name. seed: of its training. outputs: its answers.
+    """
+
+    run: str
+    seed: int
+    outputs: RunOutputs
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to train an Anchor, over its seeds.
+
+    Args:
+        name: in the table. runs: names of the S runs. seeds: theirs, ascending.
+        scores: of each video. by_seed: (S,36) in percent.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    scores: VideoScores
+    by_seed: Tensor
+
+    @classmethod
+    def of(cls, name: str, members: Sequence[Member]) -> Row:
+        """Of runs, at their own thresholds.
+
+        Raises:
+            ValueError: two of them have the same seed, so that one would count twice; names both.
+        """
+        members = sorted(members, key=lambda member: member.seed)
+        for one, other in itertools.pairwise(members):
+            if one.seed == other.seed:
+                raise ValueError(
+                    f"{one.run} and {other.run} are the same training from the same seed {one.seed}: name one of them"
+                )
+        scores = VideoScores.of([member.outputs.decided() for member in members], members[0].outputs.truth)
+        runs, seeds = zip(*((member.run, member.seed) for member in members), strict=True)
+        return cls(name, runs, seeds, scores, scores.columns())
+
+    def means(self) -> dict[str, float]:
+        """Column -> mean over seeds."""
+        return dict(zip(ALL_KEYS, self.by_seed.nanmean(0).tolist(), strict=True))
+
+    def deviations(self) -> dict[str, float] | None:
+        """Column -> standard deviation (n - 1) over the seeds that have a value, NaN with one; None with one seed."""
+        if len(self.by_seed) < 2:
+            return None
+        known = ~self.by_seed.isnan()
+        gaps = (self.by_seed - self.by_seed.nanmean(0)).nan_to_num().square().sum(0)
+        return dict(zip(ALL_KEYS, (gaps / (known.sum(0) - 1)).sqrt().tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The difference of two rows, under a name that says which less which; `treated` names the first."""
+
+    name: str
+    treated: str
+    difference: Difference
+
+    @classmethod
+    def of(cls, treated: Row, control: Row, control_label: str) -> Pair:
+        """`treated` less `control`."""
+        difference = paired_difference(treated.scores, control.scores)
+        return cls(f"{treated.name} less {control_label}", treated.name, difference)
+
+
+def with_spread(mean: float, deviation: float | None) -> str:
+    """A percentage as a text, with its deviation where it has one; "-" where it has no value."""
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.1f}" + ("" if deviation is None or math.isnan(deviation) else f" ± {deviation:.1f}")
+
+
+def shown_difference(difference: Difference) -> dict[str, str]:
+    """Column -> value and interval in points as a text, with a star where the interval leaves out 0."""
+    shown = {}
+    for column in ALL_KEYS:
+        value, low, high = difference.at(column)
+        text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{'*' if low > 0 or high < 0 else ''}"
+        shown[column] = "-" if math.isnan(value) else text
+    return shown
