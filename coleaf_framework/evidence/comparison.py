@@ -189,7 +189,7 @@ def compare_grid(grid: Grid, column: str = PRIMARY) -> Comparison:
     rows = {(group.anchor, group.variant.name): Row.of(group.name, group.members) for group in groups}
     labels = {variant.name: variant.label for variant in grid.study.variants}
     pairs = [
-        Pair.of(rows[anchor, treated], rows[anchor, control], labels[control])
+        Pair.of(rows[anchor, treated], rows[anchor, control])
         for anchor in grid.anchors
         for treated, control in grid.study.pairs
         if (anchor, treated) in rows and (anchor, control) in rows
@@ -220,7 +220,7 @@ def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Compa
         if control == name:
             continue
         if row.seeds == rows[control].seeds:
-            pairs.append(Pair.of(row, rows[control], control))
+            pairs.append(Pair.of(row, rows[control]))
         else:
             seeds = [",".join(map(str, each.seeds)) for each in (row, rows[control])]
             notes.append(f"{name} has the seeds {seeds[0]} and {control} {seeds[1]}, so they are not paired")

@@ -81,10 +81,10 @@ class Pair:
     difference: Difference
 
     @classmethod
-    def of(cls, treated: Row, control: Row, control_label: str) -> Pair:
+    def of(cls, treated: Row, control: Row) -> Pair:
         """`treated` less `control`."""
         difference = paired_difference(treated.scores, control.scores)
-        return cls(f"{treated.name} less {control_label}", treated.name, difference)
+        return cls(f"{treated.name} less {control.name}", treated.name, difference)
 
 
 def with_spread(mean: float, deviation: float | None) -> str:

@@ -35,9 +35,9 @@ def test_a_grid_is_trained_once_and_its_tables_are_written(coleaf: Command, data
     command = ("compare", "--anchors", "han", "--data", data_root, "--split", "val", "--seeds", 1, "--jobs", 2,
                "--out", "grid", *TINY, "--set", "trainer.epochs=2")  # fmt: skip
     printed = coleaf(*command)
-    assert "HAN in CoLeaF less alone" in printed
+    assert "HAN in CoLeaF less HAN alone" in printed
     assert "PAPER, Table 5: han in CoLeaF" in printed
-    assert "Conclusion, in support/segment/Type@AVo on tiny val, 3 videos: HAN in CoLeaF less alone: " in printed
+    assert "Conclusion, in support/segment/Type@AVo on tiny val, 3 videos: HAN in CoLeaF less HAN alone: " in printed
     assert "1 seed says little of other seeds" in printed
     found = json.loads((tmp_path / "grid/compare.json").read_text())
     assert found["by_run"].keys() == {"han-alone-seed0", "han-coleaf-seed0"}
@@ -75,7 +75,7 @@ def test_a_network_of_ones_own_is_compared_by_its_name(
     printed = coleaf("ablate", "--variant", "soft: coleaf.temperature=1, coleaf.contrast_weight=2", "--anchors",
                      "compare_net:Own", "--data", data_root, "--split", "val", "--seeds", 1, "--out", "grid",
                      "--set", "trainer.epochs=1", "--set", "trainer.batch_size=4")  # fmt: skip
-    assert "Own in CoLeaF, soft less in CoLeaF" in printed
+    assert "Own in CoLeaF, soft less Own in CoLeaF" in printed
     assert (tmp_path / "grid/compare_net.Own-soft-seed0" / WEIGHTS).exists()
 
 
