@@ -20,7 +20,7 @@ check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation
 	$(BIN)/python -m pytest
 
 browser:  ## Chromium, in which the tests look at the report; they skip that without it
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq install -y chromium >/dev/null 2>&1; } \
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium >/dev/null 2>&1; } \
 	  || echo "no Chromium, and none could be installed: the report is not tested in a browser"
 
 bench: $(READY)  ## side-by-side timings, each a ratio
