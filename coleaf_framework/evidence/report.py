@@ -7,6 +7,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class Report:
             named[name] = [member for _, member in members]
         self.comparison: Comparison = compare_runs(f"{len(runs)} runs", named)
 
+    @cached_property
     def numbers(self) -> dict[str, dict[str, Any]]:
         """What the figures show, of each row's first run: row -> kind -> values.
 
@@ -88,12 +90,11 @@ class Report:
 
     def figures(self) -> dict[str, tuple[str, Callable[[], Any]]]:
         """Name -> what it shows, and a function that draws it."""
-        numbers = self.numbers()
         seeds = " Of each row's first run." if any(len(members) > 1 for members in self.rows.values()) else ""
         classes = next(iter(self.rows.values()))[0][1].classes
 
         def of(kind: str) -> dict[str, Any]:
-            return {name: each[kind] for name, each in numbers.items()}
+            return {name: each[kind] for name, each in self.numbers.items()}
 
         found: dict[str, tuple[str, Callable[[], Any]]] = {
             "classes": (
@@ -130,22 +131,18 @@ class Report:
             )
         return found
 
-    def write_figures(self, folder: Path) -> list[Path]:
-        """Write every figure as PNG and SVG, and what they show as `numbers.json`; returns the files.
+    def write_figures(self, folder: Path) -> None:
+        """Write every figure as PNG and SVG, and what they show as `numbers.json`.
 
         Raises:
             ImportError: matplotlib is not installed.
         """
-        paths = []
         for name, (_, draw) in self.figures().items():
             for ending in _ENDINGS:
-                paths.append(folder / f"{name}.{ending}")
-                save(draw(), paths[-1])
-        paths.append(folder / "numbers.json")
+                save(draw(), folder / f"{name}.{ending}")
         classes = next(iter(self.rows.values()))[0][1].classes
-        content = {"classes": classes, "class_columns": CLASS_COLUMNS, "types": SEGMENT_TYPES, "rows": self.numbers()}
-        write_text(paths[-1], to_json(_plain(content), indent=1) + "\n")
-        return paths
+        content = {"classes": classes, "class_columns": CLASS_COLUMNS, "types": SEGMENT_TYPES, "rows": self.numbers}
+        write_text(folder / "numbers.json", to_json(_plain(content), indent=1) + "\n")
 
     def write_page(self, path: Path) -> int:
         """Write the page, atomically; returns its size in bytes.

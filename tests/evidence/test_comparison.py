@@ -224,7 +224,7 @@ def test_a_damaged_log_is_named(tmp_path: Path, line: bytes) -> None:
 
 def test_calibration_is_of_each_modality(tmp_path: Path) -> None:
     outputs = made_up(1)
-    both = Report([write_run(tmp_path / "a", outputs)], "val").numbers()["HAN"]["calibration"]
+    both = Report([write_run(tmp_path / "a", outputs)], "val").numbers["HAN"]["calibration"]
     for m, modality in enumerate(("audio", "visual")):
         expected = calibration(outputs.segment_probs[:, :, m], outputs.truth[:, :, m], outputs.mask)
         assert both[modality].error == expected.error
