@@ -18,7 +18,7 @@ from tests.helpers.parity import inputs, weight
 def test_answers_as_published(parity: Path) -> None:
     """Our parameter names and their place in the sequence differ; neither changes the answer."""
     published = json.loads((parity / "official_reference.state_dict.json").read_text())
-    net = create_reference("class_token", streams=LLP_STREAMS, num_classes=25, width=512).eval()
+    net = create_reference("class_token", streams=LLP_STREAMS, num_classes=25, width=512).double().eval()
     ours = {"fc_a": "projections.audio", "fc_v": "projections.visual", "fc_st": "projections.visual_st"}
     weights = {}
     for name, entry in published.items():

@@ -39,7 +39,7 @@ def small_net(**options: Any) -> Any:
 def test_answers_as_published(parity: Path, name: str) -> None:
     published = json.loads((parity / f"{name}.state_dict.json").read_text())
     used = {key: tuple(entry["shape"]) for key, entry in published.items() if entry["used_in_forward"]}
-    net = create_anchor("cmpae", dropout=0.0, absence_dropout=0.0, visual_dropout=0.0)
+    net = create_anchor("cmpae", dropout=0.0, absence_dropout=0.0, visual_dropout=0.0).double()
     net.load_state_dict({key: weight(key, shape) for key, shape in used.items()})
     with torch.no_grad():
         trained, deployed = net.train()(**inputs()), net.eval()(**inputs())

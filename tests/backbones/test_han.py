@@ -29,7 +29,7 @@ def small_batch(segments: int, videos: int = 3) -> dict[str, torch.Tensor]:
 def test_answers_as_published(parity: Path) -> None:
     published = json.loads((parity / "han.state_dict.json").read_text())
     used = {name: tuple(entry["shape"]) for name, entry in published.items() if entry["used_in_forward"]}
-    net = create_anchor("han").eval()
+    net = create_anchor("han").double().eval()
     net.load_state_dict({name: weight(name, shape) for name, shape in used.items()})
     with torch.no_grad():
         output = net(**inputs())

@@ -18,11 +18,15 @@ def weight(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 
 def inputs(batch: int = 4, segments: int = 10) -> dict[str, Tensor]:
+    """The recorded float32 inputs, as float64: what then differs from the answers is their own rounding.
+
+    In float32 sums of 2,048 terms differ by up to 1e-5 from one processor to the next.
+    """
     rng = np.random.default_rng([0, 7])
     audio = rng.standard_normal((batch, segments, 128))
     visual = np.abs(rng.standard_normal((batch, 8 * segments, 2048)))
     visual_st = rng.standard_normal((batch, segments, 512))
     return {
-        name: torch.from_numpy(x.astype(np.float32))
+        name: torch.from_numpy(x.astype(np.float32)).double()
         for name, x in {"audio": audio, "visual": visual, "visual_st": visual_st}.items()
     }
