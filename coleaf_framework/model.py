@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from coleaf_framework import losses
 from coleaf_framework.adapters import Adapter, Declaration, call_anchor, takes
 from coleaf_framework.collaboration import (
     CoLeaFConfig,
+    MovingAverage,
     anchor_loss,
     anchor_terms,
     event_weights,
@@ -26,6 +28,8 @@ from coleaf_framework.collaboration import (
     part_of_step,
     reference_teaches,
     reference_terms,
+    weak_modality_labels,
+    with_reference_labels,
 )
 from coleaf_framework.plugins import create_anchor, create_reference
 from coleaf_framework.protocol import (
@@ -102,6 +106,9 @@ class CoLeaF(nn.Module):
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.description = dict(description or {})
         self.frozen, self.changes_inputs = frozen, changes_inputs
+        self.teacher = (
+            MovingAverage(reference, config.reference_ema) if reference is not None and config.reference_ema else None
+        )
         self.observed: dict[str, Tensor] = {}
         self._lean_reference = reference is not None and takes(reference.forward, "need_class_probs")
         for name, parameter in anchor.named_parameters():
@@ -139,14 +146,29 @@ class CoLeaF(nn.Module):
         """
         return self._updates(batch, progress, together=self.config.update == "together")
 
-    @property
-    def updates_per_step(self) -> int:
+    def updates_per_step(self, progress: Progress) -> int:
         """How many updates `updates` gives for a batch."""
-        return 1 if self.reference is None or self.config.update == "together" else 2
+        one = self.reference is None or self.config.update == "together"
+        return 1 if one or progress.epoch <= self.head_start else 2
+
+    @property
+    def head_start(self) -> int:
+        """Epochs in which the Reference is trained alone, before all others."""
+        return self.config.reference_head_start if self.reference is not None else 0
+
+    def after_step(self) -> None:
+        """To be called after each training step: a teacher that is a moving average follows the Reference."""
+        if self.teacher is not None and self.reference is not None:
+            self.teacher.follow(self.reference)
 
     def _updates(self, batch: Batch, progress: Progress, *, together: bool) -> Iterator[dict[str, Tensor]]:
         c = self.config
         streams = self._inputs(batch.streams)
+        if self.reference is not None:
+            if progress.epoch <= self.head_start:
+                yield self._head_start(streams, batch)
+                return
+            progress = replace(progress, epoch=progress.epoch - self.head_start)
         with phase("Anchor forward"):
             output = self._run_anchor(streams, batch.mask)
         with torch.no_grad(), phase("losses"):
@@ -154,7 +176,10 @@ class CoLeaF(nn.Module):
 
         def anchor_update(reference: ReferenceOutput | None) -> dict[str, Tensor]:
             with phase("losses"):
-                terms = anchor_loss(c, self.anchor, output, labels, batch, progress)
+                own, own_labels = with_reference_labels(c, batch, reference, progress), labels
+                if own is not batch:
+                    own_labels = modality_labels(c, self.anchor, output, own, progress)
+                terms = anchor_loss(c, self.anchor, output, own_labels, own, progress)
                 if reference is not None:
                     terms |= anchor_terms(c, output, reference, labels, batch, progress)
                     if c.contrast == "event_aware" and reference_teaches(c, progress):
@@ -168,19 +193,31 @@ class CoLeaF(nn.Module):
         with phase("Reference forward"):
             reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
         with phase("losses"):
-            terms = reference_terms(c, reference, output, labels, progress)
+            terms = reference_terms(c, reference, output.modality_probs, labels, progress)
         terms = part_of_step(c, {f"reference/{name}": term for name, term in terms.items()}, batch.share)
+        teaches = reference_teaches(c, progress)
         if together:
+            if teaches and self.teacher is not None:
+                reference = self._teach(self.teacher, streams, batch.mask)
             yield anchor_update(reference) | terms
             return
         yield terms
-        if not reference_teaches(c, progress):
-            yield anchor_update(None)
-            return
+        yield anchor_update(self._teach(self.teacher or self.reference, streams, batch.mask) if teaches else None)
+
+    def _head_start(self, streams: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The terms of an epoch in which the Reference is trained alone, by labels that are not refined yet."""
+        assert self.reference is not None
+        with phase("Reference forward"):
+            reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
+        with phase("losses"):
+            terms = reference_terms(self.config, reference, None, weak_modality_labels(self.config, batch), Progress(0))
+        return part_of_step(self.config, {f"reference/{name}": term for name, term in terms.items()}, batch.share)
+
+    def _teach(self, teacher: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None) -> ReferenceOutput:
         unread = {"need_class_probs": False} if self._lean_reference else {}
         with torch.no_grad(), phase("Reference forward"):
-            reference = self.reference(mask=batch.mask, **unread, **streams)
-        yield anchor_update(reference)
+            taught: ReferenceOutput = teacher(mask=mask, **unread, **streams)
+        return taught
 
     def infer(self, batch: Batch) -> AnchorOutput:
         """The Anchor's answer to a batch; the Reference takes no part. `modality_probs` is always set.
@@ -307,7 +344,7 @@ def _load(
         anchor = create_anchor(made_of["name"], **shape, **made_of.get("options", {}))
     reference = None
     if not with_reference:
-        tensors = {name: x for name, x in tensors.items() if not name.startswith("reference.")}
+        tensors = {name: x for name, x in tensors.items() if not name.startswith(("reference.", "teacher."))}
     elif config.enabled:
         reference = create_reference(
             reference_spec["name"], **shape, width=about["width"], **reference_spec.get("options", {})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -98,6 +98,8 @@ class Batch:
         streams: stream name -> (B, frames * T, width) float.
         labels: weak labels Y, (B,C) float in {0,1}.
         segment_labels: ground truth, (B,T,M,C) bool; None where a split has only weak labels.
+        modality_labels: (B,M,C) in [0,1], what an Anchor's own loss is to take for each modality in place of `labels`;
+            None where nothing is known beyond those. Set by CoLeaF where the Reference refines labels.
         mask: (B,T) bool, True where a segment is real; None when all videos have T segments.
         ids: one per video, in order.
         share: this batch's part of the videos of its training step, in [0,1]; below 1 where a step is divided among
@@ -108,6 +110,7 @@ class Batch:
     labels: Tensor
     segment_labels: Tensor | None = None
     mask: Tensor | None = None
+    modality_labels: Tensor | None = None
     ids: tuple[str, ...] = ()
     share: float = 1.0
 
@@ -120,14 +123,23 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(
+        def known(x: Tensor | None) -> Tensor | None:
+            return None if x is None else change(x)
+
+        return replace(
+            self,
             streams={name: change(x) for name, x in self.streams.items()},
             labels=change(self.labels),
-            segment_labels=None if self.segment_labels is None else change(self.segment_labels),
-            mask=None if self.mask is None else change(self.mask),
-            ids=self.ids,
-            share=self.share,
+            segment_labels=known(self.segment_labels),
+            mask=known(self.mask),
+            modality_labels=known(self.modality_labels),
         )
+
+    def each_modality_labels(self) -> Tensor:
+        """`modality_labels`, or the weak labels for both modalities: (B,M,C) in [0,1]."""
+        if self.modality_labels is not None:
+            return self.modality_labels
+        return self.labels[:, None].expand(-1, len(MODALITIES), -1)
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ class CMPAE(nn.Module):
         """Denoised and smoothed labels (B,M,C) in [0,1]; see `cmpae_loss.refined_labels`."""
         assert output.unimodal is not None
         assert output.unimodal.modality_probs is not None
-        return refined_labels(batch.labels, output.unimodal.modality_probs, self.noise_ratios, progress)
+        return refined_labels(batch, output.unimodal.modality_probs, self.noise_ratios, progress)
 
     def loss(self, output: CMPAEOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """BCE on audio, visual and video probabilities, the mutual loss and the audio-visual contrast."""

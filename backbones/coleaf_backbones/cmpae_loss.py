@@ -61,22 +61,23 @@ def noise_ratios_for(given: Mapping[str, float | Sequence[float]] | None, num_cl
     return torch.stack(rows)
 
 
-def refined_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor, progress: Progress) -> Tensor:
+def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, progress: Progress) -> Tensor:
     """What CMPAE's modality probabilities are trained towards.
 
-    Weak labels, from the second epoch on denoised; then visual ones smoothed to 0.9 y + 0.05.
+    Weak labels, or the batch's modality labels, from the second epoch on denoised; then visual ones smoothed to
+    0.9 y + 0.05.
 
     Args:
-        labels: (B,C) weak labels in {0,1}.
+        batch: for its weak labels (B,C) and, where there are any, its modality labels (B,M,C), in [0,1].
         unimodal_probs: (B,M,C) in [0,1], of a forward without cross-attention.
         noise_ratios: (M,C) in [0,1].
         progress: for the epoch.
 
     Returns: (B,M,C) in [0,1], without gradient.
     """
-    refined = labels[:, None].expand_as(unimodal_probs)
+    refined = batch.each_modality_labels()
     if progress.epoch > 1:
-        refined = denoise_labels(labels, unimodal_probs, noise_ratios)
+        refined = refined * denoise_labels(batch.labels, unimodal_probs, noise_ratios)
     return smooth_visual_labels(refined)
 
 

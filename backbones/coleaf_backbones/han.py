@@ -160,11 +160,13 @@ class HAN(nn.Module):
         assert output.modality_probs is not None
         audio, visual = output.modality_probs.unbind(1)
 
-        def guided(weight: float) -> Tensor:
-            return weight * batch.labels + (1 - weight) * 0.5
+        audio_labels, visual_labels = batch.each_modality_labels().unbind(1)
+
+        def guided(labels: Tensor, weight: float) -> Tensor:
+            return weight * labels + (1 - weight) * 0.5
 
         return {
             "video": binary_cross_entropy(output.video_probs, batch.labels),
-            "audio": binary_cross_entropy(audio, guided(AUDIO_LABEL_WEIGHT)),
-            "visual": binary_cross_entropy(visual, guided(VISUAL_LABEL_WEIGHT)),
+            "audio": binary_cross_entropy(audio, guided(audio_labels, AUDIO_LABEL_WEIGHT)),
+            "visual": binary_cross_entropy(visual, guided(visual_labels, VISUAL_LABEL_WEIGHT)),
         }

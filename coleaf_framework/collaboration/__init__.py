@@ -1,5 +1,6 @@
 """What Anchor and Reference teach each other, as the paper has it and as the authors' code has it."""
 
+from coleaf_framework.collaboration.averaging import MovingAverage
 from coleaf_framework.collaboration.config import OFFICIAL, CoLeaFConfig
 from coleaf_framework.collaboration.terms import (
     anchor_loss,
@@ -12,11 +13,14 @@ from coleaf_framework.collaboration.terms import (
     reference_teaches,
     reference_terms,
     taught_fields,
+    weak_modality_labels,
+    with_reference_labels,
 )
 
 __all__ = [
     "OFFICIAL",
     "CoLeaFConfig",
+    "MovingAverage",
     "anchor_loss",
     "anchor_terms",
     "event_weights",
@@ -27,4 +31,6 @@ __all__ = [
     "reference_teaches",
     "reference_terms",
     "taught_fields",
+    "weak_modality_labels",
+    "with_reference_labels",
 ]

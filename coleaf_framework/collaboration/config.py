@@ -33,6 +33,41 @@ class CoLeaFConfig(StrictConfig):
     positive_in_denominator: bool = Field(False, description="InfoNCE's sum instead of eq. 8's")
     anchor_warmup: int = Field(1, ge=0, description="epochs before the Anchor's collaborative terms start")
     reference_warmup: int = Field(3, ge=0, description="epochs before self-modality distillation starts")
+    theta: Literal["counts", "expected"] = Field(
+        "counts", description="weights of eq. 9-11 from thresholded counts; or from expected ones, without a threshold"
+    )
+    contrast_directions: Literal["anchor", "both"] = Field(
+        "anchor", description="Anchor tokens as queries, eq. 8; or the mean with Reference tokens as queries"
+    )
+    pseudo_label_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of Table 2's BCE (the Reference's pseudo-labels for the Anchor), beside the contrast",
+    )
+    pseudo_label_thresholds: tuple[float, float] = Field(
+        (0.5, 0.5), description="above which the Reference's audio, visual probability makes a pseudo-label"
+    )
+    pseudo_label_form: Literal["hard", "soft"] = Field(
+        "hard", description="thresholded; or the Reference's probabilities themselves"
+    )
+    pseudo_label_classes: Literal["all", "weak"] = Field(
+        "all", description="pseudo-labels of every class; or only of those in the weak label, others being 0"
+    )
+    pseudo_label_warmup: int = Field(1, ge=0, description="epochs before the Reference's pseudo-labels start")
+    reference_labels: bool = Field(
+        False,
+        description="the Anchor's own loss sees a class in the modalities alone in which the Reference finds it "
+        "(above threshold), from the Anchor's warm-up on",
+    )
+    reference_head_start: int = Field(
+        0,
+        ge=0,
+        description="epochs that train the Reference alone, before all others; warm-ups and the decay of the learning "
+        "rate count from their end, trainer.epochs from their beginning",
+    )
+    reference_ema: float = Field(
+        0.0, ge=0, lt=1, description="the Anchor's teacher is the Reference's moving average, of this decay a step"
+    )
     update: Literal["together", "reference_first"] = Field(
         "together", description="one step for both branches; or the Reference first, then the Anchor against it"
     )
@@ -56,6 +91,21 @@ class CoLeaFConfig(StrictConfig):
 
     @model_validator(mode="after")
     def _refuse_what_would_do_nothing(self) -> CoLeaFConfig:
+        for name in ("theta", "contrast_directions"):
+            changed = getattr(self, name) != type(self).model_fields[name].default
+            if changed and (self.contrast != "event_aware" or self.contrast_form == "official"):
+                raise ValueError(f"{name} is for the paper's form of contrast event_aware alone")
+        if not all(0 <= threshold <= 1 for threshold in self.pseudo_label_thresholds):
+            raise ValueError(f"pseudo_label_thresholds must be in [0, 1], got {self.pseudo_label_thresholds}")
+        changed = [
+            name
+            for name in type(self).model_fields
+            if name.startswith("pseudo_label_") and getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if changed and not self.pseudo_label_weight:
+            raise ValueError(f"{changed[0]} does nothing while pseudo_label_weight is 0")
+        if self.pseudo_label_form == "soft" and self.pseudo_label_thresholds != (0.5, 0.5):
+            raise ValueError("pseudo_label_thresholds are for pseudo_label_form hard alone")
         if self.positive_in_denominator and (self.contrast in ("bce", "none") or self.contrast_form == "official"):
             raise ValueError("positive_in_denominator is for the paper's form of contrast event_aware or nce alone")
         return self

@@ -6,6 +6,7 @@ Each term stops gradients on its teacher's side. Numbers in capitals are those o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ def taught_fields(c: CoLeaFConfig, anchor: nn.Module) -> tuple[str, ...]:
         fields.add("video_probs")
     if c.enabled and c.contrast != "none":
         fields.add("modality_probs" if c.contrast == "bce" else "tokens")
-    if c.enabled and c.cooccurrence_weight:
+    if c.enabled and (c.cooccurrence_weight or c.pseudo_label_weight):
         fields.add("modality_probs")
     return tuple(sorted(fields))
 
@@ -56,13 +57,16 @@ def modality_labels(
     Weak labels; or the Anchor's own `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak
     labels smoothed as in the authors' code but not denoised.
     """
-    weak = batch.labels[:, None].expand(-1, 2, -1)
-    if c.labels == "weak":
-        return weak
-    refine = own_modality_labels(anchor)
+    refine = own_modality_labels(anchor) if c.labels == "refined" else None
     if refine is not None:
         return refine(output, batch, progress).detach()
-    return losses.smooth_visual_labels(weak)
+    return weak_modality_labels(c, batch)
+
+
+def weak_modality_labels(c: CoLeaFConfig, batch: Batch) -> Tensor:
+    """Weak labels for both modalities (B,M,C) in [0,1]; smoothed as in the authors' code where labels are refined."""
+    weak = batch.each_modality_labels()
+    return weak if c.labels == "weak" else losses.smooth_visual_labels(weak)
 
 
 def anchor_loss(
@@ -86,17 +90,48 @@ def anchor_loss(
     return terms
 
 
+def collaborating(c: CoLeaFConfig, progress: Progress) -> bool:
+    """Whether contrast, co-occurrence and refined labels are past the Anchor's warm-up in this epoch."""
+    return progress.epoch > c.anchor_warmup and (
+        c.contrast != "none" or c.cooccurrence_weight > 0 or c.reference_labels
+    )
+
+
+def pseudo_labelling(c: CoLeaFConfig, progress: Progress) -> bool:
+    """Whether the Anchor is taught the Reference's pseudo-labels in this epoch."""
+    return progress.epoch > c.pseudo_label_warmup and c.pseudo_label_weight > 0
+
+
 def reference_teaches(c: CoLeaFConfig, progress: Progress) -> bool:
     """Whether the Reference teaches the Anchor anything in this epoch."""
-    return progress.epoch > c.anchor_warmup and (c.contrast != "none" or c.cooccurrence_weight > 0)
+    return collaborating(c, progress) or pseudo_labelling(c, progress)
+
+
+def with_reference_labels(
+    c: CoLeaFConfig, batch: Batch, reference: ReferenceOutput | None, progress: Progress
+) -> Batch:
+    """The batch with the labels that the Reference refines, where they are asked for."""
+    if reference is None or not c.reference_labels or progress.epoch <= c.anchor_warmup:
+        return batch
+    refined = losses.refine_labels(batch.labels, reference.modality_probs, c.threshold)
+    return replace(batch, modality_labels=refined)
 
 
 def anchor_terms(
     c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch, progress: Progress
 ) -> dict[str, Tensor]:
-    """What the Reference teaches the Anchor: contrast (eq. 8) and co-occurrence (eq. 13), weighted."""
+    """What the Reference teaches the Anchor: contrast (eq. 8), co-occurrence (eq. 13) and pseudo-labels, weighted."""
     terms: dict[str, Tensor] = {}
-    if not reference_teaches(c, progress):
+    if pseudo_labelling(c, progress):
+        assert anchor.modality_probs is not None
+        terms["pseudo_labels"] = c.pseudo_label_weight * losses.pseudo_label_cross_entropy(
+            anchor.modality_probs,
+            reference.modality_probs,
+            threshold=c.pseudo_label_thresholds,
+            soft=c.pseudo_label_form == "soft",
+            labels=batch.labels if c.pseudo_label_classes == "weak" else None,
+        )
+    if not collaborating(c, progress):
         return terms
     if c.contrast != "none":
         terms["contrast"] = c.contrast_weight * _contrast(c, anchor, reference, batch.mask)
@@ -113,6 +148,8 @@ def anchor_terms(
 
 def event_weights(c: CoLeaFConfig, reference: ReferenceOutput) -> Tensor:
     """The weights theta of eq. 9-11, (B,M) in [0,1], without gradient."""
+    if c.theta == "expected":
+        return losses.soft_event_weights(reference.modality_probs)
     return losses.event_weights(reference.modality_probs, c.threshold, inclusive=c.contrast_form == "official")
 
 
@@ -140,28 +177,30 @@ def _contrast(c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput,
         temperature=c.temperature,
         normalize=c.normalize_tokens,
         positive_in_denominator=c.positive_in_denominator,
+        both_directions=c.contrast_directions == "both",
         mask=mask,
     )
 
 
 def reference_terms(
-    c: CoLeaFConfig, reference: ReferenceOutput, anchor: AnchorOutput, labels: Tensor, progress: Progress
+    c: CoLeaFConfig, reference: ReferenceOutput, anchor_probs: Tensor | None, labels: Tensor, progress: Progress
 ) -> dict[str, Tensor]:
     """What teaches the Reference: labels, and past its warm-up the Anchor's pseudo-labels (eq. 12).
 
     Args:
+        anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities; None where it is not trained yet.
         labels: (B,M,C) in [0,1], from `modality_labels`.
     """
-    assert anchor.modality_probs is not None
-    teaching = progress.epoch > c.reference_warmup and c.self_modality_weight > 0
+    teaching = anchor_probs is not None and progress.epoch > c.reference_warmup and c.self_modality_weight > 0
+    pupil = anchor_probs if teaching else None
     if c.reference_loss == "official":
-        return _official_reference_terms(c, reference, anchor.modality_probs, labels, progress, teaching)
+        return _official_reference_terms(c, reference, pupil, labels, progress)
     terms = {"video": losses.modality_cross_entropy(reference.modality_probs, labels)}
     if reference.class_probs is not None:
         terms["class_tokens"] = losses.modality_cross_entropy(reference.class_probs, labels)
-    if teaching:
+    if pupil is not None:
         terms["self_modality"] = c.self_modality_weight * losses.self_modality_distillation(
-            anchor.modality_probs, reference.modality_probs, threshold=c.threshold
+            pupil, reference.modality_probs, threshold=c.threshold
         )
     return terms
 
@@ -169,10 +208,9 @@ def reference_terms(
 def _official_reference_terms(
     c: CoLeaFConfig,
     reference: ReferenceOutput,
-    anchor_probs: Tensor,
+    anchor_probs: Tensor | None,
     labels: Tensor,
     progress: Progress,
-    teaching: bool,
 ) -> dict[str, Tensor]:
     late = progress.epoch > c.reference_warmup
     probs = reference.modality_probs
@@ -180,7 +218,7 @@ def _official_reference_terms(
     if reference.class_probs is not None:
         weights = losses.per_modality(probs, *(CLASS_TOKEN_WEIGHTS_LATE if late else CLASS_TOKEN_WEIGHTS_EARLY))
         terms["class_tokens"] = (weights * losses.asymmetric_focal_loss(reference.class_probs, labels)).sum()
-    if teaching:
+    if anchor_probs is not None:
         thresholds = losses.per_modality(probs, *PSEUDO_THRESHOLDS)[:, None]
         pseudo = (anchor_probs.detach() > thresholds) * labels
         term = losses.asymmetric_focal_loss(probs, pseudo).sum()

@@ -10,7 +10,7 @@ from pathlib import Path
 from coleaf_framework.evidence.paper import PaperTable
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
-from coleaf_framework.training.config import RunConfig, load_config
+from coleaf_framework.training.config import RunConfig, load_config, with_later_keys
 from coleaf_framework.training.experiment import build_model, open_split
 from coleaf_framework.training.outputs import RunOutputs, outputs_path, read_outputs
 
@@ -253,6 +253,7 @@ def _is_new(cell: Cell, grid: Grid) -> bool:
     was = before.get("config")
     if not isinstance(was, dict):
         raise ValueError(f"{path}: not the plan of a cell: take another --out")
+    was = with_later_keys(was)
     for section, new in cell.config.model_dump(mode="json").items():
         old = was.get(section)
         if not isinstance(new, dict) or not isinstance(old, dict):

@@ -1,8 +1,13 @@
 """Every term of the paper, and of the authors' code where it differs, as a pure function of tensors."""
 
 from coleaf_framework.losses._precision import per_modality
-from coleaf_framework.losses.contrast import event_aware_contrast, event_weights, smoothed_contrast
-from coleaf_framework.losses.denoising import denoise_labels, smooth_visual_labels
+from coleaf_framework.losses.contrast import (
+    event_aware_contrast,
+    event_weights,
+    smoothed_contrast,
+    soft_event_weights,
+)
+from coleaf_framework.losses.denoising import denoise_labels, refine_labels, smooth_visual_labels
 from coleaf_framework.losses.distillation import (
     confident_cooccurrence_distillation,
     cooccurrence_distillation,
@@ -28,7 +33,9 @@ __all__ = [
     "per_modality",
     "pool_segments",
     "pseudo_label_cross_entropy",
+    "refine_labels",
     "self_modality_distillation",
     "smooth_visual_labels",
     "smoothed_contrast",
+    "soft_event_weights",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize as l2_normalize
 
 from coleaf_framework.losses._precision import in_float32
+from coleaf_framework.losses.weak import EPS
 
 
 def event_weights(reference_probs: Tensor, threshold: float, *, inclusive: bool = False) -> Tensor:
@@ -30,6 +31,24 @@ def event_weights(reference_probs: Tensor, threshold: float, *, inclusive: bool 
     alone = torch.stack([(audio & ~visual).sum(-1), (visual & ~audio).sum(-1)], dim=1)
     total = alone + both[:, None]
     return alone / total.clamp(min=1)
+
+
+@in_float32
+def soft_event_weights(reference_probs: Tensor) -> Tensor:
+    """The weights of eq. 9-11 with expected counts in place of thresholded ones (not in the paper).
+
+    With the two modalities taken as independent, class c counts p_m (1 - p_n) for modality m alone and p_m p_n for
+    both, n being the other modality.
+
+    Args:
+        reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
+
+    Returns: (B,M) in [0,1], without gradient; 0 where a modality's probabilities are all 0.
+    """
+    probs = reference_probs.detach()
+    both = probs.prod(1).sum(-1, keepdim=True)
+    alone = probs.sum(-1) - both
+    return (alone / probs.sum(-1).clamp(min=EPS)).clamp(0, 1)
 
 
 def _similarity(queries: Tensor, keys: Tensor, temperature: float, normalize: bool, mask: Tensor | None) -> Tensor:
@@ -51,6 +70,7 @@ def event_aware_contrast(
     temperature: float,
     normalize: bool = True,
     positive_in_denominator: bool = False,
+    both_directions: bool = False,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The event-aware NCE loss of eq. 8, the mean over videos; the Reference gets no gradient.
@@ -65,6 +85,8 @@ def event_aware_contrast(
         temperature: tau, above 0 (0.2 in the published code).
         normalize: L2-normalise tokens first, as the published code does and the paper does not say.
         positive_in_denominator: put n = t into the sum as well (InfoNCE).
+        both_directions: take the mean with the same loss of Reference tokens as queries and Anchor tokens as keys
+            (not in the paper); the Anchor alone is taught in either.
         mask: (B,T) bool, True = real. Masked segments are neither query nor key and T counts real ones;
             a video with one real segment contributes 0.
 
@@ -89,12 +111,16 @@ def event_aware_contrast(
         allowed = allowed & ~torch.eye(segments, dtype=torch.bool, device=similarity.device)
     # A row without any key would be log(0); zeros keep its gradient finite, and the count below drops it.
     counted = real & (real.sum(1, keepdim=True) > 1)
-    logits = similarity.masked_fill(~allowed[:, None], -torch.inf)
-    logits = torch.where(counted[:, None, :, None], logits, 0.0)
-
     positive = similarity.diagonal(dim1=-2, dim2=-1)  # (B,M,T)
-    nce = logits.logsumexp(-1) - positive
-    nce = torch.where(counted[:, None], nce, 0.0).sum(-1) / real.sum(1, keepdim=True).clamp(min=1)
+
+    def negatives(similarity: Tensor) -> Tensor:
+        logits = similarity.masked_fill(~allowed[:, None], -torch.inf)
+        return torch.where(counted[:, None, :, None], logits, 0.0).logsumexp(-1)
+
+    sums = negatives(similarity)
+    if both_directions:
+        sums = (sums + negatives(similarity.transpose(-1, -2))) / 2
+    nce = torch.where(counted[:, None], sums - positive, 0.0).sum(-1) / real.sum(1, keepdim=True).clamp(min=1)
     return (weights * nce).sum(1).mean()
 
 

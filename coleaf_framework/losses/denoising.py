@@ -37,13 +37,13 @@ def denoise_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor)
     ranks in training, within each rank's own part.
 
     Args:
-        labels: (B,C) weak labels in {0,1}.
+        labels: (B,C) weak labels in [0,1]; a video has the classes above 0.5.
         unimodal_probs: (B,M,C) in [0,1], modality probabilities computed without cross-modal attention.
         noise_ratios: (M,C) in [0,1], the share of videos of each class whose label is wrong in that modality.
 
     Returns: (B,M,C) in {0,1}, without gradient.
     """
-    positive = labels.bool()[:, None]  # (B,1,C)
+    positive = (labels > 0.5)[:, None]  # (B,1,C)
     losses = -unimodal_probs.detach().clamp(EPS, 1 - EPS).log()
     losses = torch.where(positive, losses, torch.inf)
     rank = losses.argsort(dim=0, stable=True).argsort(dim=0)  # (B,M,C), positives first
@@ -52,3 +52,21 @@ def denoise_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor)
     fits_other = rank.flip(1) < removed
     misfits = positive & (rank >= count - removed)
     return (positive & ~(fits_other & misfits)).to(labels.dtype)
+
+
+def refine_labels(labels: Tensor, reference_probs: Tensor, threshold: float) -> Tensor:
+    """Weak labels without those that the Reference finds in the other modality alone (not in the paper).
+
+    A class keeps its label in a modality where the Reference's probability exceeds the threshold, and in both where it
+    does so in neither.
+
+    Args:
+        labels: (B,C) weak labels in [0,1].
+        reference_probs: (B,M,C) in [0,1].
+        threshold: in [0,1].
+
+    Returns: (B,M,C) in [0,1], without gradient.
+    """
+    found = reference_probs.detach() > threshold
+    kept = found | ~found.any(1, keepdim=True)
+    return torch.where(kept, labels[:, None], 0.0)

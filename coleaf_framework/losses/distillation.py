@@ -27,13 +27,34 @@ def self_modality_distillation(anchor_probs: Tensor, reference_probs: Tensor, *,
 
 
 @in_float32
-def pseudo_label_cross_entropy(anchor_probs: Tensor, reference_probs: Tensor, *, threshold: float) -> Tensor:
+def pseudo_label_cross_entropy(
+    anchor_probs: Tensor,
+    reference_probs: Tensor,
+    *,
+    threshold: float | tuple[float, float] = 0.5,
+    soft: bool = False,
+    labels: Tensor | None = None,
+) -> Tensor:
     """The BCE variant of Table 2: sum over m of BCE(1[R_m > threshold], A_m).
 
-    Teaches the Anchor with the pseudo-labels of eq. 9; the Reference gets no gradient. Arguments as above.
+    Teaches the Anchor with the pseudo-labels of eq. 9; the Reference gets no gradient.
+
+    Args:
+        anchor_probs: (B,M,C) in [0,1].
+        reference_probs: (B,M,C) in [0,1], made into pseudo-labels.
+        threshold: in [0,1], for both modalities or for audio and visual.
+        soft: take the Reference's probabilities themselves as targets; the threshold is then not read.
+        labels: (B,C) weak labels in [0,1]; classes of at most 0.5 get the target 0. None leaves the targets.
+
+    Returns: scalar, at least 0.
     """
-    pseudo = (reference_probs.detach() > threshold).to(anchor_probs.dtype)
-    return modality_cross_entropy(anchor_probs, pseudo)
+    teacher = reference_probs.detach()
+    if not soft:
+        audio, visual = threshold if isinstance(threshold, tuple) else (threshold, threshold)
+        teacher = (teacher > per_modality(teacher, audio, visual)[:, None]).to(anchor_probs.dtype)
+    if labels is not None:
+        teacher = torch.where(labels[:, None] > 0.5, teacher, 0.0)
+    return modality_cross_entropy(anchor_probs, teacher)
 
 
 @in_float32

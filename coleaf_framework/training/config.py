@@ -22,7 +22,11 @@ class DataConfig(StrictConfig):
     """Which videos."""
 
     root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
-    standardize: bool = Field(True, description="zero mean and unit deviation, by the training split")
+    standardize: bool = Field(
+        False,
+        description="each feature to zero mean and unit deviation, by the training split. Published networks take raw "
+        "streams; for streams whose scales differ by orders of magnitude, which `coleaf check-data` tells",
+    )
     cache: Cache = Field(
         "none",
         description="memory, or device such as the GPU, keeps all videos there from the first epoch on. LLP takes 7 "
@@ -61,6 +65,8 @@ class TrainerConfig(StrictConfig):
     learning_rate: float = Field(5e-4, gt=0, description="of Adam")
     lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
     lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW, a step; 0 is Adam")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="weak labels y become (1 - s) y + s / 2 in training")
     seed: int = Field(0, ge=0, lt=2**32, description="of initial weights, order and dropout")
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
@@ -129,6 +135,19 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
         theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
         raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
     return _validated(_with_recipe(values), source)
+
+
+def with_later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's saved configuration, with the keys that came after it was saved, at their defaults.
+
+    A key's default does what was done before there was the key, so an older run can go on.
+    """
+    filled = dict(saved)
+    for name, field in RunConfig.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, StrictConfig) and isinstance(filled.get(name), Mapping):
+            filled[name] = section().model_dump(mode="json") | dict(filled[name])
+    return filled
 
 
 def recipe(name: Recipe, *settings: str) -> RunConfig:

@@ -40,9 +40,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def fused_adam(parameters: list[nn.Parameter], learning_rate: float, device: torch.device) -> torch.optim.Adam:
-    """Adam, in one kernel where the device has one."""
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=device.type in ("cpu", "cuda"))
+def fused_adam(
+    parameters: list[nn.Parameter], learning_rate: float, device: torch.device, weight_decay: float = 0.0
+) -> torch.optim.Adam:
+    """Adam, or with weight decay AdamW, in one kernel where the device has one."""
+    fused = device.type in ("cpu", "cuda")
+    if weight_decay:
+        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=fused)
 
 
 def compile_networks(model: CoLeaF) -> None:

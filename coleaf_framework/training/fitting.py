@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class Fitting:
         self.model, self.config, self.device, self.ranks, self.folder = model, config, device, ranks, folder
         self.profiler = profiler
         trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = fused_adam(trained, config.learning_rate, device)
+        self.optimizer = fused_adam(trained, config.learning_rate, device, config.weight_decay)
         self.best = BestWeights(folder)
         self.history: list[dict[str, Any]] = []
         self.epoch_steps, self.log = 0, LossLog(1)
@@ -146,7 +147,8 @@ class Fitting:
         progress: TrainingProgress,
     ) -> dict[str, Any]:
         start = time.perf_counter()
-        lr = self.config.learning_rate * self.config.lr_gamma ** ((epoch - 1) // self.config.lr_step)
+        counted = max(epoch - 1 - self.model.head_start, 0)
+        lr = self.config.learning_rate * self.config.lr_gamma ** (counted // self.config.lr_step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         entry: dict[str, Any] = {"epoch": epoch, "lr": lr}
@@ -223,8 +225,8 @@ class Fitting:
         raise KeyboardInterrupt(self.saved())
 
     def _step(self, parts: list[Batch], progress: Progress) -> None:
-        updates = [self.model.updates(batch, progress) for batch in parts]
-        for _ in range(self.model.updates_per_step):
+        updates = [self.model.updates(self._smoothed(batch), progress) for batch in parts]
+        for _ in range(self.model.updates_per_step(progress)):
             self.optimizer.zero_grad(set_to_none=True)
             for i, update in enumerate(updates):
                 last = i == len(updates) - 1
@@ -240,6 +242,11 @@ class Fitting:
                         loss.backward()  # type: ignore[no-untyped-call]
             with phase("optimizer"):
                 self.optimizer.step()
+        self.model.after_step()
+
+    def _smoothed(self, batch: Batch) -> Batch:
+        smoothing = self.config.label_smoothing
+        return replace(batch, labels=(1 - smoothing) * batch.labels + smoothing / 2) if smoothing else batch
 
     def _note(self, terms: dict[str, Tensor]) -> None:
         try:

@@ -28,6 +28,7 @@ from coleaf_framework.storage import (
     write_state,
     write_yaml,
 )
+from coleaf_framework.training.config import with_later_keys
 
 RESUME, LOG, DECISION, LOCK = "resume.safetensors", "log.jsonl", "decision.yaml", ".lock"
 TRACE = "trace.json"
@@ -108,7 +109,7 @@ class RunFolder:
         """
         path = self.path / CONFIG
         if self.resuming and path.exists():
-            before = read_yaml(path)
+            before = with_later_keys(read_yaml(path))
             for section in sorted(before.keys() | config.keys()):
                 _require_same(path, section, before.get(section), config.get(section))
         write_yaml(path, config)

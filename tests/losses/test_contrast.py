@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coleaf_framework.losses import event_aware_contrast, event_weights
+from coleaf_framework.losses import event_aware_contrast, event_weights, soft_event_weights
 
 
 def slow_contrast(
@@ -52,6 +53,31 @@ def test_equals_the_equation(b: int, t: int, normalize: bool, positive: bool, ta
         mask=mask,
     )
     assert fast.item() == pytest.approx(slow_contrast(anchor, reference, weights, tau, normalize, positive, mask))
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_both_directions_are_the_mean_of_each(positive: bool) -> None:
+    anchor, reference = (torch.randn(3, 4, 2, 5, dtype=torch.float64) for _ in range(2))
+    weights, mask = torch.rand(3, 2, dtype=torch.float64), torch.arange(4)[None] < torch.tensor([[4], [2], [1]])
+    options = (0.3, True, positive, mask)
+    expected = (
+        slow_contrast(anchor, reference, weights, *options) + slow_contrast(reference, anchor, weights, *options)
+    ) / 2
+    anchor.requires_grad_()
+    loss = event_aware_contrast(
+        anchor,
+        reference.requires_grad_(),
+        weights,
+        temperature=0.3,
+        positive_in_denominator=positive,
+        both_directions=True,
+        mask=mask,
+    )
+    assert loss.item() == pytest.approx(expected)
+    loss.backward()
+    assert reference.grad is None
+    assert anchor.grad is not None
+    assert torch.isfinite(anchor.grad).all()
 
 
 def test_masked_segments_count_as_absent() -> None:
@@ -129,3 +155,25 @@ def test_wrong_arguments_are_named(shape: tuple[int, ...], temperature: float, m
 def test_event_weights(audio: tuple[float, ...], visual: tuple[float, ...], expected: tuple[float, float]) -> None:
     weights = event_weights(torch.tensor([[audio, visual]]), 0.5)
     torch.testing.assert_close(weights, torch.tensor([expected]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31))
+def test_soft_event_weights_are_ratios_of_expected_counts(seed: int) -> None:
+    """Every way in which the classes can occur, each weighted by its probability."""
+    probs = torch.rand(1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    alone, both = [0.0, 0.0], 0.0
+    for events in itertools.product([0, 1], repeat=4):
+        occurs = torch.tensor(events).view(2, 2)
+        chance = float(torch.where(occurs == 1, probs[0], 1 - probs[0]).prod())
+        both += chance * int((occurs[0] & occurs[1]).sum())
+        for m in (0, 1):
+            alone[m] += chance * int((occurs[m] & (1 - occurs[1 - m])).sum())
+    expected = [alone[m] / (alone[m] + both) for m in (0, 1)]
+    assert soft_event_weights(probs)[0].tolist() == pytest.approx(expected)
+
+
+def test_soft_event_weights_of_certain_probabilities_are_those_of_the_paper() -> None:
+    certain = (torch.rand(20, 2, 4) < 0.5).float()
+    torch.testing.assert_close(soft_event_weights(certain), event_weights(certain, 0.5))
+    assert not soft_event_weights(torch.zeros(1, 2, 4)).any()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coleaf_framework.losses import denoise_labels
+from coleaf_framework.losses import denoise_labels, refine_labels
 
 
 def slow_denoise(labels: Tensor, probs: Tensor, ratios: Tensor) -> Tensor:
@@ -64,3 +64,15 @@ def test_a_part_of_a_batch_is_ranked_by_itself() -> None:
 def test_no_gradient() -> None:
     probs = torch.rand(4, 2, 3, requires_grad=True)
     assert not denoise_labels(torch.ones(4, 3), probs, torch.full((2, 3), 0.5)).requires_grad
+
+
+def test_the_reference_takes_a_label_from_the_modality_in_which_it_does_not_find_the_class() -> None:
+    audio, visual = [0.9, 0.9, 0.1, 0.1, 0.9], [0.9, 0.1, 0.9, 0.1, 0.1]
+    refined = refine_labels(torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]]), torch.tensor([[audio, visual]]), 0.5)
+    assert refined.tolist() == [[[1.0, 1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 1.0, 0.0]]]
+
+
+def test_smoothed_labels_are_denoised_as_hard_ones() -> None:
+    labels = (torch.rand(12, 3) < 0.6).float()
+    probs, ratios = torch.rand(12, 2, 3), torch.full((2, 3), 0.5)
+    assert torch.equal(denoise_labels(0.9 * labels + 0.05, probs, ratios), denoise_labels(labels, probs, ratios))

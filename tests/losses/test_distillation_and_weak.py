@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -33,6 +34,21 @@ def test_self_modality_equals_eq_12(values: object, threshold: float) -> None:
 
 
 @settings(max_examples=50, deadline=None)
+@given(probabilities, st.floats(0, 1), st.floats(0, 1), st.booleans(), st.booleans())
+def test_pseudo_labels_in_every_form(values: object, audio: float, visual: float, soft: bool, weak: bool) -> None:
+    a, r = torch.as_tensor(values)
+    labels = torch.tensor([[1.0, 0.0, 0.95], [0.0, 0.05, 1.0]], dtype=torch.float64)
+    slow = 0.0
+    for b, m, c in itertools.product(range(2), range(2), range(3)):
+        target = float(r[b, m, c]) if soft else float(r[b, m, c] > (audio, visual)[m])
+        slow += bce(float(a[b, m, c]), target if labels[b, c] > 0.5 or not weak else 0.0) / (2 * 3)
+    fast = losses.pseudo_label_cross_entropy(
+        a, r, threshold=(audio, visual), soft=soft, labels=labels if weak else None
+    )
+    assert fast.item() == pytest.approx(slow)
+
+
+@settings(max_examples=50, deadline=None)
 @given(probabilities)
 def test_cooccurrence_equals_eq_13(values: object) -> None:
     r, a = torch.as_tensor(values)
@@ -50,6 +66,7 @@ def test_cooccurrence_equals_eq_13(values: object) -> None:
     [
         lambda taught, teacher: losses.self_modality_distillation(teacher, taught, threshold=0.5),
         lambda taught, teacher: losses.pseudo_label_cross_entropy(taught, teacher, threshold=0.5),
+        lambda taught, teacher: losses.pseudo_label_cross_entropy(taught, teacher, soft=True),
         lambda taught, teacher: losses.cooccurrence_distillation(teacher, taught),
     ],
 )

@@ -1,0 +1,40 @@
+"""A moving average of a network, to teach in its place."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class MovingAverage(nn.Module):
+    """A copy of a network whose weights follow it: w <- decay * w + (1 - decay) * the network's, buffers as they are.
+
+    Never trained and always in evaluation mode. Calls pass to the copy.
+
+    Args:
+        network: to be followed; the copy begins as it is.
+        decay: of one call of `follow`, in [0, 1).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.average = copy.deepcopy(network).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module) -> None:
+        """Take one step towards the network."""
+        for own, its in zip(self.average.parameters(), network.parameters(), strict=True):
+            own.lerp_(its, 1 - self.decay)
+        for kept, theirs in zip(self.average.buffers(), network.buffers(), strict=True):
+            kept.copy_(theirs)
+
+    def train(self, mode: bool = True) -> MovingAverage:
+        """Evaluation mode, whatever is asked for."""
+        return super().train(False)
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        """What the copy returns."""
+        return self.average(*args, **kwargs)
