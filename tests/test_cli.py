@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -114,6 +115,36 @@ def test_a_mistake_ends_in_one_sentence(coleaf: Command, arguments: tuple[str, .
     assert sentence in printed.strip().splitlines()[-1]
 
 
+def test_check_data_tells_each_streams_scale_and_where_they_lie_far_apart(coleaf: Command, data_root: Path) -> None:
+    printed = coleaf("check-data", data_root)
+    values = np.concatenate([np.load(p).astype("f8").ravel() for p in (data_root / "feats/vggish").glob("tr*.npy")])
+    expected = f"mean {values.mean():.3g}, deviation {values.std():.3g}, range {values.min():.3g} to {values.max():.3g}"
+    assert f"split 'train': stream audio has {expected}" in printed
+    assert "data.standardize" not in printed
+    for path in (data_root / "feats/res152").glob("*.npy"):
+        np.save(path, 1000 * np.load(path).astype("f4"))
+    printed = " ".join(coleaf("check-data", data_root).split())
+    assert "odd: split 'train': the deviation of stream visual is" in printed
+    assert "consider --set data.standardize=true" in printed
+    for path in (data_root / "feats/vggish").glob("*.npy"):
+        np.save(path, np.ones_like(np.load(path)))
+    assert "stream audio is the same value everywhere" in coleaf("check-data", data_root)
+
+
+def test_a_run_of_an_older_version_goes_on_unless_a_later_key_is_changed(
+    coleaf: Command, run: Path, data_root: Path
+) -> None:
+    config = run / "config.yaml"
+    lines = config.read_text().splitlines()[1:]  # without the checksum
+    later = ("pseudo_label_weight", "reference_ema", "weight_decay")
+    assert sum(line.strip().startswith(later) for line in lines) == 3
+    config.write_text("\n".join(line for line in lines if not line.strip().startswith(later)) + "\n")
+    train = ("train", "--data", data_root, "--anchor", "han", "--out", run, *TINY, "--resume")
+    changed = coleaf(*train, "--set", "coleaf.pseudo_label_weight=1", fails=True)
+    assert "has coleaf.pseudo_label_weight = 0.0, now it is 1.0" in changed
+    coleaf(*train)
+
+
 def test_check_data_says_what_is_there_missing_and_odd(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
     printed = coleaf("check-data", data_root)
     assert "there:   split 'train': 6 of 6 videos can be read" in printed
@@ -168,7 +199,7 @@ def test_a_published_checkpoint_becomes_a_run(coleaf: Command, run: Path, data_r
 
     from coleaf_framework.model import load_anchor
 
-    weights = dict(load_anchor(run).anchor.state_dict())
+    weights = dict(load_anchor(run).state_dict())
     torch.save({"model": weights | {"old.weight": torch.ones(3)}}, "han.pt")
     shape = ("--data", data_root, "--option", "width=8")
     assert "HAN with" in coleaf("import", "han.pt", "--as", "han", "--out", "imported", *shape)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from coleaf_framework.data.annotations import (
     CLASSES_FILE,
@@ -17,6 +21,8 @@ from coleaf_framework.data.folder import LLP_CLASSES, AVVPFolder
 from coleaf_framework.protocol import StreamSpec
 
 _SHOWN = 10
+# Deviations further apart than this are told: the networks' input layers all start at one scale.
+_FAR_APART = 100
 
 
 class _Present(AVVPFolder):
@@ -29,6 +35,54 @@ class _Present(AVVPFolder):
         self.ids = tuple(video for video in self.ids if video not in gone)
         if not self.ids:
             super()._require_features()
+
+
+@dataclass
+class _Scale:
+    """Mean, deviation and range over all values of a stream, one video after another."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, x: Tensor) -> None:
+        x = x.double()
+        self.count += x.numel()
+        self.total += float(x.sum())
+        self.squares += float(x.square().sum())
+        self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(max(self.squares / self.count - self.mean**2, 0.0))
+
+
+def _tell_scales(split: str, scales: Mapping[str, _Scale]) -> Iterator[tuple[str, str]]:
+    known = {name: scale for name, scale in scales.items() if scale.count}
+    for name, s in known.items():
+        yield (
+            "there",
+            f"split {split!r}: stream {name} has mean {s.mean:.3g}, deviation {s.deviation:.3g}, "
+            f"range {s.low:.3g} to {s.high:.3g}",
+        )
+    if not known:
+        return
+    least, most = (pick(known, key=lambda name: known[name].deviation) for pick in (min, max))
+    low, high = known[least].deviation, known[most].deviation
+    if low == 0:
+        yield "odd", f"split {split!r}: stream {least} is the same value everywhere"
+    elif high / low > _FAR_APART:
+        yield (
+            "odd",
+            f"split {split!r}: the deviation of stream {most} is {high / low:.3g} times that of {least}, so that a "
+            f"network hardly sees {least} at first: consider --set data.standardize=true",
+        )
 
 
 def check_folder(root: Path) -> Iterator[tuple[str, str]]:
@@ -73,14 +127,19 @@ def _check_split(data: _Present) -> Iterator[tuple[str, str]]:
     if len(data.missing) > _SHOWN:
         yield "missing", f"split {data.split!r}: {len(data.missing) - _SHOWN} more feature files"
     bad = 0
+    scales = {name: _Scale() for name in data.streams}
     for i in range(len(data)):
         try:
-            data[i]
+            video = data[i]
         except (ValueError, OSError) as problem:
             bad += 1
             yield "odd", str(problem)
+            continue
+        for name, x in video.streams.items():
+            scales[name].add(x)
     total = len(data.annotations.weak[data.split])
     yield "there", f"split {data.split!r}: {len(data) - bad} of {total} videos can be read"
+    yield from _tell_scales(data.split, scales)
 
 
 def _check_overlap(root: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -81,7 +81,7 @@ def test_a_network_of_ones_own_is_compared_by_its_name(
 
 def test_a_failing_cell_is_named(coleaf: Command, data_root: Path) -> None:
     (data_root / "feats/vggish/tr03.npy").write_bytes(b"no array")
-    more = ("--set", "trainer.epochs=1", "--set", "data.standardize=false")
+    more = ("--set", "trainer.epochs=1", "--set", "data.standardize=true")
     command = ("compare", "--anchors", "han", "--data", data_root, "--split", "val", "--seeds", 1, *TINY, *more)
     said = coleaf(*command, fails=True)
     assert "2 of 2 runs failed" in said

@@ -125,8 +125,6 @@ def test_a_rank_that_cannot_read_stops_all_with_a_checkpoint(alone: tuple[Path, 
         "anchor.options={width: 8}",
         "--set",
         "trainer.batch_size=2",
-        "--set",
-        "data.standardize=false",
     ]
     train = ["train", "--data", str(alone[0]), *settings, "--out", str(out)]
     failed = subprocess.run(
