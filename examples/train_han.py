@@ -1,30 +1,30 @@
-"""HAN inside CoLeaF, from Python: on your data in LLP's layout, or on synthetic LLP without an argument.
+"""HAN inside CoLeaF, from Python: on your data in LLP's layout, or on TuxAV mini without an argument.
 
 python examples/train_han.py [DATA]
 """
 
 import sys
+from pathlib import Path
 
 import torch
 
 from coleaf_framework import CoLeaFTrainer, TrainerConfig, load_anchor, wrap
-from coleaf_framework.data import AVVPFolder, SyntheticLLP
+from coleaf_framework.data import AVVPFolder
+
+MINI = Path(__file__).parent / "tuxav_mini"
 
 
-def main(root: str | None = None, out: str = "runs/train_han") -> None:
+def main(root: Path | str = MINI, out: str = "runs/train_han", epochs: int = 15) -> None:
     """Train, score, and load the Anchor alone."""
-    if root is None:
-        train, val = SyntheticLLP("train", 400), SyntheticLLP("val", 100)
-    else:
-        train, val = AVVPFolder(root, "train"), AVVPFolder(root, "val")
+    train, val, test = (AVVPFolder(root, split) for split in ("train", "val", "test"))
     torch.manual_seed(0)
-    model = wrap("han", streams=train.streams, num_classes=len(train.classes), statistics=train.statistics())
-    config = TrainerConfig(epochs=3 if root is None else 15, batch_size=64)
+    model = wrap("han", streams=train.streams, num_classes=len(train.classes))
+    config = TrainerConfig(epochs=epochs, batch_size=64)
     trainer = CoLeaFTrainer(model, config, out=out, on_existing="overwrite", cache="memory")
     trainer.fit(train, val)
-    print(trainer.evaluate(val, "HAN in CoLeaF"))
-    anchor = load_anchor(out)  # takes raw features: the standardisation comes with it
-    print(anchor(**{name: x[None] for name, x in val[0].streams.items()}).video_probs.round(decimals=2))
+    print(trainer.evaluate(test))
+    anchor = load_anchor(out)  # HAN alone, with its trained weights
+    print(anchor(**{name: x[None] for name, x in test[0].streams.items()}).video_probs.round(decimals=2))
 
 
 if __name__ == "__main__":
