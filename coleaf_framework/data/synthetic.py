@@ -37,8 +37,9 @@ class Difficulty:
         related: share of each prototype that it takes from the classes it occurs with in LLP.
         trace: strength of an event in the modality where it does not occur, while it lasts in the other.
         gain: deviation of the log strength of an event, from video to video.
-        nuisance: length of a random direction added to all segments of a video, per modality.
+        nuisance: length of a random direction added to all segments of a video, audio and visual.
         noise: length of the noise of each segment, audio and visual.
+        persistence: correlation of that noise with the segment's before, audio and visual, in [0,1).
         jitter: length of the noise of each frame within its segment.
     """
 
@@ -46,8 +47,9 @@ class Difficulty:
     related: float = 0.5
     trace: float = 0.5
     gain: float = 0.3
-    nuisance: float = 0.8
+    nuisance: tuple[float, float] = (0.8, 0.8)
     noise: tuple[float, float] = (1.1, 2.0)
+    persistence: tuple[float, float] = (0.0, 0.0)
     jitter: float = 0.5
 
 
@@ -123,8 +125,8 @@ class Sensors:
         streams = {}
         for m, modality in enumerate(MODALITIES):
             latent = strength[:, m] @ self.prototypes[m]
-            latent += d.nuisance * _unit(rng.standard_normal(d.latent))
-            latent += d.noise[m] * rng.standard_normal((length, d.latent)) / np.sqrt(d.latent)
+            latent += d.nuisance[m] * _unit(rng.standard_normal(d.latent))
+            latent += d.noise[m] * _autoregressive(rng, (length, d.latent), d.persistence[m]) / np.sqrt(d.latent)
             for name, spec in self.streams.items():
                 if spec.modality != modality:
                     continue
@@ -133,6 +135,14 @@ class Sensors:
                     seen = seen + d.jitter * rng.standard_normal(seen.shape) / np.sqrt(d.latent)
                 streams[name] = seen.astype(np.float32) @ self.views[name]
         return {name: streams[name] for name in self.streams}
+
+
+def _autoregressive(rng: Generator, shape: tuple[int, int], persistence: float) -> NDArray[np.float64]:
+    """Normal noise (T, width) of unit variance, each row correlated with the one before."""
+    x = rng.standard_normal(shape)
+    for t in range(1, len(x)):
+        x[t] = persistence * x[t - 1] + np.sqrt(1 - persistence**2) * x[t]
+    return x
 
 
 def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:

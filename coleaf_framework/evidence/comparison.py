@@ -23,8 +23,9 @@ PRIMARY = f"{SUPPORT}segment/Type@AVo"
 """The column of the conclusion: the mean of Ao, Vo and AV over videos that have such events or a prediction of them."""
 _FEW_SEEDS = 3
 LESS = (
-    "One row less another, in points, with the 95 % bootstrap interval over videos and seeds in brackets; one that "
-    "leaves out 0 is marked *, unadjusted for how many are looked at."
+    "One row less another, in points, with the 95 % interval over videos and seeds in brackets (over videos alone, "
+    "where there is one seed); one that leaves out 0 is marked *, and ** where it does so when all columns of the pair "
+    "are looked at (Holm)."
 )
 
 
@@ -278,6 +279,8 @@ def _conclude(
         chance = "chance" if pair.difference.seeds > 1 else "the choice of videos"
         if math.isnan(value):
             verdict = "no value"
+        elif math.isnan(low):
+            verdict = f"{value:+.1f} points, of too few videos for an interval"
         elif low > 0 or high < 0:
             verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), more than {chance} would explain"
         else:

@@ -117,7 +117,7 @@ class Report:
         }
         if differences:
             found["differences"] = (
-                "Paired differences in the support-only columns, with 95 % bootstrap intervals over videos and seeds.",
+                "Paired differences in the support-only columns, with 95 % intervals over videos and seeds.",
                 lambda: figures.intervals(differences),
             )
         logged = {name: history for name, history in of("history").items() if history}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from coleaf_framework.metrics import ALL_KEYS
-from coleaf_framework.metrics.bootstrap import Difference, VideoScores, paired_difference
+from coleaf_framework.metrics.intervals import Difference, VideoScores, holm, paired_difference
 from coleaf_framework.training.outputs import RunOutputs
 
 
@@ -95,10 +95,18 @@ def with_spread(mean: float, deviation: float | None) -> str:
 
 
 def shown_difference(difference: Difference) -> dict[str, str]:
-    """Column -> value and interval in points as a text, with a star where the interval leaves out 0."""
+    """Column -> value and interval in points as a text.
+
+    One star where the interval leaves out 0; two where the difference stays significant with all columns looked at.
+    """
     shown = {}
-    for column in ALL_KEYS:
+    for column, survives in zip(ALL_KEYS, holm(difference.p.tolist()), strict=True):
         value, low, high = difference.at(column)
-        text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{'*' if low > 0 or high < 0 else ''}"
-        shown[column] = "-" if math.isnan(value) else text
+        if math.isnan(value):
+            shown[column] = "-"
+        elif math.isnan(low):
+            shown[column] = f"{value:+.1f}"
+        else:
+            stars = "**" if survives else "*" if low > 0 or high < 0 else ""
+            shown[column] = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{stars}"
     return shown

@@ -73,7 +73,7 @@ def test_shapes_are_llps() -> None:
 
 
 def test_an_event_leaves_a_trace_in_the_modality_where_it_does_not_occur() -> None:
-    quiet = {"gain": 0.0, "nuisance": 0.0, "noise": (0.0, 0.0), "jitter": 0.0}
+    quiet = {"gain": 0.0, "nuisance": (0.0, 0.0), "noise": (0.0, 0.0), "jitter": 0.0}
     truth = np.zeros((SEGMENTS, 2, len(LLP_CLASSES)), dtype=bool)
     truth[2:5, 0, 3] = True  # heard only
     with_trace = Sensors(Difficulty(trace=0.5, **quiet)).observe(np.random.default_rng(0), truth)
