@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test check browser bench torture docs clean
 
-demo: $(READY)  ## train HAN alone and in CoLeaF on synthetic LLP, and show what came of it
-	$(BIN)/coleaf demo
+demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what came of it
+	$(BIN)/coleaf demo --data examples/tuxav_mini
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest

@@ -303,9 +303,10 @@ def list_plugins() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="folder to write; replaced if it holds a demo")] = Path("runs/demo"),
+    data: Annotated[Path | None, typer.Option(help="folder in LLP's layout, such as examples/tuxav_mini")] = None,
 ) -> None:
-    """Train HAN alone and inside CoLeaF on a small synthetic LLP, and show what came of it."""
-    print(run_demo(out))
+    """Train HAN alone and inside CoLeaF and show what came of it; on a small synthetic LLP without --data."""
+    print(run_demo(out, data))
 
 
 for command in (cli_evidence.compare, cli_evidence.ablate, cli_evidence.rates, cli_evidence.flops, cli_evidence.report):

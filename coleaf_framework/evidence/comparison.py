@@ -70,6 +70,11 @@ class Comparison:
         parts.append(self._in_short(markdown))
         return "\n\n".join([*parts, *(f"NOTE: {note}" for note in self.notes), self.conclusion])
 
+    def brief(self, columns: Sequence[str], *, markdown: bool = False) -> str:
+        """A few columns of every row and difference."""
+        body = [[name, *(texts[column] for column in columns)] for name, texts, _ in self.cells()]
+        return plain_table(["", *columns], body, self.title, markdown=markdown)
+
     def _differences(self, markdown: bool) -> str:
         """A line for each column, since a terminal has more lines than room in one."""
         shown = [shown_difference(pair.difference) for pair in self.pairs]
