@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from coleaf_framework import CoLeaF
-from coleaf_framework.demo import run_demo
+import pytest
 
+from coleaf_framework import CoLeaF
+from coleaf_framework.data import open_folder
+from coleaf_framework.demo import run_demo
+from coleaf_framework.training.config import load_config
+from coleaf_framework.training.experiment import open_split, train
+
+MINI = Path(__file__).resolve().parents[1] / "examples/tuxav_mini"
 TINY = (
     "data.synthetic_train=8",
     "data.synthetic_val=4",
@@ -17,14 +24,58 @@ TINY = (
 )
 
 
-def test_the_demo_ends_with_table_checkpoint_and_pictures(tmp_path: Path) -> None:
+def test_the_demo_ends_with_table_types_checkpoint_and_pictures(data_root: Path, tmp_path: Path) -> None:
     for _ in range(2):  # a second demo replaces the first
-        shown = run_demo(tmp_path / "demo", TINY)
-    for row in ("HAN ", "HAN in CoLeaF", "empty parser", "video-label parser", "no real data"):
+        shown = run_demo(tmp_path / "demo", data_root, TINY[3:])
+    assert "synthetic" not in shown
+    for row in ("HAN ", "HAN in CoLeaF", "HAN in CoLeaF less HAN", "empty parser", "video-label parser"):
         assert row in shown
+    assert "HAN in CoLeaF, visible-only" in shown
+    assert "the first test video with two types of events or more" in shown
     for picture in ("timeline.png", "losses.png"):
         assert str(tmp_path / "demo" / picture) in shown
         assert (tmp_path / "demo" / picture).stat().st_size > 5000
-    assert "Conclusion, in support/segment/Type@AVo on synthetic LLP test, 6 videos: HAN in CoLeaF less HAN: " in shown
-    assert "synthetic LLP test" in (tmp_path / "demo/report.html").read_text()
+    assert "Conclusion, in support/segment/Type@AVo on tiny test, 3 videos: HAN in CoLeaF less HAN: " in shown
+    assert "support/event/Event@AVo" in (tmp_path / "demo/scores.csv").read_text()
+    assert "tiny test" in (tmp_path / "demo/report.html").read_text()
     assert CoLeaF.load(tmp_path / "demo/han-coleaf").reference is not None
+
+
+def test_without_data_the_demo_says_that_it_is_synthetic(tmp_path: Path) -> None:
+    shown = run_demo(tmp_path / "demo", settings=TINY)
+    assert shown.startswith("No data was named, so this is synthetic LLP")
+    assert "on synthetic LLP test, 6 videos" in shown
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds something else than a demo"):
+        run_demo(tmp_path, settings=TINY)
+
+
+def test_a_damaged_test_split_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    shutil.copytree(MINI, tmp_path / "mini")
+    shard = tmp_path / "mini/shards/test-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="test-00000.safetensors: damaged shard"):
+        run_demo(tmp_path / "demo", tmp_path / "mini")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_small_han_on_the_mini_store_beats_both_trivial_parsers(tmp_path: Path) -> None:
+    """In the support-only mean of audible-only, visible-only and audible-visible events."""
+    settings = (
+        f"data.root={MINI.as_posix()!r}",
+        "data.cache=memory",
+        "data.average_frames=true",
+        "anchor.options.width=64",
+        "trainer.batch_size=16",
+        "trainer.epochs=6",
+        "trainer.monitor=[]",
+    )
+    config = load_config(settings=settings)
+    trainer = train(config, tmp_path / "run", quiet=True)
+    evaluation = trainer.evaluate(open_split(config.data, "test"))
+    column = "support/segment/Type@AVo"
+    assert evaluation.scores[column] > evaluation.video_label[column] > evaluation.empty[column]
+    assert open_folder(MINI, "test").name == "tuxav_mini"

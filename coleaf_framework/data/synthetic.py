@@ -47,9 +47,9 @@ class Difficulty:
     related: float = 0.5
     trace: float = 0.5
     gain: float = 0.3
-    nuisance: tuple[float, float] = (0.8, 0.8)
-    noise: tuple[float, float] = (1.1, 2.0)
-    persistence: tuple[float, float] = (0.0, 0.0)
+    nuisance: tuple[float, float] = (1.0, 1.9)
+    noise: tuple[float, float] = (1.4, 1.4)
+    persistence: tuple[float, float] = (0.37, 0.68)
     jitter: float = 0.5
 
 
