@@ -54,7 +54,7 @@ def train(
     reference: Annotated[str | None, typer.Option(help="name of a Reference plugin")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; named after the run if left out")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file, such as a run's config.yaml")] = None,
-    recipe: Annotated[str | None, typer.Option(help="paper, or official: as the authors' code")] = None,
+    recipe: Annotated[str | None, typer.Option(help="paper, official (as the authors' code) or strong")] = None,
     set_: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in the folder")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,

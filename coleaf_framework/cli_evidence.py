@@ -15,7 +15,7 @@ from coleaf_framework.evidence.costs import measure_costs
 from coleaf_framework.evidence.grid import Grid, Study, plan_grid
 from coleaf_framework.evidence.report import Report
 from coleaf_framework.evidence.running import run_grid
-from coleaf_framework.evidence.studies import COMPARE, RATES, ablation_table, own_ablation
+from coleaf_framework.evidence.studies import RATES, ablation_table, compare_study, own_ablation
 from coleaf_framework.evidence.type_rates import rates_table
 from coleaf_framework.protocol import LLP_STREAMS
 from coleaf_framework.storage import to_json, write_text
@@ -46,10 +46,12 @@ def compare(
     jobs: Jobs = 1,
     column: Column = PRIMARY,
     markdown: Markdown = False,
+    recipes: Annotated[str, typer.Option(help="paper, official, strong, with commas between")] = "paper",
 ) -> None:
     """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5)."""
     require_column(column)
-    grid = _grid(COMPARE, anchors, data, seeds, out, split, config, set_, jobs)
+    study = compare_study([name.strip() for name in recipes.split(",") if name.strip()])
+    grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs)
     _show_comparison(grid, column, markdown)
 
 

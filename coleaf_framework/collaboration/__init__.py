@@ -1,7 +1,7 @@
 """What Anchor and Reference teach each other, as the paper has it and as the authors' code has it."""
 
 from coleaf_framework.collaboration.averaging import MovingAverage
-from coleaf_framework.collaboration.config import OFFICIAL, CoLeaFConfig
+from coleaf_framework.collaboration.config import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.collaboration.terms import (
     anchor_loss,
     anchor_terms,
@@ -19,6 +19,7 @@ from coleaf_framework.collaboration.terms import (
 
 __all__ = [
     "OFFICIAL",
+    "STRONG",
     "CoLeaFConfig",
     "MovingAverage",
     "anchor_loss",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coleaf_framework._config import nearest
-from coleaf_framework.evidence.grid import Cell, Grid, Variant
+from coleaf_framework.evidence.grid import ALONE, COLEAF, Cell, Grid, Variant
 from coleaf_framework.evidence.paper import PAPER_COLUMNS, PaperTable
 from coleaf_framework.evidence.rows import Member, Pair, Row, shown_difference, with_spread
 from coleaf_framework.metrics import ALL_KEYS, SUPPORT, all_scores
@@ -247,6 +247,7 @@ def require_column(column: str) -> None:
 def _paper_rows(table: PaperTable | None, labels: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
     if table is None:
         return {}
+    labels = {ALONE.name: ALONE.label, COLEAF.name: COLEAF.label, **labels}
     return {
         f"PAPER, Table {table.number}: {anchor} {labels[variant]}": values
         for (anchor, variant), values in table.rows.items()

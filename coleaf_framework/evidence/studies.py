@@ -5,16 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from coleaf_framework._config import nearest
 from coleaf_framework.evidence import paper
 from coleaf_framework.evidence.grid import ALONE, COLEAF, SAID_BY_THE_GRID, UNIMODAL, Study, Variant
 
-COMPARE = Study(
-    "compare",
-    "Does CoLeaF help? Each Anchor alone and in CoLeaF (Table 5)",
-    (ALONE, COLEAF),
-    (("coleaf", "alone"),),
-    paper.TABLE_5,
-)
+# Recipe -> how the Anchor is trained alone and in CoLeaF.
+_RECIPES = {
+    "paper": (ALONE, COLEAF),
+    "official": (
+        Variant("official-alone", "alone, official", ("recipe=official", *ALONE.settings)),
+        Variant("official-coleaf", "in CoLeaF, official", ("recipe=official", *COLEAF.settings)),
+    ),
+    "strong": (ALONE, Variant("strong", "in CoLeaF, strong", ("recipe=strong", *COLEAF.settings))),
+}
+
+
+def compare_study(recipes: Sequence[str] = ("paper",)) -> Study:
+    """Each Anchor alone and in CoLeaF, by one recipe or several.
+
+    Args:
+        recipes: of "paper", "official" and "strong", each once.
+
+    Raises:
+        ValueError: another name, or one twice; names the nearest.
+    """
+    unknown = next((name for name in recipes if name not in _RECIPES), None)
+    if unknown is not None:
+        raise ValueError(
+            f"--recipes {unknown!r}: no such recipe.{nearest(unknown, _RECIPES)} Recipes: {', '.join(_RECIPES)}"
+        )
+    if not recipes or len(set(recipes)) < len(recipes):
+        raise ValueError(f"--recipes {','.join(recipes)!r}: expected each name once, such as paper,strong")
+    chosen = [_RECIPES[name] for name in recipes]
+    variants = {variant.name: variant for pair in chosen for variant in pair}
+    return Study(
+        "compare",
+        "Does CoLeaF help? Each Anchor alone and in CoLeaF (Table 5)",
+        tuple(variants.values()),
+        tuple((treated.name, control.name) for control, treated in chosen),
+        paper.TABLE_5,
+    )
+
+
 RATES = Study(
     "rates",
     "Does mixing the modalities help or hurt? Rates by event type (Table 1)",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coleaf_framework.evidence.grid import CELL, Grid, plan_grid
-from coleaf_framework.evidence.studies import COMPARE, RATES
+from coleaf_framework.evidence.studies import RATES, compare_study
 from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.storage import read_yaml
 from tests.helpers.data import write_tsv
@@ -37,7 +37,7 @@ class Own(nn.Module):
 def plan(root: Path, out: Path, anchors: tuple[str, ...] = ("han",), **changes: object) -> Grid:
     if "cmpae" in anchors and "settings" not in changes:
         changes["settings"] = (*SMALL, QUIET)
-    arguments = {"study": COMPARE, "seeds": 2, "data": root, "split": "val", "settings": SMALL} | changes
+    arguments = {"study": compare_study(), "seeds": 2, "data": root, "split": "val", "settings": SMALL} | changes
     return plan_grid(arguments.pop("study"), anchors, arguments.pop("seeds"), out, **arguments)  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from coleaf_framework.evidence.grid import Study, Variant
 from coleaf_framework.evidence.paper import TABLE_1
-from coleaf_framework.evidence.studies import COMPARE, RATES, TABLES, own_ablation
+from coleaf_framework.evidence.studies import RATES, TABLES, compare_study, own_ablation
 from coleaf_framework.training.config import RunConfig, load_config
 from tests import conftest
 
@@ -17,14 +17,14 @@ def config_of(variant: Variant) -> RunConfig:
     return load_config(settings=("anchor.name=cmpae", *variant.settings))
 
 
-@pytest.mark.parametrize("study", [COMPARE, *TABLES.values()], ids=lambda study: study.name)
+@pytest.mark.parametrize("study", [compare_study(), *TABLES.values()], ids=lambda study: study.name)
 def test_every_row_of_the_paper_is_a_way_to_train_and_the_other_way_round(study: Study) -> None:
     assert study.paper is not None
     assert {variant for _, variant in study.paper.rows} == {variant.name for variant in study.variants}
 
 
 def test_variants_change_what_their_table_is_about_and_nothing_else() -> None:
-    full = config_of(COMPARE.variants[1]).model_dump()
+    full = config_of(compare_study().variants[1]).model_dump()
     for number, section, keys in ((2, "coleaf", {"contrast"}), (3, "coleaf", {"self_modality_weight"}),
                                   (4, None, {"cooccurrence_weight", "options"})):  # fmt: skip
         for variant in TABLES[number].variants:
@@ -52,7 +52,7 @@ def test_the_papers_numbers_are_the_papers() -> None:
     if not path.exists():
         pytest.skip("needs the paper's text, which is not part of the package")
     lines = [re.findall(r"\d+\.\d", line) for line in path.read_text().splitlines()]
-    for study in (COMPARE, *TABLES.values()):
+    for study in (compare_study(), *TABLES.values()):
         assert study.paper is not None
         for row in study.paper.rows.values():
             assert [f"{x:.1f}" for x in row] in lines
@@ -69,3 +69,32 @@ def test_own_variants_may_have_several_settings() -> None:
     assert first.settings == ("coleaf.enabled=true", "coleaf.contrast=nce", "coleaf.temperature=0.1")
     assert second.settings == ("coleaf.enabled=true", "anchor.options={width: 8, heads: 2}")
     assert study.pairs == (("a-b", "coleaf"), ("c", "coleaf"))
+
+
+def test_recipes_stand_side_by_side_each_with_its_own_baseline() -> None:
+    study = compare_study(["paper", "official", "strong"])
+    assert study.pairs == (("coleaf", "alone"), ("official-coleaf", "official-alone"), ("strong", "alone"))
+    by_name = {variant.name: config_of(variant) for variant in study.variants}
+    assert {name: config.recipe for name, config in by_name.items()} == {
+        "alone": "paper",
+        "coleaf": "paper",
+        "official-alone": "official",
+        "official-coleaf": "official",
+        "strong": "strong",
+    }
+    assert (by_name["official-alone"].trainer.epochs, by_name["official-coleaf"].trainer.epochs) == (20, 10)
+    # Why strong needs no baseline of its own: alone it trains as the paper's does.
+    alone = load_config(settings=("recipe=strong", "anchor.name=cmpae", "coleaf.enabled=false"))
+    for section in ("data", "anchor", "trainer", "decision"):
+        assert getattr(alone, section) == getattr(by_name["alone"], section)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"), [(["stong"], "Did you mean 'strong'"), (["paper", "paper"], "each name once"), ([], "once")]
+)
+def test_a_wrong_recipe_is_named(recipes: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare_study(recipes)
+    if recipes == ["stong"]:
+        with pytest.raises(ValueError, match=message):
+            load_config(settings=["recipe=stong"])
