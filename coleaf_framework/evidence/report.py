@@ -11,19 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from coleaf_framework.evidence.comparison import Comparison, compare_runs
 from coleaf_framework.evidence.page import make_page
 from coleaf_framework.evidence.rows import Member
+from coleaf_framework.evidence.type_rates import types_table
 from coleaf_framework.metrics import COLUMNS, SUPPORT
 from coleaf_framework.metrics.analysis import CLASS_COLUMNS, SEGMENT_TYPES, calibration, class_scores, type_table
-from coleaf_framework.metrics.events import EVENT_TYPES
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.report import figures
 from coleaf_framework.report.pictures import loss_curves, pyplot, save
-from coleaf_framework.report.tables import plain_table
 from coleaf_framework.storage import CONFIG, read_yaml, to_json, write_text
 from coleaf_framework.training.config import load_config
 from coleaf_framework.training.outputs import RunOutputs, read_outputs
@@ -92,15 +90,9 @@ class Report:
         return found
 
     def types_found(self, *, markdown: bool = False) -> str:
-        """What segments and classes of each true type were taken for, over all seeds, as a table."""
-        body = []
-        for name, members in self.rows.items():
-            tables = torch.stack([type_table(x.decided(), x.truth, x.mask) for _, x in members])
-            for kind, counts in zip(EVENT_TYPES, tables.sum(0).tolist(), strict=False):
-                shares = (f"{100 * n / sum(counts):.1f} %" if sum(counts) else "-" for n in counts)
-                body.append([f"{name}, {kind}", str(sum(counts) // len(members)), *shares])
-        heads = ["true type of a segment's event", "segments", *(f"taken as {kind}" for kind in EVENT_TYPES), "missed"]
-        return plain_table(heads, body, "What events were taken for", markdown=markdown)
+        """What segments of each true type were taken for, as a table; see `type_rates.types_table`."""
+        answers = {name: [outputs for _, outputs in members] for name, members in self.rows.items()}
+        return types_table(answers, markdown=markdown)
 
     def figures(self) -> dict[str, tuple[str, Callable[[], Any]]]:
         """Name -> what it shows, and a function that draws it."""

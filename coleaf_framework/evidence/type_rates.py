@@ -1,7 +1,8 @@
-"""Table 1: how often segments of each event type are found and missed, for each way to train."""
+"""Table 1: how often segments of each event type are found, missed and mistaken, for each way to train."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 import torch
@@ -14,6 +15,7 @@ from coleaf_framework.evidence.rows import with_spread
 from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.metrics.events import EVENT_TYPES
 from coleaf_framework.report.tables import plain_table
+from coleaf_framework.training.outputs import RunOutputs
 
 RATES = ("TP", "TN", "FP", "FN")
 _LEGEND = (
@@ -55,4 +57,24 @@ def rates_table(grid: Grid, *, markdown: bool = False) -> str:
     title = f"{grid.study.question}: {where}, percent of segments times classes"
     if grid.seeds > 1:
         title += f", mean ± standard deviation over {grid.seeds} seeds"
-    return plain_table(["", *heads], body, title, markdown=markdown) + "\n\n" + _LEGEND
+    answers = {group.name: [member.outputs for member in group.members] for group in gather(grid)}
+    rates = plain_table(["", *heads], body, title, markdown=markdown)
+    return "\n\n".join([rates, _LEGEND, types_table(answers, markdown=markdown)])
+
+
+def types_table(answers: Mapping[str, Sequence[RunOutputs]], *, markdown: bool = False) -> str:
+    """What segments and classes of each true type were taken for, over all seeds of a row.
+
+    Args:
+        answers: name of a row -> its runs' answers to the same videos.
+        markdown: a Markdown table rather than a terminal's.
+    """
+    body = []
+    for name, runs in answers.items():
+        counts = torch.stack([type_table(x.decided(), x.truth, x.mask) for x in runs]).sum(0)
+        for kind, row in zip(EVENT_TYPES, counts.tolist(), strict=False):
+            total = sum(row)
+            shares = (f"{100 * n / total:.1f} %" if total else "-" for n in row)
+            body.append([f"{name}, {kind}", str(total // len(runs)), *shares])
+    heads = ["true type of a segment's event", "segments", *(f"taken as {kind}" for kind in EVENT_TYPES), "missed"]
+    return plain_table(heads, body, "What events were taken for", markdown=markdown)

@@ -14,6 +14,7 @@ import torch
 from coleaf_framework.evidence.comparison import compare_runs
 from coleaf_framework.evidence.report import Report, mean_history
 from coleaf_framework.evidence.rows import Member
+from coleaf_framework.evidence.type_rates import types_table
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig, all_scores
 from coleaf_framework.metrics.analysis import calibration
 from coleaf_framework.training.outputs import RunOutputs, read_outputs, require_same_videos
@@ -239,3 +240,21 @@ def test_histories_are_means_over_seeds_as_far_as_all_went(tmp_path: Path) -> No
     (none / "log.jsonl").write_text("{")
     with pytest.raises(ValueError, match=r"log.jsonl, line 1: not an epoch that training logged"):
         mean_history([none])
+
+
+def test_what_events_were_taken_for_adds_up_over_seeds() -> None:
+    """Two runs on one video of two segments: heard only, then both; missed half of the time, and once mistaken."""
+    truth = torch.zeros(1, 2, 2, 3, dtype=torch.bool)
+    truth[0, 0, 0, 0] = truth[0, 1, :, 0] = True
+    said = [torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2, 3)]
+    said[0][0, 0, 0, 0] = said[1][0, 0, :, 0] = said[0][0, 1, 1, 0] = 1.0
+    always = DecisionConfig(gate="modality", gate_threshold=0.0)
+    runs = [
+        made_up(0, videos=1, segments=2, truth=truth, labels=truth.any((1, 2)).float(), segment_probs=probs,
+                mask=torch.ones(1, 2, dtype=torch.bool), decision=always)
+        for probs in said
+    ]  # fmt: skip
+    lines = types_table({"HAN": runs}, markdown=True).splitlines()
+    assert "| HAN, audible-only | 1 | 50.0 % | 0.0 % | 50.0 % | 0.0 % |" in lines
+    assert "| HAN, visible-only | 0 | - | - | - | - |" in lines
+    assert "| HAN, audible-visible | 1 | 0.0 % | 50.0 % | 0.0 % | 50.0 % |" in lines
