@@ -256,3 +256,25 @@ def test_the_module_runs_as_the_command() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.strip() == "coleaf: nowhere/config.yaml: no such file"
+
+
+def test_a_copy_of_a_run_is_no_second_seed_and_two_imports_are_two_rows(
+    coleaf: Command, run: Path, data_root: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    import torch
+
+    from coleaf_framework.model import load_anchor
+
+    shutil.copytree(run, tmp_path / "runs/copy")
+    assert "are the same training from the same seed 0" in coleaf("evaluate", run, "runs/copy", fails=True)
+    for name in ("one", "two"):
+        weights = {key: torch.randn_like(x) for key, x in load_anchor(run).state_dict().items()}
+        torch.save({"model": weights}, f"{name}.pt")
+        shape = ("--data", data_root, "--option", "width=8")
+        coleaf("import", f"{name}.pt", "--as", "han", "--out", f"runs/{name}", *shape)
+    table = coleaf("evaluate", "runs/one", "runs/two", "--data", data_root, "--markdown")
+    assert "| HAN one |" in table
+    assert "| HAN two |" in table
+    assert "seeds" not in table

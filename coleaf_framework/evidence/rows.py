@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from coleaf_framework.metrics import ALL_KEYS
+from coleaf_framework.metrics import ALL_KEYS, over_seeds
 from coleaf_framework.metrics.intervals import Difference, VideoScores, holm, paired_difference
 from coleaf_framework.training.outputs import RunOutputs
 
@@ -61,15 +61,11 @@ class Row:
 
     def means(self) -> dict[str, float]:
         """Column -> mean over seeds."""
-        return dict(zip(ALL_KEYS, self.by_seed.nanmean(0).tolist(), strict=True))
+        return over_seeds(self.by_seed)[0]
 
     def deviations(self) -> dict[str, float] | None:
         """Column -> standard deviation (n - 1) over the seeds that have a value, NaN with one; None with one seed."""
-        if len(self.by_seed) < 2:
-            return None
-        known = ~self.by_seed.isnan()
-        gaps = (self.by_seed - self.by_seed.nanmean(0)).nan_to_num().square().sum(0)
-        return dict(zip(ALL_KEYS, (gaps / (known.sum(0) - 1)).sqrt().tolist(), strict=True))
+        return over_seeds(self.by_seed)[1]
 
 
 @dataclass(frozen=True)

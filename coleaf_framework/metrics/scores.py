@@ -204,6 +204,23 @@ def video_label_parser(labels: Tensor, mask: Tensor) -> Tensor:
     return (mask[:, :, None, None] & labels.bool()[:, None, None, :]).expand(-1, -1, 2, -1)
 
 
+def over_seeds(by_seed: Tensor) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Columns of several trainings together.
+
+    Args:
+        by_seed: (S,36) in percent, in the order of `ALL_KEYS`; NaN where a training has no value.
+
+    Returns: column -> mean over the seeds that have a value, NaN where none has; column -> standard deviation (n - 1)
+        over them, NaN where fewer than two have one, and None in all with one seed.
+    """
+    means = dict(zip(ALL_KEYS, by_seed.nanmean(0).tolist(), strict=True))
+    if len(by_seed) < 2:
+        return means, None
+    gaps = (by_seed - by_seed.nanmean(0)).nan_to_num().square().sum(0)
+    others = ((~by_seed.isnan()).sum(0) - 1).clamp(min=0)  # 0 / 0 is NaN: one value has no spread
+    return means, dict(zip(ALL_KEYS, (gaps / others).sqrt().tolist(), strict=True))
+
+
 def mean_of(scores: Mapping[str, float], columns: tuple[str, ...]) -> float:
     """Mean of the named columns that have a value; NaN where none has."""
     values = [scores[column] for column in columns if not math.isnan(scores[column])]

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import torch
 
-from coleaf_framework.storage import WEIGHTS, file_digest
+from coleaf_framework.metrics import ALL_KEYS, over_seeds
+from coleaf_framework.storage import CONFIG, WEIGHTS, file_digest, read_yaml
 from coleaf_framework.training.config import RunConfig
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.selection import load_decision
@@ -48,9 +49,10 @@ def score_runs(
         decision: a file that `coleaf thresholds` wrote, for all runs.
 
     Raises:
-        ValueError: a run is named twice, or their data differ; or as `load_run` and `CoLeaFTrainer.evaluate` do.
+        ValueError: a run is named twice or is a copy of another, or their data differ; or as `load_run` and
+            `CoLeaFTrainer.evaluate` do.
     """
-    groups: dict[str, list[tuple[str, str, dict[str, float]]]] = {}
+    groups: dict[str, list[_Scored]] = {}
     scored, evaluated = {}, set()
     notes: dict[str, None] = {}  # distinct ones, in order
     if len({run.resolve() for run in runs}) < len(runs):
@@ -63,22 +65,46 @@ def score_runs(
         evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
             raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
-        groups.setdefault(all_but_seed(config), []).append((evaluation.name, run.name, dict(evaluation.scores)))
-        scored[str(run)] = dict(evaluation.scores)
+        # An imported checkpoint says nothing of its training, so no two are seeds of one.
+        kind = all_but_seed(config) if "train" in read_yaml(run / CONFIG) else str(run)
+        one = _Scored(evaluation.name, run, config.trainer.seed, dict(evaluation.scores))
+        groups.setdefault(kind, []).append(one)
+        scored[str(run)] = one.scores
     rows, deviations = {}, {}
     for members in groups.values():
-        name = members[0][0] + (f" ({len(members)} seeds)" if len(members) > 1 else "")
-        if sum(other[0][0] == members[0][0] for other in groups.values()) > 1:
-            name += f" {members[0][1]}"  # the same network, trained in another way
-        columns = members[0][2]
-        rows[name] = {c: float(np.mean([scores[c] for *_, scores in members])) for c in columns}
-        if len(members) > 1:
-            deviations[name] = {c: float(np.std([scores[c] for *_, scores in members], ddof=1)) for c in columns}
+        _require_other_seeds(members)
+        name = members[0].parser + (f" ({len(members)} seeds)" if len(members) > 1 else "")
+        if sum(other[0].parser == members[0].parser for other in groups.values()) > 1:
+            name += f" {members[0].run.name}"  # the same network, trained in another way
+        by_seed = torch.tensor([[one.scores[column] for column in ALL_KEYS] for one in members], dtype=torch.float64)
+        rows[name], spread = over_seeds(by_seed)
+        if spread is not None:
+            deviations[name] = spread
     rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
     title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
     return ScoredRuns(rows, deviations, title, scored, "\n".join(notes))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A run's scores. parser: what tables call it. seed: of its training."""
+
+    parser: str
+    run: Path
+    seed: int
+    scores: dict[str, float]
+
+
+def _require_other_seeds(members: Sequence[_Scored]) -> None:
+    first: dict[int, Path] = {}
+    for one in members:
+        if one.seed in first:
+            raise ValueError(
+                f"{first[one.seed]} and {one.run} are the same training from the same seed {one.seed}: name one of them"
+            )
+        first[one.seed] = one.run
 
 
 def all_but_seed(config: RunConfig) -> str:

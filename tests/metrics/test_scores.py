@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from coleaf_framework.metrics import (
+    ALL_KEYS,
     KEYS,
     ParsingScores,
     empty_parser,
+    over_seeds,
     parsing_scores,
     support_only_scores,
     video_label_parser,
@@ -127,3 +129,15 @@ def test_video_label_parser_spreads_labels_over_real_segments() -> None:
 def test_wrong_input_is_named(predictions: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parsing_scores(predictions, torch.zeros(1, 3, 2, 2, dtype=torch.bool))
+
+
+def test_seeds_without_a_value_are_left_out_of_mean_and_deviation() -> None:
+    by_seed = torch.tensor([[1.0, float("nan"), float("nan")], [3.0, 5.0, float("nan")]]).double()
+    by_seed = torch.cat([by_seed, torch.zeros(2, 33).double()], dim=1)
+    means, deviations = over_seeds(by_seed)
+    first, second, third = ALL_KEYS[:3]
+    assert (means[first], means[second]) == (2, 5)
+    assert deviations is not None
+    assert deviations[first] == pytest.approx(2**0.5)
+    assert all(x != x for x in (means[third], deviations[second], deviations[third]))
+    assert over_seeds(by_seed[:1])[1] is None
