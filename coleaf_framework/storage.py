@@ -153,7 +153,7 @@ def checksum(x: Tensor) -> int:
 
 
 def file_digest(path: Path) -> str:
-    """What tells one file from another: 16 hexadecimal digits."""
+    """First 16 hex digits of the SHA-256."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -363,3 +364,32 @@ def test_npy_files_are_read_as_numpy_reads_them(tmp_path: Path, array: np.ndarra
     expected, found = np.load(path), _load(path)
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)
+
+
+def test_the_faulty_published_file_is_mended_as_upstream_did(
+    published_llp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The variant that most repositories carry gives the very annotations of the corrected one, and says so."""
+    bad = published_llp.parent / "datasets/llp_known_bad"
+    if not bad.exists():
+        pytest.skip("needs the development data 'datasets', which is not part of the package")
+    found = []
+    for variant in ("before_fde5611", "fde5611"):
+        root = tmp_path / variant
+        shutil.copytree(published_llp, root)
+        (root / "AVVP_eval_audio.csv").unlink()
+        shutil.copyfile(bad / f"AVVP_eval_audio.{variant}.csv", root / "AVVP_eval_audio.csv")
+        annotations = read_annotations(root, LLP_CLASSES)
+        spans = {
+            video: {m: [(i.onset, i.offset, i.label) for i in rows] for m, rows in each.items()}
+            for video, each in annotations.dense.items()
+        }
+        found.append((spans, annotations.report))
+    assert found[0][0] == found[1][0]
+    assert found[0][1].mended == {"audio": 3, "visual": 0}
+    assert "3 rows of AVVP_eval_audio.csv name no video" in found[0][1].lines()[0]
+    assert found[1][1].mended == {"audio": 0, "visual": 0}
+    path = tmp_path / "before_fde5611/AVVP_eval_audio.csv"
+    path.write_text(path.read_text() + "JfZEqeLZqWk_30_40\t0\t1\tCat\n")  # another file now: nothing is guessed
+    with pytest.raises(ValueError, match="AVVP_eval_audio.csv:2449: filename .* is not a plain name"):
+        read_annotations(tmp_path / "before_fde5611", LLP_CLASSES)
