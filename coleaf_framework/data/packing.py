@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,6 +34,8 @@ from coleaf_framework.storage import checksum, read_json, write_atomically, writ
 
 _UNFINISHED = "packing.json"
 _MEGABYTES = 256
+_MOST_LOST = 0.01  # root mean square of the rounding error, against the deviation
+_SAMPLED = 100  # videos of a split on which it is measured
 _ANNOTATIONS = (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FILES.values())
 
 
@@ -72,7 +76,8 @@ def pack(
 
     Raises:
         FileExistsError: `out` holds something else, or was begun with other arguments.
-        FileNotFoundError, ValueError: as `AVVPFolder`; or a value that `dtype` cannot hold.
+        FileNotFoundError, ValueError: as `AVVPFolder`; or a value that `dtype` cannot hold, or a stream of which it
+            loses more than 1 % of the deviation.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {list(DTYPES)}")
@@ -87,6 +92,8 @@ def pack(
     for split, data in splits.items():
         if data.streams != streams:
             raise ValueError(f"{root}: split {split!r} has other streams: {data.streams}, not {streams}")
+    for data in splits.values():
+        _require_precision(data, dtype)
     about = {"dtype": dtype, "streams": described(streams), "shard_megabytes": shard_megabytes}
     about["videos"] = {split: checksum(torch.tensor(list("\n".join(d.ids).encode()))) for split, d in splits.items()}
     _begin(out, about)
@@ -173,6 +180,33 @@ def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
     _verify(path, entry, part.data, dtype)
     write_json(entry_path, entry)
     return entry
+
+
+def _require_precision(data: AVVPDataset, dtype: str) -> None:
+    """Check on some videos, evenly spaced, that a dtype keeps the values of each stream.
+
+    Videos that cannot be read, and values that the dtype cannot hold, are left to the packing, which names them.
+
+    Raises:
+        ValueError: the root mean square of its rounding error is above 1 % of the deviation about each feature's mean;
+            names the stream and a dtype that would do.
+    """
+    videos = []
+    for i in range(0, len(data), -(-len(data) // _SAMPLED)):
+        with contextlib.suppress(ValueError, OSError):
+            videos.append(data[i])
+    for stream in data.streams if videos else ():
+        x = torch.cat([video.streams[stream] for video in videos]).double()
+        deviation = (x - x.mean(0)).square().mean().sqrt().item()
+        lost = {name: (x.to(kind).double() - x).square().mean().sqrt().item() for name, kind in DTYPES.items()}
+        if lost[dtype] <= _MOST_LOST * deviation or not deviation or math.isinf(lost[dtype]):
+            continue
+        would_do = next(name for name in DTYPES if lost[name] <= _MOST_LOST * deviation)  # they are read as float32
+        raise ValueError(
+            f"{data.name} {data.split}, stream {stream!r}: rounding to {dtype} loses "
+            f"{100 * lost[dtype] / deviation:.3g} % of its deviation, {deviation:.3g}, of which 1 % is allowed: "
+            f"use {would_do}"
+        )
 
 
 def _verify(path: Path, entry: dict[str, Any], data: AVVPDataset, dtype: str) -> None:

@@ -295,3 +295,27 @@ def test_the_command_packs_and_says_what(data_root: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     assert "{'train': 6, 'val': 3, 'test': 3}" in result.output
     assert "float16, frames averaged" in result.output
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "dtype", "advice"),
+    [
+        (1000, 0.1, "float16", "use float32"),
+        (1000, 0.1, "bfloat16", "use float32"),
+        (0, 1e-9, "float16", "use bfloat16"),
+        (0, 1, "float16", None),
+        (5, 1, "bfloat16", None),
+    ],
+)
+def test_a_dtype_that_would_lose_a_stream_is_refused_before_anything_is_written(
+    data_root: Path, tmp_path: Path, mean: float, deviation: float, dtype: str, advice: str | None
+) -> None:
+    rng = np.random.default_rng(0)
+    for path in (data_root / "feats/vggish").glob("*.npy"):
+        np.save(path, mean + deviation * rng.standard_normal(np.load(path).shape))
+    if advice is None:
+        pack(data_root, tmp_path / "s", dtype=dtype)
+        return
+    with pytest.raises(ValueError, match=f"stream 'audio': rounding to {dtype} loses .*{advice}"):
+        pack(data_root, tmp_path / "s", dtype=dtype)
+    assert not (tmp_path / "s").exists()
