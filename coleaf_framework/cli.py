@@ -209,12 +209,15 @@ def pack(
 
 @app.command("check-data")
 def check_data(root: Annotated[Path, typer.Argument(help="folder in LLP's layout")]) -> None:
-    """Say what a data folder holds, what is missing and what is odd, reading every file."""
+    """Say what a data folder holds, what is missing, broken and odd, reading every file.
+
+    Ends with exit code 1 where something missing or broken would stop training or scoring.
+    """
     kinds = []
     for kind, line in check_folder(root):
         kinds.append(kind)
         print(f"{kind + ':':9}{line}")
-    if "missing" in kinds:
+    if {"missing", "broken"} & set(kinds):
         raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -278,3 +279,61 @@ def test_a_copy_of_a_run_is_no_second_seed_and_two_imports_are_two_rows(
     assert "| HAN one |" in table
     assert "| HAN two |" in table
     assert "seeds" not in table
+
+
+def nothing(folder: Path) -> None:
+    """No features at all."""
+    for path in folder.rglob("*.npy"):
+        path.unlink()
+
+
+def nan(folder: Path) -> None:
+    np.save(folder / "feats/vggish/tr03.npy", np.full((4, 6), np.nan))
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "feats/res152/tr03.npy"
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def wrong_width(folder: Path) -> None:
+    np.save(folder / "feats/res152/tr03.npy", np.zeros((8, 9)))
+
+
+def unreadable(folder: Path) -> None:
+    (folder / "feats/res152/tr03.npy").unlink()
+    (folder / "feats/res152/tr03.npy").mkdir()
+
+
+def other_streams(folder: Path) -> None:
+    for path in (folder / "feats/vggish").glob("te*.npy"):
+        np.save(path, np.zeros((4, 7)))
+
+
+@pytest.mark.parametrize(
+    ("defect", "told"),
+    [
+        (nothing, "missing: split 'train'"),
+        (nan, "broken:  split 'train'"),
+        (truncated, "broken:  split 'train'"),
+        (wrong_width, "broken:  split 'train'"),
+        (unreadable, "broken:  split 'train'"),
+        (other_streams, "broken:  split 'test' has other streams"),
+    ],
+)
+def test_check_data_fails_where_training_would(coleaf: Command, data_root: Path, defect: Any, told: str) -> None:
+    coleaf("check-data", data_root)
+    defect(data_root)
+    coleaf("check-data", data_root, fails=True)
+    assert told in coleaf.printed
+    assert "Error" not in coleaf.printed
+
+
+def test_check_data_names_a_shard_that_is_gone_and_counts_what_it_does_not_list(
+    coleaf: Command, data_root: Path, tmp_path: Path
+) -> None:
+    coleaf("pack", data_root, "--out", "store", "--dtype", "float32")
+    (tmp_path / "store/shards/train-00000.safetensors").unlink()
+    coleaf("check-data", "store", fails=True)
+    assert "train-00000.safetensors: no such file" in coleaf.printed
+    assert "split 'test': 3 of 3 videos can be read" in coleaf.printed

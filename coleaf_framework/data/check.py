@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +32,10 @@ class _Present(AVVPFolder):
         missing = self.features.missing(self.ids)
         self.missing = [sentence for _, sentence in missing]
         gone = {video for video, _ in missing}
-        self.ids = tuple(video for video in self.ids if video not in gone)
-        if not self.ids:
+        present = tuple(video for video in self.ids if video not in gone)
+        if not present:
             super()._require_features()
+        self.ids = present
 
 
 @dataclass
@@ -91,7 +92,8 @@ def check_folder(root: Path) -> Iterator[tuple[str, str]]:
     Args:
         root: the folder; without a `classes.txt` its classes are LLP's.
 
-    Yields: ("there" | "missing" | "odd", a sentence).
+    Yields: ("there" | "missing" | "broken" | "odd", a sentence). What is missing or broken stops training; what is odd
+        does not.
 
     Raises:
         FileNotFoundError, ValueError: annotations that are not there or cannot be read.
@@ -116,29 +118,33 @@ def check_folder(root: Path) -> Iterator[tuple[str, str]]:
             yield from (("odd", f"annotations: {line}") for line in data.report.lines())
         shapes.append(data.streams)
         if data.streams != shapes[0]:
-            yield "odd", f"split {split!r} has other streams: {data.streams}"
+            yield "broken", f"split {split!r} has other streams than the first: {data.streams}, not {shapes[0]}"
         yield from _check_split(data)
     yield from _check_overlap(root, classes)
 
 
+def _listed(kind: str, split: str, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for sentence in sentences[:_SHOWN]:
+        yield kind, f"split {split!r}: {sentence}"
+    if len(sentences) > _SHOWN:
+        yield kind, f"split {split!r}: {len(sentences) - _SHOWN} more, {len(sentences)} in all"
+
+
 def _check_split(data: _Present) -> Iterator[tuple[str, str]]:
-    for path in data.missing[:_SHOWN]:
-        yield "missing", f"split {data.split!r}: {path}"
-    if len(data.missing) > _SHOWN:
-        yield "missing", f"split {data.split!r}: {len(data.missing) - _SHOWN} more feature files"
-    bad = 0
+    yield from _listed("missing", data.split, data.missing)
+    broken = []
     scales = {name: _Scale() for name in data.streams}
     for i in range(len(data)):
         try:
             video = data[i]
         except (ValueError, OSError) as problem:
-            bad += 1
-            yield "odd", str(problem)
+            broken.append(str(problem))
             continue
         for name, x in video.streams.items():
             scales[name].add(x)
+    yield from _listed("broken", data.split, broken)
     total = len(data.annotations.weak[data.split])
-    yield "there", f"split {data.split!r}: {len(data) - bad} of {total} videos can be read"
+    yield "there", f"split {data.split!r}: {len(data) - len(broken)} of {total} videos can be read"
     yield from _tell_scales(data.split, scales)
 
 
