@@ -259,10 +259,12 @@ def import_(
 ) -> None:
     """Make a run folder of a published checkpoint, for `evaluate` and `predict`."""
     options = parse_options(option or ())
+    classes = None
     if data is not None:
         split = open_folder(data, "val")
-        options |= {"streams": split.streams, "num_classes": len(split.classes)}
-    network = import_run(checkpoint, as_, out, "overwrite" if overwrite else "refuse", **options)
+        classes = split.classes
+        options |= {"streams": split.streams, "num_classes": len(classes)}
+    network = import_run(checkpoint, as_, out, "overwrite" if overwrite else "refuse", classes=classes, **options)
     print(f"{type(network).__name__} with {sum(x.numel() for x in network.parameters()):,} parameters; {out}")
 
 

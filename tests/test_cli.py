@@ -337,3 +337,31 @@ def test_check_data_names_a_shard_that_is_gone_and_counts_what_it_does_not_list(
     coleaf("check-data", "store", fails=True)
     assert "train-00000.safetensors: no such file" in coleaf.printed
     assert "split 'test': 3 of 3 videos can be read" in coleaf.printed
+
+
+def reorder(folder: Path) -> None:
+    (folder / "classes.txt").write_text("Speech\nDog\nCar\n")
+
+
+def test_an_imported_run_and_its_thresholds_know_the_order_of_their_classes(
+    coleaf: Command, run: Path, data_root: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    import torch
+
+    from coleaf_framework.model import load_anchor
+
+    shutil.copytree(data_root, tmp_path / "other")
+    reorder(tmp_path / "other")
+    torch.save(load_anchor(run).state_dict(), "han.pt")
+    shape = ("--data", data_root, "--option", "width=8")
+    coleaf("import", "han.pt", "--as", "han", "--out", "runs/imported", *shape)
+    assert "the model was trained on ['Dog', 'Car', 'Speech']" in coleaf(
+        "evaluate", "runs/imported", "--data", "other", fails=True
+    )
+    coleaf("thresholds", run, "--data", data_root, "--out", "d.yaml")
+    coleaf("train", "--data", "other", "--out", "runs/other", *TINY)
+    assert "d.yaml: its thresholds are for the classes ['Dog', 'Car', 'Speech']" in coleaf(
+        "evaluate", "runs/other", "--data", "other", "--decision", "d.yaml", fails=True
+    )

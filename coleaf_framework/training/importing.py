@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.data import LLP_CLASSES
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.plugins import create_anchor, published_decision
 from coleaf_framework.training.config import TrainerConfig
@@ -48,16 +49,33 @@ def import_checkpoint(path: Path | str, name: str, **options: Any) -> nn.Module:
 
 
 def import_run(
-    path: Path | str, name: str, out: Path | str, on_existing: OnExisting = "refuse", **options: Any
+    path: Path | str,
+    name: str,
+    out: Path | str,
+    on_existing: OnExisting = "refuse",
+    *,
+    classes: Sequence[str] | None = None,
+    **options: Any,
 ) -> nn.Module:
     """A published checkpoint as a run folder, for `coleaf evaluate` and `predict`; returns the network.
 
     Arguments and errors as in `import_checkpoint`; `out` and `on_existing` as in `CoLeaFTrainer`.
+
+    Args:
+        classes: names of the classes in the order of the checkpoint, which data must have to be scored; where None and
+            there are 25, LLP's in the order of the published code.
     """
     shape = {key: options.pop(key) for key in ("streams", "num_classes") if key in options}
     model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=options, **shape)
     _load_into(model.anchor, Path(path), name)
     decision = DecisionConfig(**published_decision(model.anchor))
+    if classes is None and model.num_classes == len(LLP_CLASSES):
+        classes = LLP_CLASSES
+    if classes is None:
+        logger.warning("%s: the names of its %d classes are not known, so their order is not held to any data's",
+                       path, model.num_classes)  # fmt: skip
+    else:
+        model.description["model"]["classes"] = list(classes)
     model.description["trainer"] = TrainerConfig().model_dump(mode="json")
     model.description["decision"] = decision.model_dump(mode="json")
     RunFolder(out, on_existing)

@@ -132,6 +132,9 @@ def use_decision(
         raise ValueError(f"--decision {path} and --set {said[0]} exclude each other")
     decision, chosen = load_decision(path)
     decision.require_classes(trainer.model.num_classes)
+    own, theirs = trainer.model.description.get("model", {}).get("classes"), chosen.get("classes")
+    if own is not None and theirs is not None and list(own) != list(theirs):
+        raise ValueError(f"{path}: its thresholds are for the classes {theirs}, {run} has {own}")
     trainer.decision = decision
     notes = []
     if chosen.get("weights") not in (None, file_digest(run / WEIGHTS)):

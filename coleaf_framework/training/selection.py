@@ -60,6 +60,7 @@ def select_thresholds(trainer: CoLeaFTrainer, data: AVVPDataset, *, force: bool 
         "data": data.name,
         "split": data.split,
         "videos": len(data),
+        "classes": list(data.classes),
         "forced": data.split == "test",
         **{key: list(value) if isinstance(value, tuple) else value for key, value in how.items()},
     }
