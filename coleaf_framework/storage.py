@@ -60,6 +60,40 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Plain values, each key once, and no aliases: some hundred bytes of those unfold into gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"line {event.start_mark.line + 1}: an alias (*{event.anchor}): write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if isinstance(key, str) and key in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: the key {key!r} a second time")
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return super().construct_mapping(node, deep)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, names a key twice in a mapping, or has aliases; says where.
+        RecursionError: it is nested too deeply.
+    """
+    return yaml.load(text, _StrictLoader)  # a subclass of SafeLoader
+
+
 _CHECKSUM = "# checksum "
 
 
@@ -70,7 +104,7 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
         ValueError: a value is not plain; names it.
     """
     try:
-        text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+        text = yaml.dump(dict(content), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as problem:
         raise ValueError(f"{path}: holds a value that YAML cannot: {problem}") from problem
     head = f"{_CHECKSUM}{zlib.crc32(text.encode()):08x} of what follows; delete this line after a change by hand\n"
@@ -95,7 +129,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
                     f"{path}: differs from what was written: damaged, or changed by hand; in the latter case delete "
                     "its first line"
                 )
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ValueError(f"{path}: not readable as YAML: {problem}") from problem
     except RecursionError:

@@ -165,3 +165,27 @@ def test_readers_take_anything_and_name_the_file(tmp_path: Path, content: bytes)
 
 def test_json_for_others_has_null_for_nan() -> None:
     assert to_json({"a": [float("nan"), 1.0]}) == '{"a": [null, 1.0]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainer: {epochs: 3}\ntrainer: {epochs: 4}\n", "line 2: the key 'trainer' a second time"),
+        ("trainer: {epochs: 3, epochs: 4}\n", "line 1: the key 'epochs' a second time"),
+        ("a: &x [1]\nb: *x\n", r"line 2: an alias \(\*x\): write the value out"),
+        ("a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
+         "an alias"),
+        ("[" * 5000, "nested too deeply|not readable"),
+    ],
+)  # fmt: skip
+def test_yaml_that_says_two_things_or_unfolds_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_yaml(path)
+
+
+def test_values_that_are_shared_are_written_out(tmp_path: Path) -> None:
+    shared = [1, 2]
+    write_yaml(tmp_path / "x.yaml", {"a": shared, "b": shared})
+    assert read_yaml(tmp_path / "x.yaml") == {"a": [1, 2], "b": [1, 2]}

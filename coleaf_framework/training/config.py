@@ -14,7 +14,7 @@ from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.collaboration import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
 from coleaf_framework.plugins import published_decision
-from coleaf_framework.storage import read_yaml
+from coleaf_framework.storage import parse_yaml, read_yaml
 from coleaf_framework.training.feed import Cache
 
 
@@ -138,8 +138,8 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
         if not equals or ("." not in key and key != "recipe"):
             raise ValueError(f"--set {setting!r}: expected section.key=value, such as trainer.epochs=3")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as problem:
+            value = parse_yaml(text)
+        except (yaml.YAMLError, RecursionError) as problem:
             raise ValueError(f"--set {setting!r}: the value is not readable as YAML: {problem}") from problem
         _assign(values, key.split("."), value, setting)
     source = f"{path}" if path is not None else "config"

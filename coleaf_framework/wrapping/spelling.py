@@ -11,6 +11,7 @@ from torch import nn
 
 from coleaf_framework.plugins import import_network
 from coleaf_framework.protocol import MODALITIES, StreamSpec
+from coleaf_framework.storage import parse_yaml
 
 
 def find_network(text: str) -> type[nn.Module] | str:
@@ -55,7 +56,7 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.isidentifier():
             raise ValueError(f"--option {text!r}: expected key=value, such as width=256")
         try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as problem:
+            options[key] = parse_yaml(value)
+        except (yaml.YAMLError, RecursionError) as problem:
             raise ValueError(f"--option {text!r}: the value is not readable as YAML: {problem}") from problem
     return options
