@@ -83,12 +83,16 @@ class Fitting:
         self._saved: str | None = None
         self._parallel: DistributedDataParallel | None = None
 
-    def run(self, train: Feed, score: Callable[[], dict[str, float]] | None, *, quiet: bool) -> None:
+    def run(
+        self, train: Feed, score: Callable[[], dict[str, float]] | None, interrupts: Interrupts, *, quiet: bool
+    ) -> None:
         """Train up to `config.epochs`.
 
         Args:
             train: the training split.
             score: validation columns of the model as it is; None without a validation split.
+            interrupts: looked at between steps; entered before `start`, so that a run that can be resumed can be told
+                to stop.
             quiet: show nothing.
 
         Raises:
@@ -104,10 +108,7 @@ class Fitting:
         steps = -(-len(train.data) // c.batch_size)
         board = TensorBoard(self.folder.path) if self.folder is not None and c.tensorboard else None
         try:
-            with (
-                Interrupts(patient=self.ranks.size > 1) as interrupts,
-                TrainingProgress(c.epochs, steps, quiet=quiet or not self.ranks.first) as progress,
-            ):
+            with TrainingProgress(c.epochs, steps, quiet=quiet or not self.ranks.first) as progress:
                 for epoch in range(len(self.history) + 1, c.epochs + 1):
                     plan = plan_epoch(
                         len(train.data),

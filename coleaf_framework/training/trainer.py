@@ -31,6 +31,7 @@ from coleaf_framework.training.device import autocast, choose_device, compile_ne
 from coleaf_framework.training.evaluation import Evaluation, merged
 from coleaf_framework.training.feed import Cache, Feed
 from coleaf_framework.training.fitting import Fitting
+from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.plan import Part
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
@@ -119,7 +120,9 @@ class CoLeaFTrainer:
         self._describe(train)
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.ranks.first else None
         try:
-            self._fit(folder, train, val)
+            # From before anything is saved, and before the ranks first wait for each other.
+            with Interrupts(patient=self.ranks.size > 1) as interrupts:
+                self._fit(folder, train, val, interrupts)
         except RuntimeError as problem:
             if not lost_contact(problem):
                 raise
@@ -133,7 +136,9 @@ class CoLeaFTrainer:
         self.model.eval()
         return self.history
 
-    def _fit(self, folder: RunFolder | None, train: AVVPDataset, val: AVVPDataset | None) -> None:
+    def _fit(
+        self, folder: RunFolder | None, train: AVVPDataset, val: AVVPDataset | None, interrupts: Interrupts
+    ) -> None:
         c = self.config
         content = self.ranks.bytes_from_first(folder.resume_bytes() if folder is not None else None)
         state = parse_resume(content, Path(self.out or "") / RESUME)
@@ -153,7 +158,7 @@ class CoLeaFTrainer:
             val_feed = self._feed(val)
             score = lambda: self._score(val_feed)  # noqa: E731
         try:
-            fitting.run(self._feed(train), score, quiet=self.quiet)
+            fitting.run(self._feed(train), score, interrupts, quiet=self.quiet)
         finally:
             if profiler is not None:
                 profiler.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,10 +138,30 @@ def test_a_rank_that_cannot_read_stops_all_with_a_checkpoint(alone: tuple[Path, 
     assert resume_state(out)["epoch_steps"] > 0
 
 
-def test_ctrl_c_stops_every_rank_after_the_same_step(alone: tuple[Path, Path], tmp_path: Path) -> None:
-    out = tmp_path / "run"
+STOPPING = """
+import sys, time
+from coleaf_framework.cli import main
+from coleaf_framework.training.fitting import Fitting
+said, start = Fitting.saved, Fitting.start
+def saved(fitting):
+    print(f"rank {fitting.ranks.rank} stops after {len(fitting.history)} epochs, {fitting.epoch_steps} steps",
+          file=sys.stderr)
+    return said(fitting)
+def slow_start(fitting, state):
+    start(fitting, state)
+    time.sleep(SLEEP)  # a moment in which a run can be resumed and does not train yet
+Fitting.saved, Fitting.start = saved, slow_start
+main()
+"""
+
+
+@pytest.mark.parametrize("sleep", [0, 1])
+def test_ctrl_c_stops_every_rank_after_the_same_step(alone: tuple[Path, Path], tmp_path: Path, sleep: int) -> None:
+    """At whatever moment it comes, once there is something to go on from."""
+    script, out = tmp_path / "stopping.py", tmp_path / "run"
+    script.write_text(STOPPING.replace("SLEEP", str(sleep)))
     settings = ["--set", "anchor.options={width: 8}", "--set", "trainer.epochs=100000"]
-    train = ["-m", "coleaf_framework", "train", "--data", str(alone[0]), *settings, "--out", str(out)]
+    train = [str(script), "train", "--data", str(alone[0]), *settings, "--out", str(out)]
     process = subprocess.Popen(torchrun(2, *train), env=environment(), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while not (out / "resume.safetensors").exists() and time.monotonic() < deadline:
@@ -149,3 +170,6 @@ def test_ctrl_c_stops_every_rank_after_the_same_step(alone: tuple[Path, Path], t
     _, told = process.communicate(timeout=60)
     assert "coleaf: interrupted; the first rank says what was saved" in told
     assert f"{out} keeps, for --resume, everything up to" in told
+    stopped = {rank: set(re.findall(rf"rank {rank} stops after (.*)", told)) for rank in (0, 1)}
+    assert stopped[0] == stopped[1]
+    assert len(stopped[0]) == 1
