@@ -365,3 +365,25 @@ def test_an_imported_run_and_its_thresholds_know_the_order_of_their_classes(
     assert "d.yaml: its thresholds are for the classes ['Dog', 'Car', 'Speech']" in coleaf(
         "evaluate", "runs/other", "--data", "other", "--decision", "d.yaml", fails=True
     )
+
+
+def test_a_run_knows_its_data_from_any_folder(
+    coleaf: Command, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    coleaf("train", "--data", data_root.relative_to(tmp_path), "--out", "runs/han", *TINY)
+    expected = coleaf("evaluate", "runs/han", "--split", "test", "--markdown")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shutil.copytree(data_root, tmp_path / "elsewhere/tiny")
+    for path in Path("tiny/feats/vggish").glob("te*.npy"):  # other data under the same relative name
+        np.save(path, np.zeros_like(np.load(path)))
+    assert coleaf("evaluate", tmp_path / "runs/han", "--split", "test", "--markdown") == expected
+
+
+def test_without_its_config_a_run_does_not_go_on_with_other_data(coleaf: Command, run: Path) -> None:
+    (run / "config.yaml").unlink()
+    assert "config.yaml: no such file, so it is not known what the run was trained on" in coleaf(
+        "train", "--resume", "--out", run, fails=True
+    )

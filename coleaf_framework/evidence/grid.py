@@ -10,7 +10,7 @@ from pathlib import Path
 from coleaf_framework.evidence.paper import PaperTable
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
-from coleaf_framework.training.config import RunConfig, load_config, with_later_keys
+from coleaf_framework.training.config import RunConfig, load_config, with_absolute_root, with_later_keys
 from coleaf_framework.training.experiment import build_model, open_split
 from coleaf_framework.training.outputs import RunOutputs, outputs_path, read_outputs
 
@@ -186,7 +186,7 @@ def plan_grid(
 
 def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
     told = (f"anchor.name={anchor!r}", f"trainer.seed={seed}")
-    resolved = _anywhere(load_config(config, [*settings, *told]))
+    resolved = with_absolute_root(load_config(config, [*settings, *told]))
     return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
 
 
@@ -195,14 +195,6 @@ def _require_same_scored_videos(cells: Sequence[Cell]) -> None:
         for key in _SCORED_VIDEOS:
             if getattr(cell.config.data, key) != getattr(cells[0].config.data, key):
                 raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
-
-
-def _anywhere(config: RunConfig) -> RunConfig:
-    """The same, with a data folder that means the same from any folder."""
-    if config.data.root is None:
-        return config
-    data = config.data.model_copy(update={"root": Path(config.data.root).resolve().as_posix()})
-    return config.model_copy(update={"data": data})
 
 
 def _try(cell: Cell) -> None:

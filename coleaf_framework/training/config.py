@@ -159,7 +159,18 @@ def with_later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, StrictConfig) and isinstance(filled.get(name), Mapping):
             filled[name] = section().model_dump(mode="json") | dict(filled[name])
+    data = filled.get("data")
+    if isinstance(data, dict) and isinstance(data.get("root"), str):  # older runs have it as it was written
+        data["root"] = Path(data["root"]).resolve().as_posix()
     return filled
+
+
+def with_absolute_root(config: RunConfig) -> RunConfig:
+    """The same, with a data folder that means the same from any folder."""
+    if config.data.root is None:
+        return config
+    data = config.data.model_copy(update={"root": Path(config.data.root).resolve().as_posix()})
+    return config.model_copy(update={"data": data})
 
 
 def recipe(name: Recipe, *settings: str) -> RunConfig:

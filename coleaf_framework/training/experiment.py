@@ -12,7 +12,7 @@ from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, ope
 from coleaf_framework.data.annotations import WEAK_FILES, find_file
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.storage import CONFIG, read_yaml
-from coleaf_framework.training.config import DataConfig, RunConfig, load_config
+from coleaf_framework.training.config import DataConfig, RunConfig, load_config, with_absolute_root
 from coleaf_framework.training.device import seed_everything
 from coleaf_framework.training.ranks import Ranks
 from coleaf_framework.training.run_folder import OnExisting
@@ -74,7 +74,7 @@ def train(
     seed_everything(config.trainer.seed)
     model = build_model(config, data, statistics)
     model.description["recipe"] = config.recipe
-    model.description["data"] = config.data.model_dump(mode="json")
+    model.description["data"] = with_absolute_root(config).data.model_dump(mode="json")
     trainer = CoLeaFTrainer(
         model,
         config.trainer,

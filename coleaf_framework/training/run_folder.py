@@ -92,6 +92,10 @@ class RunFolder:
         if on_existing == "resume":
             if not held:
                 raise FileNotFoundError(f"{self.path} holds no run to go on with: leave out --resume")
+            if CONFIG not in held:
+                raise FileNotFoundError(
+                    f"{self.path / CONFIG}: no such file, so it is not known what the run was trained on; put it back"
+                )
             if RESUME not in held and held != [CONFIG]:
                 raise FileNotFoundError(f"{self.path / RESUME}: no such file, so the run cannot go on")
         self.resuming = on_existing == "resume"
