@@ -89,7 +89,7 @@ def train(
     try:
         trainer = train_run(resolved, out, existing, profile=profile)
     except KeyboardInterrupt as stopped:
-        print(f"coleaf: interrupted; {stopped or 'nothing of the step under way was saved'}", file=sys.stderr)
+        print(f"coleaf: interrupted; {str(stopped) or 'nothing of the step under way was saved'}", file=sys.stderr)
         raise typer.Exit(130) from None
     if not trainer.ranks.first:
         return

@@ -157,7 +157,7 @@ def _grid(
     try:
         run_grid(grid, jobs)
     except KeyboardInterrupt as stopped:
-        print(f"coleaf: interrupted; {stopped or 'finished runs are kept'}", file=sys.stderr)
+        print(f"coleaf: interrupted; {str(stopped) or 'finished runs are kept'}", file=sys.stderr)
         raise typer.Exit(130) from None
     return grid
 
