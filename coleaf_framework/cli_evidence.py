@@ -16,7 +16,7 @@ from coleaf_framework.evidence.grid import Grid, Study, plan_grid
 from coleaf_framework.evidence.report import Report
 from coleaf_framework.evidence.running import run_grid
 from coleaf_framework.evidence.studies import RATES, ablation_table, compare_study, own_ablation
-from coleaf_framework.evidence.type_rates import rates_table
+from coleaf_framework.evidence.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
 from coleaf_framework.storage import to_json, write_text
 from coleaf_framework.training.config import load_config
@@ -165,5 +165,8 @@ def _grid(
 def _show_comparison(grid: Grid, column: str, markdown: bool) -> None:
     found = compare_grid(grid, column)
     print(found.table(markdown=markdown))
-    found.write(grid.out / grid.study.name)
-    print(f"\n{grid.out / grid.study.name}.md, .csv, .json")
+    stem = grid.out / grid.study.name
+    found.write(stem)
+    types = stem.with_name(f"{stem.name}-types.md")
+    write_text(types, types_of_grid(grid, markdown=True) + "\n")
+    print(f"\n{stem}.md, .csv, .json; what events were taken for: {types}")

@@ -16,8 +16,14 @@ from coleaf_framework.training.experiment import open_split, train
 from coleaf_framework.training.outputs import collect_outputs, write_outputs
 
 # The paper's recipe at the published width, with batches for 1,000 videos; the last epoch is kept, so that nothing is
-# chosen. Two and a half minutes on two CPU cores.
-REAL = ("data.cache=memory", "trainer.batch_size=64", "trainer.monitor=[]")
+# chosen. The seed is that of five whose difference on TuxAV mini's validation split is the median (docs/results.md).
+REAL = (
+    "data.cache=memory",
+    "data.average_frames=true",
+    "trainer.batch_size=64",
+    "trainer.monitor=[]",
+    "trainer.seed=3",
+)
 # Sized for as long.
 SYNTHETIC = (
     "data.cache=memory",

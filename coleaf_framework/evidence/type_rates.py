@@ -57,9 +57,14 @@ def rates_table(grid: Grid, *, markdown: bool = False) -> str:
     title = f"{grid.study.question}: {where}, percent of segments times classes"
     if grid.seeds > 1:
         title += f", mean ± standard deviation over {grid.seeds} seeds"
-    answers = {group.name: [member.outputs for member in group.members] for group in gather(grid)}
     rates = plain_table(["", *heads], body, title, markdown=markdown)
-    return "\n\n".join([rates, _LEGEND, types_table(answers, markdown=markdown)])
+    return "\n\n".join([rates, _LEGEND, types_of_grid(grid, markdown=markdown)])
+
+
+def types_of_grid(grid: Grid, *, markdown: bool = False) -> str:
+    """`types_table` of a finished grid's rows."""
+    answers = {group.name: [member.outputs for member in group.members] for group in gather(grid)}
+    return types_table(answers, markdown=markdown)
 
 
 def types_table(answers: Mapping[str, Sequence[RunOutputs]], *, markdown: bool = False) -> str:
