@@ -50,6 +50,10 @@ def compare(
 ) -> None:
     """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5)."""
     require_column(column)
+    told = next((text for text in set_ or () if text.partition("=")[0].rpartition(":")[2] == "recipe"), None)
+    if told is not None or (config is not None and load_config(config).recipe != "paper"):
+        where = f"--set {told!r}" if told is not None else f"--config {config}"
+        raise ValueError(f"{where}: names a recipe; a comparison is told its recipes by --recipes")
     study = compare_study([name.strip() for name in recipes.split(",") if name.strip()])
     grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs)
     _show_comparison(grid, column, markdown)

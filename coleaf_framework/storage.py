@@ -91,7 +91,10 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: it is not YAML, names a key twice in a mapping, or has aliases; says where.
         RecursionError: it is nested too deeply.
     """
-    return yaml.load(text, _StrictLoader)  # a subclass of SafeLoader
+    try:
+        return yaml.load(text, _StrictLoader)  # a subclass of SafeLoader
+    except ValueError as problem:  # such as a date that there is not
+        raise yaml.YAMLError(str(problem)) from problem
 
 
 _CHECKSUM = "# checksum "

@@ -387,3 +387,17 @@ def test_without_its_config_a_run_does_not_go_on_with_other_data(coleaf: Command
     assert "config.yaml: no such file, so it is not known what the run was trained on" in coleaf(
         "train", "--resume", "--out", run, fails=True
     )
+
+
+def test_runs_in_folders_of_one_name_are_two_rows(coleaf: Command, data_root: Path) -> None:
+    for folder, rate in (("a/run", "0.0005"), ("b/run", "0.1")):
+        coleaf("train", "--data", data_root, "--out", folder, *TINY, "--set", f"trainer.learning_rate={rate}")
+    table = coleaf("evaluate", "a/run", "b/run", "--split", "val", "--markdown")
+    assert "| HAN in CoLeaF run |" in table
+    assert "| HAN in CoLeaF run (b/run) |" in table
+
+
+def test_a_comparison_is_told_its_recipes_by_one_option(coleaf: Command, data_root: Path) -> None:
+    compare = ("compare", "--anchors", "han", "--data", data_root, "--recipes", "paper,strong")
+    for setting in ("recipe=official", "han:recipe=official"):
+        assert "told its recipes by --recipes" in coleaf(*compare, "--set", setting, fails=True)

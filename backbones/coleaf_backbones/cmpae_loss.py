@@ -77,7 +77,8 @@ def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, p
     """
     refined = batch.each_modality_labels()
     if progress.epoch > 1:
-        refined = refined * denoise_labels(batch.labels, unimodal_probs, noise_ratios)
+        kept = denoise_labels(batch.labels, unimodal_probs, noise_ratios) > 0
+        refined = torch.where((refined > 0.5) & ~kept, 1 - refined, refined)  # smoothed labels stay smoothed
     return smooth_visual_labels(refined)
 
 

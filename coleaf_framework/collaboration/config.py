@@ -104,6 +104,11 @@ class CoLeaFConfig(StrictConfig):
         ]
         if changed and not self.pseudo_label_weight:
             raise ValueError(f"{changed[0]} does nothing while pseudo_label_weight is 0")
+        teaching = self.contrast != "none" or self.cooccurrence_weight or self.pseudo_label_weight
+        if self.reference_ema and not (teaching or self.reference_labels):
+            raise ValueError("reference_ema does nothing where the Reference teaches the Anchor nothing")
+        if self.reference_labels and self.anchor_loss == "video":
+            raise ValueError("reference_labels are read by the Anchor's own loss, which anchor_loss video replaces")
         if self.pseudo_label_form == "soft" and self.pseudo_label_thresholds != (0.5, 0.5):
             raise ValueError("pseudo_label_thresholds are for pseudo_label_form hard alone")
         if self.positive_in_denominator and (self.contrast in ("bce", "none") or self.contrast_form == "official"):

@@ -76,7 +76,7 @@ def _tell_scales(split: str, scales: Mapping[str, _Scale]) -> Iterator[tuple[str
         return
     least, most = (pick(known, key=lambda name: known[name].deviation) for pick in (min, max))
     low, high = known[least].deviation, known[most].deviation
-    if low == 0:
+    if known[least].low == known[least].high:
         yield "odd", f"split {split!r}: stream {least} is the same value everywhere"
     elif high / low > _FAR_APART:
         yield (

@@ -192,14 +192,14 @@ def _require_precision(data: AVVPDataset, dtype: str) -> None:
             names the stream and a dtype that would do.
     """
     videos = []
-    for i in range(0, len(data), -(-len(data) // _SAMPLED)):
+    for i in range(0, len(data), max(1, -(-len(data) // _SAMPLED))):
         with contextlib.suppress(ValueError, OSError):
             videos.append(data[i])
     for stream in data.streams if videos else ():
         x = torch.cat([video.streams[stream] for video in videos]).double()
         deviation = (x - x.mean(0)).square().mean().sqrt().item()
         lost = {name: (x.to(kind).double() - x).square().mean().sqrt().item() for name, kind in DTYPES.items()}
-        if lost[dtype] <= _MOST_LOST * deviation or not deviation or math.isinf(lost[dtype]):
+        if lost[dtype] <= _MOST_LOST * deviation or not deviation or not math.isfinite(lost[dtype]):
             continue
         would_do = next(name for name in DTYPES if lost[name] <= _MOST_LOST * deviation)  # they are read as float32
         raise ValueError(

@@ -286,7 +286,7 @@ def _conclude(
         if math.isnan(value):
             verdict = "no value"
         elif math.isnan(low):
-            verdict = f"{value:+.1f} points, of too few videos for an interval"
+            verdict = f"{value:+.1f} points, without an interval, since some seed or too few videos have such events"
         elif low > 0 or high < 0:
             verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), more than {chance} would explain"
         else:

@@ -58,7 +58,7 @@ def refine_labels(labels: Tensor, reference_probs: Tensor, threshold: float) -> 
     """Weak labels without those that the Reference finds in the other modality alone (not in the paper).
 
     A class keeps its label in a modality where the Reference's probability exceeds the threshold, and in both where it
-    does so in neither.
+    does so in neither; a label y that goes becomes 1 - y.
 
     Args:
         labels: (B,C) weak labels in [0,1].
@@ -69,4 +69,5 @@ def refine_labels(labels: Tensor, reference_probs: Tensor, threshold: float) -> 
     """
     found = reference_probs.detach() > threshold
     kept = found | ~found.any(1, keepdim=True)
-    return torch.where(kept, labels[:, None], 0.0)
+    weak = labels[:, None].expand_as(reference_probs)
+    return torch.where((weak > 0.5) & ~kept, 1 - weak, weak)  # smoothed labels stay smoothed

@@ -72,8 +72,9 @@ class Difference:
     """One way to train less another, for each column of `ALL_KEYS`, in points of percent.
 
     Args:
-        value: (K,), the difference of means over seeds.
-        low, high: (K,), the ends of its 95 % interval. NaN where a score has no value, or has one in a single video.
+        value: (K,), the mean over seeds of the difference; over those in which both have a value.
+        low, high: (K,), the ends of its 95 % interval. NaN where a score has no value in some seed, or without some
+            video.
         p: (K,), two-sided p-value of a difference of 0.
         videos, seeds: how many there were. With one seed, all of this is about videos alone.
     """
@@ -109,7 +110,7 @@ def paired_difference(treated: VideoScores, control: VideoScores) -> Difference:
             f"pairs need the same seeds and videos: {tuple(treated.f.shape[::2])} and {tuple(control.f.shape[::2])}"
         )
     seeds, _, videos = treated.f.shape
-    value = treated.columns().nanmean(0) - control.columns().nanmean(0)
+    value = (treated.columns() - control.columns()).nanmean(0)
     if videos < 2:
         nothing = torch.full_like(value, torch.nan)
         return Difference(value, nothing, nothing, nothing, videos, seeds)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.collaboration import OFFICIAL, STRONG, CoLeaFConfig
@@ -108,6 +108,15 @@ class RunConfig(StrictConfig):
     coleaf: CoLeaFConfig = Field(default_factory=CoLeaFConfig)
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
     decision: DecisionConfig = Field(default_factory=DecisionConfig)
+
+    @model_validator(mode="after")
+    def _leave_the_anchor_some_epochs(self) -> RunConfig:
+        if self.coleaf.enabled and self.coleaf.reference_head_start >= self.trainer.epochs:
+            raise ValueError(
+                f"coleaf.reference_head_start={self.coleaf.reference_head_start} leaves the Anchor no epoch of "
+                f"trainer.epochs={self.trainer.epochs}, which counts them too"
+            )
+        return self
 
     @field_validator("recipe", mode="before")
     @classmethod

@@ -164,7 +164,8 @@ class Fitting:
         entry["seconds"] = round(time.perf_counter() - start, 3)
         self.history.append(entry)
         self.epoch_steps, self.log = 0, LossLog(epoch + 1)
-        self.best.offer(entry.get("monitor"), epoch, self.model)
+        # Before the Anchor is trained no epoch is the best: the newest weights are kept until a later epoch beats them.
+        self.best.offer(entry.get("monitor") if epoch > self.model.head_start else None, epoch, self.model)
         if self.folder is not None:
             self.folder.write_log(self.history)
         self.save()

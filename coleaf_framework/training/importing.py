@@ -69,6 +69,8 @@ def import_run(
     model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=options, **shape)
     _load_into(model.anchor, Path(path), name)
     decision = DecisionConfig(**published_decision(model.anchor))
+    if classes is not None and len(classes) != model.num_classes:
+        raise ValueError(f"{path}: {len(classes)} class names for a network of {model.num_classes} classes")
     if classes is None and model.num_classes == len(LLP_CLASSES):
         classes = LLP_CLASSES
     if classes is None:

@@ -76,6 +76,8 @@ def score_runs(
         name = members[0].parser + (f" ({len(members)} seeds)" if len(members) > 1 else "")
         if sum(other[0].parser == members[0].parser for other in groups.values()) > 1:
             name += f" {members[0].run.name}"  # the same network, trained in another way
+        if name in rows:  # folders of one name
+            name = f"{name} ({members[0].run})"
         by_seed = torch.tensor([[one.scores[column] for column in ALL_KEYS] for one in members], dtype=torch.float64)
         rows[name], spread = over_seeds(by_seed)
         if spread is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from coleaf_backbones.cmpae_loss import refined_labels
 
 from coleaf_framework import (
     CoLeaF,
@@ -23,7 +24,9 @@ from coleaf_framework import (
 )
 from coleaf_framework.collaboration import MovingAverage
 from coleaf_framework.data import open_folder
+from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.protocol import Batch, Progress
+from coleaf_framework.training.config import load_config
 from tests.helpers.networks import TinyNet, batch_of
 
 
@@ -229,9 +232,32 @@ def test_label_smoothing_reaches_the_losses(data_root: Path) -> None:
         ),
         ({"pseudo_label_weight": 1, "pseudo_label_thresholds": (0.4, 1.5)}, r"must be in \[0, 1\]"),
         ({"reference_ema": 1.0}, "less than 1"),
+        ({"reference_ema": 0.9, "contrast": "none", "cooccurrence_weight": 0}, "reference_ema does nothing"),
+        ({"reference_labels": True, "anchor_loss": "video"}, "which anchor_loss video replaces"),
         ({"pseudo_labels_weight": 1}, "Did you mean 'pseudo_label_weight'"),
     ],
 )
 def test_values_that_would_do_nothing_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CoLeaFConfig(**values)
+
+
+def test_a_head_start_leaves_the_anchor_some_epochs_and_is_no_best_epoch(data_root: Path) -> None:
+    with pytest.raises(ValueError, match="leaves the Anchor no epoch of trainer.epochs=15"):
+        load_config(settings=["coleaf.reference_head_start=15"])
+    train, val = open_folder(data_root, "train"), open_folder(data_root, "val")
+    model = wrap("han", streams=train.streams, num_classes=3, anchor_options={"width": 4},
+                 config=CoLeaFConfig(reference_head_start=2))  # fmt: skip
+    before = copy.deepcopy(model.anchor.state_dict())
+    always = DecisionConfig(gate_threshold=0.0, segment_threshold=0.0)  # every epoch scores alike
+    CoLeaFTrainer(model, TrainerConfig(epochs=4, batch_size=3), decision=always, quiet=True).fit(train, val)
+    assert any(not torch.equal(x, before[name]) for name, x in model.anchor.state_dict().items())
+
+
+def test_labels_that_go_from_smoothed_ones_become_smoothed_absences() -> None:
+    refined = losses.refine_labels(torch.tensor([[0.9, 0.1]]), torch.tensor([[[0.8, 0.2], [0.3, 0.2]]]), 0.5)
+    torch.testing.assert_close(refined, torch.tensor([[[0.9, 0.1], [0.1, 0.1]]]))
+    batch = Batch(streams={}, labels=torch.tensor([[0.9, 0.1], [0.9, 0.1]]))
+    for epoch in (1, 2):
+        audio = refined_labels(batch, torch.rand(2, 2, 2), torch.zeros(2, 2), Progress(epoch))[:, 0]
+        torch.testing.assert_close(audio, batch.labels)
