@@ -47,7 +47,11 @@ class AnchorConfig(StrictConfig):
     """Which Anchor plugin; a run with a network of the user's own has no name."""
 
     name: str | None = Field("han", description="`coleaf plugins` lists them")
-    options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="arguments of its constructor. A width below the published 512 costs what CoLeaF adds, since a "
+        "narrower Reference learns too slowly to teach (docs/results.md)",
+    )
 
 
 class ReferenceConfig(StrictConfig):
