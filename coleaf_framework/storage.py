@@ -194,6 +194,11 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
+def text_digest(text: str) -> str:
+    """First 16 hex digits of the SHA-256 of a text as UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _checksums(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
     """One checksum over names, types, shapes and bytes, and one over the notes."""
     total = 0

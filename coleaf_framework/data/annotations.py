@@ -7,6 +7,7 @@ TSV files with a header: `filename, event_labels` (weak labels, comma separated)
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -58,12 +59,14 @@ class AnnotationReport:
         strangers: modality -> rows that name a video in no split, left out (a row may be both).
         disagreeing: split -> videos whose intervals and weak labels name different classes, kept as they are.
         mended: modality -> rows of a published file with known faults that were set right, as its authors did later.
+        shared: (split, another one) -> videos that are in both, kept in both.
     """
 
     empty_intervals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
     strangers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
     disagreeing: dict[str, int] = field(default_factory=dict)
     mended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
+    shared: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """One sentence per kind of oddity that occurs."""
@@ -83,7 +86,15 @@ class AnnotationReport:
                 found.append(
                     f"{n} {split} videos have intervals that disagree with their weak labels; kept as they are"
                 )
-        return found
+        return found + self.overlaps()
+
+    def overlaps(self, split: str | None = None) -> list[str]:
+        """One sentence per pair of splits, or per such pair that `split` is of, that have videos in common."""
+        return [
+            f"{len(videos)} videos are in both {a!r} and {b!r}, such as {videos[0]!r}"
+            for (a, b), videos in self.shared.items()
+            if videos and split in (None, a, b)
+        ]
 
 
 @dataclass(frozen=True)
@@ -164,6 +175,8 @@ def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:
             {i.label for m in MODALITIES for i in dense[video][m]} != set(labels)
             for video, labels in weak.get(split, {}).items()
         )
+    for a, b in itertools.combinations(weak, 2):
+        report.shared[a, b] = sorted(weak[a].keys() & weak[b].keys())
     return Annotations(classes, weak, dense, filenames, report)
 
 
@@ -192,13 +205,14 @@ def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_cla
     return truth
 
 
-def video_seconds(filename: str) -> int | None:
-    """The length that `filename`'s trailing `_start_end` tells, in whole seconds; None where it tells none."""
+def video_seconds(filename: str) -> tuple[int, ...]:
+    """The whole seconds that a video may last by `filename`'s trailing `_start_end`, the nearest first; () without it."""
     times = _TIMES.search(filename)
     if times is None:
-        return None
+        return ()
     start, end = times.group().split("_")[1:]
-    return round(float(end) - float(start)) or None
+    span = float(end) - float(start)
+    return tuple(dict.fromkeys(n for n in (round(span), math.floor(span), math.ceil(span)) if n > 0))
 
 
 def video_id(filename: str) -> str:

@@ -14,7 +14,6 @@ from coleaf_framework.data.annotations import (
     DENSE_FILES,
     WEAK_FILES,
     find_file,
-    read_annotations,
     read_classes,
 )
 from coleaf_framework.data.folder import LLP_CLASSES, AVVPFolder
@@ -120,7 +119,6 @@ def check_folder(root: Path) -> Iterator[tuple[str, str]]:
         if data.streams != shapes[0]:
             yield "broken", f"split {split!r} has other streams than the first: {data.streams}, not {shapes[0]}"
         yield from _check_split(data)
-    yield from _check_overlap(root, classes)
 
 
 def _listed(kind: str, split: str, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -146,12 +144,3 @@ def _check_split(data: _Present) -> Iterator[tuple[str, str]]:
     total = len(data.annotations.weak[data.split])
     yield "there", f"split {data.split!r}: {len(data) - len(broken)} of {total} videos can be read"
     yield from _tell_scales(data.split, scales)
-
-
-def _check_overlap(root: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    weak = read_annotations(root, classes).weak
-    splits = list(weak)
-    for i, a in enumerate(splits):
-        for b in splits[i + 1 :]:
-            if shared := sorted(weak[a].keys() & weak[b].keys()):
-                yield "odd", f"{len(shared)} videos are in both {a!r} and {b!r}, such as {shared[0]!r}"

@@ -44,6 +44,10 @@ class AVVPDataset(Protocol):
 
     `statistics()` gives mean and deviation of each stream over the training split, stream -> (2, width);
     `segments(index)` a video's T, without reading its features where that can be.
+
+    Two more are optional. `digests()` says what the split is made of, part ("annotations", a stream) -> digest, so that
+    a run can tell whether it goes on with the same data. `caveats` are sentences to be said beside every score on the
+    split.
     """
 
     name: str
@@ -60,6 +64,17 @@ class AVVPDataset(Protocol):
     def statistics(self) -> dict[str, Tensor]: ...
 
     def segments(self, index: int) -> int: ...
+
+
+def digests_of(dataset: AVVPDataset) -> dict[str, str]:
+    """A data set's `digests()`, or none."""
+    digests = getattr(dataset, "digests", None)
+    return dict(digests()) if callable(digests) else {}
+
+
+def caveats_of(dataset: AVVPDataset) -> tuple[str, ...]:
+    """A data set's `caveats`, or none."""
+    return tuple(getattr(dataset, "caveats", ()))
 
 
 def averaged(spec: StreamSpec) -> StreamSpec:
@@ -100,6 +115,15 @@ class AveragedFrames(Dataset[Video]):
     def segments(self, index: int) -> int:
         """T of a video."""
         return self.dataset.segments(index)
+
+    def digests(self) -> dict[str, str]:
+        """Of the frames."""
+        return digests_of(self.dataset)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Of the data set."""
+        return caveats_of(self.dataset)
 
 
 def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch:

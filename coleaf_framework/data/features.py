@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -22,6 +23,7 @@ FOLDERS: Mapping[str, tuple[str, Modality]] = {
     "visual": ("res152", "visual"),
     "visual_st": ("r2plus1d_18", "visual"),
 }
+_SAMPLED = 64  # videos whose content a digest covers; of the others it covers sizes and times
 
 
 class Features(Protocol):
@@ -31,11 +33,11 @@ class Features(Protocol):
         """Videos that lack features, with what they lack: (video, sentence) each."""
         ...
 
-    def streams(self, video: str, seconds: int | None) -> dict[str, StreamSpec]:
-        """Stream name -> spec, by the video that sets them and its length by its filename.
+    def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
+        """Stream name -> spec, by the video that sets them and its possible lengths by its filename.
 
         Raises:
-            FileNotFoundError, ValueError: as `read` does.
+            FileNotFoundError, ValueError: as `read` does, or a stream's rows are no multiple of the seconds.
         """
         ...
 
@@ -54,6 +56,11 @@ class Features(Protocol):
 
     def statistics(self) -> dict[str, Tensor] | None:
         """Stream name -> (2, width), mean and deviation over the training split, where they are known already."""
+        ...
+
+    def digests(self, videos: Sequence[str]) -> dict[str, str]:
+        """Stream name -> a digest of the features of these videos; with a second one, of when the files were written,
+        after a space, where the first does not cover every byte."""
         ...
 
 
@@ -76,15 +83,18 @@ class NpyFeatures:
             missing += [(v, f"{self._path(stream, v)}: no such file") for v in videos if f"{v}.npy" not in present]
         return missing
 
-    def streams(self, video: str, seconds: int | None) -> dict[str, StreamSpec]:
+    def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
         """As `Features.streams`: a segment is a second, or else the shortest stream has one vector a segment."""
         shapes = {stream: _load(self._path(stream, video)).shape for stream in FOLDERS}
-        segments = min(shape[0] for shape in shapes.values())
-        if seconds is not None and all(shape[0] % seconds == 0 for shape in shapes.values()):
-            segments = seconds  # however many vectors each stream has for it
+        shortest = min(shape[0] for shape in shapes.values())
+        whole = (n for n in seconds if all(shape[0] % n == 0 for shape in shapes.values()))
+        segments = next(whole, seconds[0] if seconds else shortest)
+        of = f"the {segments} s of its filename" if seconds else f"the {segments} rows of the shortest stream"
         for stream, (length, _) in shapes.items():
             if length % segments:
-                raise ValueError(f"{self._path(stream, video)}: {length} rows are no multiple of {segments} segments")
+                raise ValueError(
+                    f"{self._path(stream, video)}: {length} rows, no multiple of {of}: a segment is one second"
+                )
         return {
             stream: StreamSpec(width, FOLDERS[stream][1], frames=length // segments)
             for stream, (length, width) in shapes.items()
@@ -117,6 +127,22 @@ class NpyFeatures:
 
     def statistics(self) -> None:
         """Unknown before every file was read."""
+
+    def digests(self, videos: Sequence[str]) -> dict[str, str]:
+        """As `Features.digests`: of the size of every file and the content of some, evenly spaced; or of all, if few."""
+        found = {}
+        step = max(1, -(-len(videos) // _SAMPLED))
+        for stream in FOLDERS:
+            content, written = hashlib.sha256(), hashlib.sha256()
+            for i, video in enumerate(videos):
+                path = self._path(stream, video)
+                about = path.stat()
+                content.update(f"{video} {about.st_size}\n".encode())
+                written.update(f"{about.st_mtime_ns}\n".encode())
+                if i % step == 0:
+                    content.update(path.read_bytes())
+            found[stream] = content.hexdigest()[:16] + (f" {written.hexdigest()[:16]}" if step > 1 else "")
+        return found
 
     def _path(self, stream: str, video: str) -> Path:
         return self.root / "feats" / FOLDERS[stream][0] / f"{video}.npy"

@@ -11,6 +11,7 @@ or, instead of root/feats, a packed store (`store.py`).
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from coleaf_framework.data.dataset import Video, stream_statistics
 from coleaf_framework.data.features import Features, NpyFeatures
 from coleaf_framework.data.store import INDEX, PackedFeatures
 from coleaf_framework.protocol import StreamSpec
+from coleaf_framework.storage import text_digest
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """A folder with this file holds synthetic features, and every name made from it says so."""
@@ -61,7 +63,8 @@ class AVVPFolder(Dataset[Video]):
 
     Stream widths, frames per segment, number of segments and dtype are read from the files: the first video of
     the split sets width and frames, and every other must agree; the number of segments may vary. A segment is a
-    second by the times in `filename`; where it has none, the shortest stream has one vector per segment. Without
+    second: a video has as many as `filename`'s times say (`_0_10`, ten). Where the first video's filename has no times,
+    the shortest stream has one vector per segment. Without
     both `AVVP_eval_*.csv` there is no ground truth. What is odd in the annotations is counted in `report` and
     logged once.
 
@@ -101,15 +104,22 @@ class AVVPFolder(Dataset[Video]):
         Raises:
             FileNotFoundError: a feature file has gone.
             ValueError: a feature file is truncated, has another shape than the first video's, or holds NaN or
-                inf; names the file.
+                inf; names the file. Or the video has other segments than its filename has seconds.
         """
         video = self.ids[index]
         streams = self.features.read(video, self.streams)
+        segments = len(streams["audio"]) // self.streams["audio"].frames
+        seconds = video_seconds(self.annotations.filenames[video])
+        if seconds and segments not in seconds:
+            raise ValueError(
+                f"video {video!r} has {segments} segments of features, but lasts {seconds[0]} s by its filename "
+                f"{self.annotations.filenames[video]!r}: a segment is one second"
+            )
         labels = torch.zeros(len(self.classes))
         labels[list(self.annotations.weak[self.split][video])] = 1
         truth = None
         if self.has_ground_truth:
-            truth = self._truth(video, len(streams["audio"]) // self.streams["audio"].frames)
+            truth = self._truth(video, segments)
         return Video(video, streams, labels, truth)
 
     def statistics(self) -> dict[str, Tensor]:
@@ -122,6 +132,23 @@ class AVVPFolder(Dataset[Video]):
     def segments(self, index: int) -> int:
         """T of a video, without reading its features."""
         return self.features.segments(self.ids[index], self.streams)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What must be said beside scores on the split: videos that it shares with another one."""
+        return tuple(self.report.overlaps(self.split))
+
+    def digests(self) -> dict[str, str]:
+        """What the split is made of: "annotations", and each stream (`Features.digests`) -> digest."""
+        notes = self.annotations
+        intervals = {
+            v: {m: [(i.onset, i.offset, i.label) for i in events] for m, events in notes.dense[v].items()}
+            for v in self.ids
+            if self.has_ground_truth
+        }
+        labels = [(v, notes.filenames[v], notes.weak[self.split][v]) for v in self.ids]
+        annotations = text_digest(json.dumps([self.classes, labels, intervals]))
+        return {"annotations": annotations, **self.features.digests(self.ids)}
 
     def _require_features(self) -> None:
         if missing := self.features.missing(self.ids):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.storage import checksum, read_json, read_tensors
+from coleaf_framework.storage import checksum, read_json, read_tensors, text_digest
 
 INDEX, SHARDS, STATISTICS = "index.json", "shards", "statistics.safetensors"
 FORMAT = "coleaf store 1"
@@ -139,7 +139,7 @@ class PackedFeatures:
             if v in self._place and self._place[v][0] in gone
         ]
 
-    def streams(self, video: str, seconds: int | None) -> dict[str, StreamSpec]:
+    def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
         """As packed."""
         return dict(self._streams)
 
@@ -157,6 +157,16 @@ class PackedFeatures:
         """As `Features.statistics`; None where no training split was packed."""
         path = self.root / STATISTICS
         return read_tensors(path) if path.is_file() else None
+
+    def digests(self, videos: Sequence[str]) -> dict[str, str]:
+        """As `Features.digests`: of the checksums of every video."""
+        return {
+            stream: text_digest(json.dumps([self._checksum(v, stream) for v in videos])) for stream in self._streams
+        }
+
+    def _checksum(self, video: str, stream: str) -> Any:
+        shard, i = self._place[video]
+        return video, shard.checksums[stream][i]
 
 
 def annotations_checksum(path: Path) -> int:

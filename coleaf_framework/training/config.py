@@ -144,7 +144,7 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
     values: dict[str, Any] = read_yaml(path) if path is not None else {}
     resolved = "model" in values  # a run folder's: every value is there already
     file_recipe = values.get("recipe", "" if resolved else None)
-    for derived in ("model", "train"):  # a run folder's own notes, which follow from the other sections
+    for derived in ("model", "train", "made_of"):  # a run folder's own notes, which follow from the other sections
         values.pop(derived, None)
     for setting in settings:
         key, equals, text = setting.partition("=")

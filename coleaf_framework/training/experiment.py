@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,11 +60,17 @@ def has_split(config: DataConfig, split: str) -> bool:
 
 
 def train(
-    config: RunConfig, out: Path, on_existing: OnExisting = "refuse", *, quiet: bool = False, profile: bool = False
+    config: RunConfig,
+    out: Path,
+    on_existing: OnExisting = "refuse",
+    *,
+    quiet: bool = False,
+    profile: bool = False,
+    accept_changes: bool = False,
 ) -> CoLeaFTrainer:
     """Train as configured into the folder `out`; returns the trainer, its model with the best weights.
 
-    Under torchrun every process calls this.
+    Under torchrun every process calls this. Arguments as in `CoLeaFTrainer`.
 
     Raises:
         ValueError: the Anchor is no plugin; or as `wrap`, `AVVPFolder` and `CoLeaFTrainer.fit` do.
@@ -84,8 +91,12 @@ def train(
         cache=config.data.cache,
         quiet=quiet,
         profile=profile,
+        accept_changes=accept_changes,
     )
-    trainer.fit(data, val)
+    test = None
+    with contextlib.suppress(ValueError, OSError):  # whoever scores on it is told what is wrong with it
+        test = open_split(config.data, "test") if has_split(config.data, "test") else None
+    trainer.fit(data, val, test=test)
     return trainer
 
 

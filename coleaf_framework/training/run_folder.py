@@ -11,6 +11,7 @@ trace.json           where the time of some steps went, with --profile
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ from coleaf_framework.storage import (
     write_yaml,
 )
 from coleaf_framework.training.config import with_later_keys
+from coleaf_framework.training.provenance import AS_THEY_ARE, NOT_RECORDED, changes, record_accepted
+
+logger = logging.getLogger(__name__)
 
 RESUME, LOG, DECISION, LOCK = "resume.safetensors", "log.jsonl", "decision.yaml", ".lock"
 TRACE = "trace.json"
@@ -105,18 +109,35 @@ class RunFolder:
         """Where the best epoch's weights are."""
         return self.path / WEIGHTS
 
-    def begin(self, config: Mapping[str, Any]) -> None:
+    def begin(self, config: Mapping[str, Any], *, accept_changes: bool = False) -> None:
         """Write the configuration, or check that it is the one that the folder's run began with.
 
+        Args:
+            config: sections of plain values; "made_of" is from `provenance.made_of`.
+            accept_changes: go on though code or data are others now; the configuration then says so.
+
         Raises:
-            ValueError: resuming with another configuration; names the first difference.
+            ValueError: resuming with another configuration, code or data; names the first difference.
         """
-        path = self.path / CONFIG
+        path, now = self.path / CONFIG, dict(config)
         if self.resuming and path.exists():
             before = with_later_keys(read_yaml(path))
-            for section in sorted(before.keys() | config.keys()):
-                _require_same(path, section, before.get(section), config.get(section))
-        write_yaml(path, config)
+            for section in sorted((before.keys() | now.keys()) - {"made_of"}):
+                _require_same(path, section, before.get(section), now.get(section))
+            now["made_of"] = self._still_made_of(before.get("made_of"), now.get("made_of") or {}, accept_changes)
+        write_yaml(path, now)
+
+    def _still_made_of(self, before: Any, now: Mapping[str, Any], accept_changes: bool) -> dict[str, Any]:
+        if not isinstance(before, Mapping):
+            logger.warning("%s: %s", self.path, NOT_RECORDED)
+            return dict(now)
+        changed = changes(before, now)
+        if changed and not accept_changes:
+            raise ValueError(
+                f"{self.path}: since the run began, {'; '.join(changed)}: go on with what it began with, or "
+                f"{AS_THEY_ARE}; or begin anew in another folder"
+            )
+        return record_accepted(before, now, changed)
 
     def save_resume(self, state: Mapping[str, Any]) -> None:
         """Write what training goes on from: tensors and plain values only."""

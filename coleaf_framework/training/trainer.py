@@ -35,6 +35,7 @@ from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.plan import Part
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
+from coleaf_framework.training.provenance import made_of
 from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
 from coleaf_framework.wrapping import wrap
@@ -52,6 +53,7 @@ class CoLeaFTrainer:
         cache: "memory" or "device" keeps videos there after they were first read.
         quiet: no progress bar.
         profile: write a trace of some steps into `out` and print where their time went.
+        accept_changes: resume a run though its code or data have changed since; its scores then come with a note.
 
     Under torchrun each process makes the same trainer and the same calls. `fit` and `evaluate` divide the videos among
     them; only the first process writes.
@@ -68,6 +70,7 @@ class CoLeaFTrainer:
         cache: Cache = "none",
         quiet: bool = False,
         profile: bool = False,
+        accept_changes: bool = False,
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
@@ -79,7 +82,7 @@ class CoLeaFTrainer:
         self.device = choose_device(self.config.device)
         if self.config.tensorboard:
             TensorBoard.require()
-        self.out, self.on_existing = out, on_existing
+        self.out, self.on_existing, self.accept_changes = out, on_existing, accept_changes
         self.cache, self.quiet, self.profile = cache, quiet, profile
         self.history: list[dict[str, Any]] = []
 
@@ -88,8 +91,15 @@ class CoLeaFTrainer:
         """What tables call the model: the class of its Anchor, and whether it is trained in CoLeaF."""
         return type(self.model.anchor).__name__ + (" in CoLeaF" if self.model.config.enabled else "")
 
-    def fit(self, train: AVVPDataset, val: AVVPDataset | None = None) -> list[dict[str, Any]]:
+    def fit(
+        self, train: AVVPDataset, val: AVVPDataset | None = None, *, test: AVVPDataset | None = None
+    ) -> list[dict[str, Any]]:
         """Train; afterwards the model has the weights of the best epoch.
+
+        Args:
+            train, val: see below.
+            test: never read here; the run folder records its digests, so that a score on it can tell later whether it
+                is the same.
 
         The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
         or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
@@ -117,7 +127,7 @@ class CoLeaFTrainer:
                 f"trainer.bucket_by_length needs the lengths of videos, but {type(train).__name__} has no "
                 "segments(index)"
             )
-        self._describe(train)
+        self._describe(train, [split for split in (train, val, test) if split is not None])
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.ranks.first else None
         try:
             # From before anything is saved, and before the ranks first wait for each other.
@@ -145,7 +155,7 @@ class CoLeaFTrainer:
         if state is not None and len(state["history"]) > c.epochs:
             raise ValueError(f"{self.out}: has {len(state['history'])} epochs already, trainer.epochs is {c.epochs}")
         if folder is not None:
-            folder.begin(self.model.description)
+            folder.begin(self.model.description, accept_changes=self.accept_changes)
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
@@ -274,8 +284,10 @@ class CoLeaFTrainer:
         if truth and not data.has_ground_truth:
             raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
 
-    def _describe(self, train: AVVPDataset) -> None:
+    def _describe(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
         described = self.model.description
+        if self.out is not None and self.ranks.first:
+            described["made_of"] = made_of(self.model.anchor, self.model.reference, splits)
         described.setdefault("model", {})["classes"] = list(train.classes)
         ids = hashlib.sha256("\n".join(train.ids).encode()).hexdigest()[:16]
         described["train"] = {"name": train.name, "videos": len(train), "ids": ids}

@@ -19,7 +19,7 @@ from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
 from coleaf_framework.data import folder as folder_module
 from coleaf_framework.data.annotations import read_annotations, video_id
 from coleaf_framework.data.features import _load
-from tests.helpers.data import CLASSES, SEGMENTS, write_data_set, write_features, write_tsv
+from tests.helpers.data import CLASSES, SEGMENTS, last, write_data_set, write_tsv
 
 
 def test_reads_classes_streams_and_truth(data_root: Path) -> None:
@@ -69,7 +69,7 @@ def test_statistics_are_those_of_the_training_split(data_root: Path) -> None:
 
 
 def test_unequal_lengths_are_padded_and_masked(data_root: Path) -> None:
-    write_features(data_root, "va00", segments=6)
+    last(data_root, "va00", 6)
     data = AVVPFolder(data_root, "val")
     batch = collate([data[0], data[1]], data.streams)
     assert batch.mask is not None

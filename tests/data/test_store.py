@@ -24,14 +24,14 @@ from coleaf_framework.data import AveragedFrames, AVVPFolder, open_folder, pack
 from coleaf_framework.data import packing as packing_module
 from coleaf_framework.data.check import check_folder
 from tests.data.test_folder import Bomb
-from tests.helpers.data import write_features
+from tests.helpers.data import last, write_features
 
 ONE_VIDEO = 3e-4  # MB: shards of one or two videos
 
 
 @pytest.fixture
 def store(data_root: Path, tmp_path: Path) -> Path:
-    write_features(data_root, "tr01", segments=6)
+    last(data_root, "tr01", 6)
     pack(data_root, tmp_path / "store", dtype="float32", shard_megabytes=ONE_VIDEO)
     return tmp_path / "store"
 
@@ -39,7 +39,7 @@ def store(data_root: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_a_store_reads_like_its_folder(data_root: Path, tmp_path: Path, split: str, jobs: int) -> None:
-    write_features(data_root, "tr01", segments=6)
+    last(data_root, "tr01", 6)
     assert pack(data_root, tmp_path / "s", dtype="float32", shard_megabytes=ONE_VIDEO, jobs=jobs) == {
         "train": 6, "val": 3, "test": 3
     }  # fmt: skip

@@ -23,6 +23,13 @@ def write_features(root: Path, video: str, segments: int = SEGMENTS, seed: int =
         np.save(path, rng.standard_normal((frames * segments, width)).astype(np.float16))
 
 
+def last(root: Path, video: str, segments: int) -> None:
+    """Let a video of `write_data_set` last so many segments, in its features and in its filename."""
+    write_features(root, video, segments)
+    for path in root.glob("AVVP_*.csv"):
+        path.write_text(path.read_text().replace(f"{video}_0_{SEGMENTS}", f"{video}_0_{segments}"))
+
+
 def write_tsv(path: Path, header: str, rows: list[str]) -> None:
     path.write_text("\n".join(["\t".join(header.split()), *["\t".join(row.split()) for row in rows]]) + "\n")
 

@@ -13,7 +13,7 @@ from coleaf_framework import Batch
 from coleaf_framework.data import AVVPFolder, Video
 from coleaf_framework.training.feed import Feed
 from coleaf_framework.training.plan import Part
-from tests.helpers.data import write_features
+from tests.helpers.data import last
 
 CPU = torch.device("cpu")
 PARTS = [Part((2, 0), 0.5), Part((1,), 0.25), Part((0, 1, 2), 0.25)]
@@ -33,8 +33,10 @@ def assert_same(a: Batch, b: Batch) -> None:
 @pytest.mark.parametrize("lengths", [(4, 4, 4), (4, 6, 2), (1, 2, 7)])
 def test_kept_videos_make_the_same_batches(data_root: Path, cache: Any, lengths: tuple[int, ...]) -> None:
     for i, segments in enumerate(lengths):
-        write_features(data_root, f"va0{i}", segments=segments)
-    (data_root / "AVVP_eval_audio.csv").write_text("filename\tonset\toffset\tevent_labels\nva01_0_4\t0\t1\tCar\n")
+        last(data_root, f"va0{i}", segments)
+    (data_root / "AVVP_eval_audio.csv").write_text(
+        f"filename\tonset\toffset\tevent_labels\nva01_0_{lengths[1]}\t0\t1\tCar\n"
+    )
     (data_root / "AVVP_eval_visual.csv").write_text("filename\tonset\toffset\tevent_labels\n")
     data = AVVPFolder(data_root, "val")
     kept = Feed(data, CPU, cache=cache)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from coleaf_framework.storage import read_tensors
-from tests.helpers.data import write_data_set, write_features
+from tests.helpers.data import last, write_data_set
 from tests.helpers.rank_worker import RUNS
 from tests.training.test_trainer import resume_state
 
@@ -36,9 +36,9 @@ def environment() -> dict[str, str]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A data set of six training videos of unequal length, in steps of four and two, and one process's results."""
     root = write_data_set(tmp_path_factory.mktemp("ranks") / "data")
-    write_features(root, "tr01", segments=6)
-    write_features(root, "tr04", segments=1)
-    write_features(root, "va01", segments=7)
+    last(root, "tr01", 6)
+    last(root, "tr04", 1)
+    last(root, "va01", 7)
     out = root.parent / "alone"
     out.mkdir()
     subprocess.run([sys.executable, str(WORKER), str(root), str(out)], check=True, env=environment())

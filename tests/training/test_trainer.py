@@ -16,7 +16,7 @@ from coleaf_framework.storage import parse_state, read_tensors
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.losslog import LossLog
 from coleaf_framework.training.outputs import collect_outputs
-from tests.helpers.data import CLASSES, write_features
+from tests.helpers.data import CLASSES, last
 from tests.helpers.networks import TinyNet
 
 SMALL = {"width": 8}
@@ -226,8 +226,8 @@ def test_other_classes_than_those_trained_on_are_refused(data_root: Path) -> Non
 
 
 def test_unequal_lengths_train_and_score(data_root: Path) -> None:
-    write_features(data_root, "tr01", segments=6)
-    write_features(data_root, "va02", segments=7)
+    last(data_root, "tr01", 6)
+    last(data_root, "va02", 7)
     trainer = run(data_root, None, epochs=2)
     lengths = {video.id: video.seconds for video in trainer.predict(AVVPFolder(data_root, "val"))}
     assert lengths == {"va00": 4.0, "va01": 4.0, "va02": 7.0}
