@@ -206,7 +206,7 @@ def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_cla
 
 
 def video_seconds(filename: str) -> tuple[int, ...]:
-    """The whole seconds that a video may last by `filename`'s trailing `_start_end`, the nearest first; () without it."""
+    """The whole seconds that a video may last by `filename`'s trailing `_start_end`, nearest first; () without it."""
     times = _TIMES.search(filename)
     if times is None:
         return ()

@@ -129,7 +129,7 @@ class NpyFeatures:
         """Unknown before every file was read."""
 
     def digests(self, videos: Sequence[str]) -> dict[str, str]:
-        """As `Features.digests`: of the size of every file and the content of some, evenly spaced; or of all, if few."""
+        """As `Features.digests`: of the size of every file and the content of some, evenly spaced; of all, if few."""
         found = {}
         step = max(1, -(-len(videos) // _SAMPLED))
         for stream in FOLDERS:

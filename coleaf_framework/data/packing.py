@@ -19,6 +19,7 @@ from torch import Tensor
 
 from coleaf_framework.data.annotations import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
+from coleaf_framework.data.features import Features
 from coleaf_framework.data.folder import SYNTHETIC_MARKER, open_folder
 from coleaf_framework.data.store import (
     DTYPES,
@@ -41,11 +42,16 @@ _ANNOTATIONS = (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FIL
 
 @dataclass(frozen=True)
 class _Part:
-    """Videos that become one shard."""
+    """Videos that become one shard; `features` is where they come from."""
 
     name: str
     data: AVVPDataset
+    features: Features
     videos: range
+
+    def source(self) -> dict[str, str]:
+        """Digests of what is packed, as it is now."""
+        return self.features.digests([self.data.ids[i] for i in self.videos])
 
 
 def pack(
@@ -60,7 +66,7 @@ def pack(
 ) -> dict[str, int]:
     """Pack every split of a folder; called again after an interrupt, it goes on.
 
-    Each shard is written whole, read back and compared.
+    Shards whose source files have changed since they were written are packed again. Each shard is written whole, read back and compared.
 
     Args:
         root: folder in LLP's layout.
@@ -81,11 +87,12 @@ def pack(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {list(DTYPES)}")
-    splits: dict[str, AVVPDataset] = {
+    folders = {
         split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
     }
-    if not splits:
+    if not folders:
         raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
+    splits: dict[str, AVVPDataset] = dict(folders)
     if average_frames:
         splits = {split: AveragedFrames(data) for split, data in splits.items()}
     streams = next(iter(splits.values())).streams
@@ -98,7 +105,8 @@ def pack(
     about["videos"] = {split: checksum(torch.tensor(list("\n".join(d.ids).encode()))) for split, d in splits.items()}
     _begin(out, about)
     _copy_annotations(root, out)
-    parts = list(_parts(splits, shard_megabytes, dtype))
+    sources = {split: folder.features for split, folder in folders.items()}
+    parts = list(_parts(splits, sources, shard_megabytes, dtype))
     total, packed = sum(map(len, splits.values())), itertools.accumulate(len(part.videos) for part in parts)
     with ThreadPoolExecutor(jobs or min(8, os.cpu_count() or 1)) as pool:
         entries = []
@@ -109,10 +117,13 @@ def pack(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    for part, entry in zip(parts, entries, strict=True):
+        if entry.pop("source") != part.source():
+            raise ValueError(f"{root}: files of {part.data.split!r} changed while they were packed: pack again")
     content = {"format": FORMAT, "dtype": dtype, "streams": described(streams), "shards": entries}
     content["annotations"] = {name: annotations_checksum(out / name) for name in _ANNOTATIONS if (out / name).exists()}
     write_json(out / INDEX, content)
-    if "train" in splits and not (out / STATISTICS).exists():
+    if "train" in splits:
         write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))
     for part in parts:
         _entry_path(part, out).unlink()
@@ -138,24 +149,30 @@ def _copy_annotations(root: Path, out: Path) -> None:
             write_atomically(out / name, lambda file, source=source: shutil.copyfile(source, file))  # type: ignore[misc]
 
 
-def _parts(splits: dict[str, AVVPDataset], megabytes: float, dtype: str) -> Iterator[_Part]:
+def _parts(
+    splits: dict[str, AVVPDataset], sources: dict[str, Features], megabytes: float, dtype: str
+) -> Iterator[_Part]:
     for split, data in splits.items():
         values = sum(x.numel() for x in data[0].streams.values())
         size = max(1, int(megabytes * 2**20 / (values * DTYPES[dtype].itemsize)))
         for number, start in enumerate(range(0, len(data), size)):
-            yield _Part(f"{split}-{number:05d}", data, range(start, min(start + size, len(data))))
+            videos = range(start, min(start + size, len(data)))
+            yield _Part(f"{split}-{number:05d}", data, sources[split], videos)
 
 
 def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
     """Write a shard and its part of the index, unless both are there and agree."""
     entry_path, path = _entry_path(part, out), out / SHARDS / f"{part.name}.safetensors"
+    source = part.source()  # before it is read: what changes meanwhile is noticed
     if entry_path.exists():
         try:
             entry = read_json(entry_path)
             _verify(path, entry, part.data, dtype)
-            return entry
+            if entry.get("source") == source:
+                return entry
         except (ValueError, FileNotFoundError):
-            entry_path.unlink()
+            pass  # whatever an interrupted machine left
+        entry_path.unlink()
     rows: dict[str, list[Tensor]] = {name: [] for name in part.data.streams}
     segments = []
     for i in part.videos:
@@ -173,6 +190,7 @@ def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
         "file": path.name,
         "videos": [part.data.ids[i] for i in part.videos],
         "segments": segments,
+        "source": source,
         "checksums": {name: [checksum(x) for x in xs] for name, xs in rows.items()},
     }
     payload = save({name: torch.cat(xs) for name, xs in rows.items()})

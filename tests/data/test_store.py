@@ -128,6 +128,41 @@ def test_packing_goes_on_where_it_stopped(data_root: Path, tmp_path: Path, monke
     assert not list(out.rglob("packing.json")) + list((out / "shards").glob("*.json"))
 
 
+def test_shards_of_files_that_changed_since_are_packed_again(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out, options = tmp_path / "s", {"dtype": "float32", "shard_megabytes": ONE_VIDEO, "jobs": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(packing_module, "write_tensors", interrupted)  # the last thing that is written
+        with pytest.raises(KeyboardInterrupt):
+            pack(data_root, out, **options)
+    write_features(data_root, "tr01", seed=1)
+    kept = (out / "shards/train-00000.safetensors").stat().st_mtime_ns
+    pack(data_root, out, **options)
+    for name, x in open_folder(data_root, "train")[1].streams.items():
+        torch.testing.assert_close(open_folder(out, "train")[1].streams[name], x, rtol=0, atol=0)
+    assert (out / "shards/train-00000.safetensors").stat().st_mtime_ns == kept
+
+
+def test_files_that_change_while_they_are_packed_are_noticed(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = packing_module._pack_part
+
+    def and_then_changed(part: Any, *args: Any) -> Any:
+        entry = original(part, *args)
+        write_features(data_root, "tr01", seed=1)
+        return entry
+
+    monkeypatch.setattr(packing_module, "_pack_part", and_then_changed)
+    with pytest.raises(ValueError, match="files of 'train' changed while they were packed"):
+        pack(data_root, tmp_path / "s")
+    assert not (tmp_path / "s/index.json").exists()
+
+
 def test_other_arguments_or_a_full_folder_are_refused(data_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "s"
     np.save(data_root / "feats/vggish/te02.npy", np.full((4, 6), np.nan))
