@@ -58,6 +58,9 @@ def train(
     set_: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in the folder")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="resume though code or data have changed; scores then say so")
+    ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="print where a step's time goes; trace in the run")
     ] = False,
@@ -87,7 +90,7 @@ def train(
         out = Path("runs") / f"{source}-{name}-{loop}-seed{resolved.trainer.seed}"
     existing: OnExisting = "resume" if resume else "overwrite" if overwrite else "refuse"
     try:
-        trainer = train_run(resolved, out, existing, profile=profile)
+        trainer = train_run(resolved, out, existing, profile=profile, accept_changes=accept_changes)
     except KeyboardInterrupt as stopped:
         print(f"coleaf: interrupted; {str(stopped) or 'nothing of the step under way was saved'}", file=sys.stderr)
         raise typer.Exit(130) from None

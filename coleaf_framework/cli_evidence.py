@@ -12,7 +12,8 @@ import typer
 from coleaf_framework.data import LLP_CLASSES, open_folder
 from coleaf_framework.evidence.comparison import PRIMARY, compare_grid, require_column
 from coleaf_framework.evidence.costs import measure_costs
-from coleaf_framework.evidence.grid import Grid, Study, plan_grid
+from coleaf_framework.evidence.grid import Grid, Study
+from coleaf_framework.evidence.planning import OnChange, plan_grid, require_unchanged
 from coleaf_framework.evidence.report import Report
 from coleaf_framework.evidence.running import run_grid
 from coleaf_framework.evidence.studies import RATES, ablation_table, compare_study, own_ablation
@@ -31,6 +32,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value for every run; ANCHOR:section.key=value for one")
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="runs at a time, which share the cores")]
+Rerun = Annotated[bool, typer.Option("--rerun", help="train runs anew that are of other code or data than now")]
+Accept = Annotated[
+    bool, typer.Option("--accept-changes", help="keep runs that are of other code or data than now, with a note")
+]
 Column = Annotated[str, typer.Option(help="column of the concluding sentence")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
 
@@ -44,6 +49,8 @@ def compare(
     config: Config = None,
     set_: Settings = None,
     jobs: Jobs = 1,
+    rerun: Rerun = False,
+    accept_changes: Accept = False,
     column: Column = PRIMARY,
     markdown: Markdown = False,
     recipes: Annotated[str, typer.Option(help="paper, official, strong, with commas between")] = "paper",
@@ -55,7 +62,7 @@ def compare(
         where = f"--set {told!r}" if told is not None else f"--config {config}"
         raise ValueError(f"{where}: names a recipe; a comparison is told its recipes by --recipes")
     study = compare_study([name.strip() for name in recipes.split(",") if name.strip()])
-    grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs)
+    grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs, _on_change(rerun, accept_changes))
     _show_comparison(grid, column, markdown)
 
 
@@ -72,6 +79,8 @@ def ablate(
     config: Config = None,
     set_: Settings = None,
     jobs: Jobs = 1,
+    rerun: Rerun = False,
+    accept_changes: Accept = False,
     column: Column = PRIMARY,
     markdown: Markdown = False,
 ) -> None:
@@ -80,7 +89,7 @@ def ablate(
         raise ValueError("coleaf ablate takes --table 2, 3 or 4, or one --variant or more")
     require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
-    grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs)
+    grid = _grid(study, anchors, data, seeds, out, split, config, set_, jobs, _on_change(rerun, accept_changes))
     _show_comparison(grid, column, markdown)
 
 
@@ -93,10 +102,12 @@ def rates(
     config: Config = None,
     set_: Settings = None,
     jobs: Jobs = 1,
+    rerun: Rerun = False,
+    accept_changes: Accept = False,
     markdown: Markdown = False,
 ) -> None:
     """Show how often each type of event is found and missed, with and without cross-attention (Table 1)."""
-    grid = _grid(RATES, anchors, data, seeds, out, split, config, set_, jobs)
+    grid = _grid(RATES, anchors, data, seeds, out, split, config, set_, jobs, _on_change(rerun, accept_changes))
     notes = [f"NOTE: {note}" for note in grid.notes]
     print("\n\n".join([rates_table(grid, markdown=markdown), *notes]))
     compare_grid(grid).write(out / "rates-scores")
@@ -155,15 +166,25 @@ def _grid(
     config: Path | None,
     settings: list[str] | None,
     jobs: int,
+    on_change: OnChange,
 ) -> Grid:
     names = [name.strip() for name in anchors.split(",") if name.strip()]
-    grid = plan_grid(study, names, seeds, out, data=data, split=split, config=config, settings=settings or ())
+    grid = plan_grid(
+        study, names, seeds, out, data=data, split=split, config=config, settings=settings or (), on_change=on_change
+    )
     try:
         run_grid(grid, jobs)
     except KeyboardInterrupt as stopped:
         print(f"coleaf: interrupted; {str(stopped) or 'finished runs are kept'}", file=sys.stderr)
         raise typer.Exit(130) from None
+    require_unchanged(grid)
     return grid
+
+
+def _on_change(rerun: bool, accept_changes: bool) -> OnChange:
+    if rerun and accept_changes:
+        raise ValueError("--rerun and --accept-changes exclude each other")
+    return "rerun" if rerun else "accept" if accept_changes else "refuse"
 
 
 def _show_comparison(grid: Grid, column: str, markdown: bool) -> None:

@@ -99,7 +99,12 @@ def import_network(text: str) -> type[nn.Module]:
     return found
 
 
-def _load(kind: str, name: str) -> Any:
+def find_plugin(kind: str, name: str) -> Any:
+    """The class or function of a plugin ("anchor" or "reference"), or of "module:Class".
+
+    Raises:
+        ValueError, ImportError: as `create_anchor` does.
+    """
     if ":" in name:
         return import_network(name)
     declared = _declared(kind)
@@ -124,7 +129,7 @@ def _load(kind: str, name: str) -> Any:
 
 
 def _create(kind: str, name: str, kwargs: dict[str, Any]) -> nn.Module:
-    factory = _load(kind, name)
+    factory = find_plugin(kind, name)
     require_arguments(factory, kwargs, f"{kind} {name!r}")
     made = factory(**kwargs)
     if not isinstance(made, nn.Module):
@@ -175,7 +180,7 @@ def published_decision(anchor: object) -> dict[str, Any]:
     Raises:
         ValueError, ImportError: as `create_anchor` does.
     """
-    own = getattr(_load("anchor", anchor) if isinstance(anchor, str) else anchor, "decision", None)
+    own = getattr(find_plugin("anchor", anchor) if isinstance(anchor, str) else anchor, "decision", None)
     return dict(own) if isinstance(own, Mapping) else {}
 
 
@@ -185,7 +190,7 @@ def takes_option(kind: str, name: str, option: str) -> bool:
     Raises:
         ValueError, ImportError: as `create_anchor` does.
     """
-    return option in inspect.signature(_load(kind, name)).parameters
+    return option in inspect.signature(find_plugin(kind, name)).parameters
 
 
 def create_reference(name: str, **kwargs: Any) -> nn.Module:

@@ -66,7 +66,7 @@ def pack(
 ) -> dict[str, int]:
     """Pack every split of a folder; called again after an interrupt, it goes on.
 
-    Shards whose source files have changed since they were written are packed again. Each shard is written whole, read back and compared.
+    Each shard is written whole, read back and compared. One whose source files have changed since is packed again.
 
     Args:
         root: folder in LLP's layout.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +14,11 @@ from torch import Tensor
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotations import WEAK_FILES, find_file
 from coleaf_framework.model import CoLeaF
+from coleaf_framework.plugins import find_plugin
 from coleaf_framework.storage import CONFIG, read_yaml
 from coleaf_framework.training.config import DataConfig, RunConfig, load_config, with_absolute_root
 from coleaf_framework.training.device import seed_everything
+from coleaf_framework.training.provenance import made_of
 from coleaf_framework.training.ranks import Ranks
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
@@ -98,6 +102,21 @@ def train(
         test = open_split(config.data, "test") if has_split(config.data, "test") else None
     trainer.fit(data, val, test=test)
     return trainer
+
+
+def run_made_of(config: RunConfig) -> dict[str, Any]:
+    """What a run of a configuration, whose Anchor has a name, would be made of now; see `provenance.made_of`.
+
+    Raises:
+        ValueError, ImportError, OSError: as `open_split` and `plugins.find_plugin` do.
+    """
+    anchor = find_plugin("anchor", str(config.anchor.name))
+    reference = find_plugin("reference", config.reference.name) if config.coleaf.enabled else None
+    if not all(inspect.isclass(maker) for maker in (anchor, reference) if maker is not None):
+        model = build_model(config, open_split(config.data, "train"))  # a function says nothing of what it makes
+        anchor, reference = model.anchor, model.reference
+    opened = [open_split(config.data, split) for split in WEAK_FILES if has_split(config.data, split)]
+    return made_of(anchor, reference, opened)
 
 
 def build_model(config: RunConfig, data: AVVPDataset, statistics: Mapping[str, Tensor] | None = None) -> CoLeaF:

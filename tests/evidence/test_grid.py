@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coleaf_framework.evidence.grid import CELL, Grid, plan_grid
+from coleaf_framework.evidence.grid import CELL, Grid
+from coleaf_framework.evidence.planning import plan_grid
 from coleaf_framework.evidence.studies import RATES, compare_study
 from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.storage import read_yaml

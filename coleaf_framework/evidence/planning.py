@@ -1,0 +1,217 @@
+"""What a grid is to train: checked before anything is trained, and held to what its folder holds already."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from coleaf_framework.evidence.grid import CELL, DONE, OUTPUT, SAID_BY_THE_GRID, Cell, Grid, Study, Variant
+from coleaf_framework.plugins import takes_option
+from coleaf_framework.storage import CONFIG, read_yaml, write_yaml
+from coleaf_framework.training.config import load_config, with_absolute_root, with_later_keys
+from coleaf_framework.training.experiment import build_model, open_split, run_made_of
+from coleaf_framework.training.provenance import NOT_RECORDED, changes, record_accepted
+from coleaf_framework.training.run_folder import RESUME
+
+OnChange = Literal["refuse", "rerun", "accept"]
+# Where a cell ran and how often it was saved; anything else would make it another run.
+_MAY_DIFFER = {"trainer": ("device", "workers", "tensorboard", "checkpoint_steps"), "data": ("cache",)}
+_SCORED_VIDEOS = ("root", "synthetic_val", "synthetic_test", "synthetic_seed")
+
+
+def plan_grid(
+    study: Study,
+    anchors: Sequence[str],
+    seeds: int,
+    out: Path,
+    *,
+    data: Path | None = None,
+    split: str = "test",
+    config: Path | None = None,
+    settings: Sequence[str] = (),
+    on_change: OnChange = "refuse",
+) -> Grid:
+    """Say what is to be trained, and check everything that can be checked before training; writes each cell's plan.
+
+    Args:
+        study: see there.
+        anchors: names of plugins, or "module:Class".
+        seeds: how many, at least 1.
+        out: folder; cells that it holds are used if they were trained as is asked for now. Nothing is written there
+            before everything was checked.
+        data: folder in LLP's layout; synthetic LLP where None.
+        split: to score, which must have ground truth.
+        config: YAML file for all cells.
+        settings: "section.key=value" for all, or "ANCHOR:section.key=value" for one.
+        on_change: what to do with cells of other code or data than now: refuse them, train them anew ("rerun"), or keep
+            them with a note ("accept").
+
+    Raises:
+        ValueError: an Anchor is unknown or named twice, a setting is wrong, a cell in `out` was trained otherwise, or
+            the split has no ground truth.
+        FileNotFoundError: as `open_folder` does.
+    """
+    if not anchors or len(set(anchors)) < len(anchors):
+        raise ValueError(f"--anchors {','.join(anchors)!r}: expected each name once, such as han,cmpae")
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: at least 1")
+    shared, own = _divide(settings, anchors)
+    if data is not None:
+        shared.append(f"data.root={data.resolve().as_posix()!r}")
+    cells = []
+    notes: dict[str, None] = {}
+    for anchor, variant in itertools.product(anchors, study.variants):
+        if variant.needs is not None and not takes_option("anchor", anchor, variant.needs):
+            notes[f"{anchor}: takes no option {variant.needs}, so it has no row {variant.label!r}"] = None
+            continue
+        own_settings = [*shared, *own[anchor], *variant.settings]
+        cells += [_cell(anchor, variant, seed, out, config, own_settings) for seed in range(seeds)]
+    _require_same_scored_videos(cells)
+    scored = open_split(cells[0].config.data, split)
+    if not scored.has_ground_truth:
+        raise ValueError(f"{scored.name} {split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
+    if split == "val" and cells[0].config.trainer.monitor:
+        notes["the best epoch was chosen on the very split that is scored: --set trainer.monitor=[] keeps the last"] = (
+            None
+        )
+    grid = Grid(study, tuple(anchors), seeds, tuple(cells), split, out, tuple(notes))
+    new = [cell for cell in cells if _is_new(cell, grid)]
+    notes |= dict.fromkeys(f"{cell.name}: {NOT_RECORDED}" for cell in cells if _made_of(cell) == {})
+    grid = replace(grid, notes=tuple(notes))
+    changed = changed_cells(grid)
+    if changed and on_change == "refuse":
+        raise ValueError(_told(grid, changed))
+    anew = [cell for cell in cells if cell.name in changed] if on_change == "rerun" else []
+    for cell in {(cell.anchor, cell.variant.name): cell for cell in (*new, *anew)}.values():
+        _try(cell)
+    for cell in cells:
+        if on_change == "accept" and cell.name in changed:
+            about = read_yaml(cell.folder / CONFIG)
+            about["made_of"] = record_accepted(about["made_of"], run_made_of(cell.config), changed[cell.name])
+            write_yaml(cell.folder / CONFIG, about)
+    for cell in (*new, *anew):
+        for name in (DONE, RESUME):  # without which it is trained from its beginning
+            (cell.folder / name).unlink(missing_ok=True)
+        write_yaml(cell.folder / CELL, {"split": split, "config": cell.config.model_dump(mode="json")})
+    return grid
+
+
+def changed_cells(grid: Grid) -> dict[str, list[str]]:
+    """Cells that were trained on other code or data than now: name -> what has changed, as `provenance.changes` says."""
+    found, known = {}, dict[str, dict[str, Any]]()
+    for cell in grid.cells:
+        before = _made_of(cell)
+        if not before:
+            continue
+        kind = json.dumps([cell.anchor, cell.config.reference.name, cell.config.coleaf.enabled])
+        if kind not in known:
+            known[kind] = run_made_of(cell.config)
+        if changed := changes(before, known[kind]):
+            found[cell.name] = changed
+    return found
+
+
+def _made_of(cell: Cell) -> Mapping[str, Any] | None:
+    """What a cell was made of, empty where that was not recorded; None where it was not begun."""
+    path = cell.folder / CONFIG
+    if not path.is_file():
+        return None
+    before = read_yaml(path).get("made_of")
+    return before if isinstance(before, Mapping) else {}
+
+
+def require_unchanged(grid: Grid) -> None:
+    """Check that no code or data changed while a grid was trained.
+
+    Raises:
+        ValueError: some cell is of other code or data than there are now; names it and what has changed.
+    """
+    if changed := changed_cells(grid):
+        raise ValueError(_told(grid, changed))
+
+
+def _told(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
+    first, what = next(iter(changed.items()))
+    return (
+        f"{len(changed)} of {len(grid.cells)} runs in {grid.out} are of other code or data than now; of {first}, "
+        f"{'; '.join(what)}: --rerun trains them anew, --accept-changes keeps them and says so"
+    )
+
+
+def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
+    told = (f"anchor.name={anchor!r}", f"trainer.seed={seed}")
+    resolved = with_absolute_root(load_config(config, [*settings, *told]))
+    return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
+
+
+def _require_same_scored_videos(cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        for key in _SCORED_VIDEOS:
+            if getattr(cell.config.data, key) != getattr(cells[0].config.data, key):
+                raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
+
+
+def _try(cell: Cell) -> None:
+    """Build what a cell trains, which tells what is wrong with its options.
+
+    Raises:
+        ValueError: it cannot be built; names the Anchor and how it was to be trained.
+    """
+    try:
+        build_model(cell.config, open_split(cell.config.data, "train"))
+    except (ValueError, TypeError, ImportError) as problem:
+        raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
+
+
+def _divide(settings: Sequence[str], anchors: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Settings for all, and those for one Anchor."""
+    shared: list[str] = []
+    own: dict[str, list[str]] = {anchor: [] for anchor in anchors}
+    for setting in settings:
+        anchor = next((a for a in anchors if setting.startswith(f"{a}:")), None)
+        text = setting if anchor is None else setting.removeprefix(f"{anchor}:")
+        key = text.partition("=")[0]
+        if key in SAID_BY_THE_GRID:
+            raise ValueError(f"--set {setting!r}: a grid is told that by {SAID_BY_THE_GRID[key]}")
+        if anchor is None and ":" in key:
+            raise ValueError(
+                f"--set {setting!r}: {key.rpartition(':')[0]!r} is not among --anchors {','.join(anchors)}"
+            )
+        (shared if anchor is None else own[anchor]).append(text)
+    return shared, own
+
+
+def _is_new(cell: Cell, grid: Grid) -> bool:
+    """Whether a cell's plan is still to be written; otherwise it must be the one in its folder.
+
+    Raises:
+        ValueError, FileExistsError: it is another; names the first difference.
+    """
+    path = cell.folder / CELL
+    held = {file.name for file in cell.folder.iterdir()} if cell.folder.is_dir() else set()
+    if held <= {CELL, OUTPUT}:  # nothing was trained there
+        return True
+    if CELL not in held:
+        raise FileExistsError(f"{cell.folder}: holds something else than a cell of a grid: take another --out")
+    before = read_yaml(path)
+    if before.get("split") != grid.split:
+        raise ValueError(f"{path}: was scored on {before.get('split')!r}, now it is {grid.split!r}: take another --out")
+    was = before.get("config")
+    if not isinstance(was, dict):
+        raise ValueError(f"{path}: not the plan of a cell: take another --out")
+    was = with_later_keys(was)
+    for section, new in cell.config.model_dump(mode="json").items():
+        old = was.get(section)
+        if not isinstance(new, dict) or not isinstance(old, dict):
+            old, new = {section: old}, {section: new}
+        for key, value in new.items():
+            if key not in _MAY_DIFFER.get(section, ()) and old.get(key) != value:
+                raise ValueError(
+                    f"{path}: has {section}.{key} = {old.get(key)!r}, now it is {value!r}: give the grid the same "
+                    "settings, or another --out"
+                )
+    return False
