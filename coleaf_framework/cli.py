@@ -26,8 +26,9 @@ from coleaf_framework.report.pictures import save, timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_text
+from coleaf_framework.training.caveats import caveats_of_answers, caveats_of_run
 from coleaf_framework.training.config import load_config
-from coleaf_framework.training.experiment import data_of, load_run, open_split
+from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
 from coleaf_framework.training.outputs import collect_outputs, write_outputs
@@ -44,6 +45,7 @@ _debugging: list[bool] = []
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
 Decision = Annotated[Path | None, typer.Option(help="thresholds that `coleaf thresholds` wrote")]
+Trust = Annotated[bool, typer.Option("--trust", help="import code that a run or file names and that is no plugin")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
 
 
@@ -61,6 +63,7 @@ def train(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="resume though code or data have changed; scores then say so")
     ] = False,
+    trust: Trust = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="print where a step's time goes; trace in the run")
     ] = False,
@@ -82,7 +85,7 @@ def train(
     settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None]
     if resume and config is None and out is not None and (out / CONFIG).is_file():
         config = out / CONFIG
-    resolved = load_config(config, [*settings, *(set_ or [])])
+    resolved = load_config(config, [*settings, *(set_ or [])], trust=trust)
     if out is None:
         source = Path(resolved.data.root).resolve().name if resolved.data.root else "synthetic"
         loop = "coleaf" if resolved.coleaf.enabled else "alone"
@@ -106,18 +109,19 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     decision: Decision = None,
     set_: Settings = None,
+    trust: Trust = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown")] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
 ) -> None:
     """Score runs on a split, beside the empty parser and the video-label parser."""
-    scored = score_runs(runs, data, split, tuple(set_ or ()), decision)
+    scored = score_runs(runs, data, split, tuple(set_ or ()), decision, trust=trust)
     if not Ranks.join().first:
         return
     print(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
-    if scored.note:
-        print(scored.note)
+    for note in scored.notes:
+        print(f"NOTE: {note}")
     if json_ is not None:
-        write_text(json_, to_json(scored.by_run, indent=1))
+        write_text(json_, to_json({"runs": scored.by_run, "notes": scored.notes}, indent=1))
 
 
 @app.command()
@@ -128,21 +132,24 @@ def predict(
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     decision: Decision = None,
     set_: Settings = None,
+    trust: Trust = False,
 ) -> None:
     """Write the events of every video: class, modality, onset, offset, confidence.
 
     Where the split has ground truth, the run keeps the probabilities too, for `coleaf report`.
     """
-    config, trainer = load_run(run, tuple(set_ or ()))
+    config, trainer = load_run(run, tuple(set_ or ()), trust=trust)
     where = data_of(run, config, data)
-    for note in use_decision(trainer, run, decision, split, tuple(set_ or ())):
-        print(note, file=sys.stderr)
+    told = [*use_decision(trainer, run, decision, tuple(set_ or ())), *caveats_of_data(run, where)]
     videos = open_split(where, split)
     predictions = trainer.predict(videos)
     out = out or run / f"predictions-{split}.json"
     if videos.has_ground_truth:
-        write_outputs(run, collect_outputs(trainer, videos))
-    write_predictions(out, trainer.name, videos.name, split, predictions)
+        write_outputs(run, collect_outputs(trainer, videos, told))
+    notes = dict.fromkeys((*caveats_of_answers(trainer.decision, videos), *told, *caveats_of_run(run, split)))
+    for note in notes:
+        print(f"NOTE: {note}", file=sys.stderr)
+    write_predictions(out, trainer.name, videos.name, split, predictions, list(notes))
     events = sum(len(video.events) for video in predictions)
     print(f"{events} events in {len(predictions)} videos; {out}")
 
@@ -234,9 +241,10 @@ def thresholds(
     search: Annotated[str, typer.Option(help="coordinate, as published, or joint")] = "coordinate",
     out: Annotated[Path | None, typer.Option(help="file to write; decision.yaml in the run if left out")] = None,
     force: Annotated[bool, typer.Option("--force", help="allow the test split")] = False,
+    trust: Trust = False,
 ) -> None:
     """Choose gates per class on a validation split, for `evaluate` and `predict` --decision."""
-    config, trainer = load_run(run)
+    config, trainer = load_run(run, trust=trust)
     videos = open_split(data_of(run, config, data), split)
     whose = ("audio", "visual") if modality == "both" else (modality,)
     selection = select_thresholds(trainer, videos, force=force, column=column, modalities=whose, search=search)

@@ -19,7 +19,7 @@ from coleaf_framework.evidence.running import run_grid
 from coleaf_framework.evidence.studies import RATES, ablation_table, compare_study, own_ablation
 from coleaf_framework.evidence.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
-from coleaf_framework.storage import to_json, write_text
+from coleaf_framework.storage import read_yaml, to_json, write_text
 from coleaf_framework.training.config import load_config
 
 Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
@@ -58,7 +58,7 @@ def compare(
     """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5)."""
     require_column(column)
     told = next((text for text in set_ or () if text.partition("=")[0].rpartition(":")[2] == "recipe"), None)
-    if told is not None or (config is not None and load_config(config).recipe != "paper"):
+    if told is not None or (config is not None and read_yaml(config).get("recipe", "paper") != "paper"):
         where = f"--set {told!r}" if told is not None else f"--config {config}"
         raise ValueError(f"{where}: names a recipe; a comparison is told its recipes by --recipes")
     study = compare_study([name.strip() for name in recipes.split(",") if name.strip()])
@@ -108,10 +108,9 @@ def rates(
 ) -> None:
     """Show how often each type of event is found and missed, with and without cross-attention (Table 1)."""
     grid = _grid(RATES, anchors, data, seeds, out, split, config, set_, jobs, _on_change(rerun, accept_changes))
-    notes = [f"NOTE: {note}" for note in grid.notes]
-    print("\n\n".join([rates_table(grid, markdown=markdown), *notes]))
+    print(rates_table(grid, markdown=markdown))
     compare_grid(grid).write(out / "rates-scores")
-    write_text(out / "rates.md", "\n\n".join([rates_table(grid, markdown=True), *notes]) + "\n")
+    write_text(out / "rates.md", rates_table(grid, markdown=True) + "\n")
     print(f"\n{out / 'rates.md'}; scores in {out / 'rates-scores'}.md, .csv, .json")
 
 
@@ -122,11 +121,14 @@ def flops(
     segments: Annotated[int, typer.Option(min=1, help="of a video")] = 10,
     config: Config = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="import code that --config names and that is no plugin")
+    ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="write the costs to this file")] = None,
     markdown: Markdown = False,
 ) -> None:
     """Count parameters and FLOPs and take the time of Anchor, Reference, a training step and inference."""
-    resolved = load_config(config, [*([f"anchor.name={anchor!r}"] if anchor else []), *(set_ or [])])
+    resolved = load_config(config, [*([f"anchor.name={anchor!r}"] if anchor else []), *(set_ or [])], trust=trust)
     split = open_folder(data, "train") if data is not None else None
     streams = LLP_STREAMS if split is None else split.streams
     num_classes = len(LLP_CLASSES) if split is None else len(split.classes)

@@ -279,30 +279,40 @@ class CoLeaF(nn.Module):
         write_tensors(Path(directory) / WEIGHTS, self.state_dict())
 
     @classmethod
-    def load(cls, directory: Path | str, *, anchor: nn.Module | None = None, adapter: Adapter | None = None) -> CoLeaF:
+    def load(
+        cls,
+        directory: Path | str,
+        *,
+        anchor: nn.Module | None = None,
+        adapter: Adapter | None = None,
+        trust: bool = False,
+    ) -> CoLeaF:
         """The model that `save` or a training run wrote, on the CPU, in evaluation mode.
 
         Args:
             directory: holds `config.yaml` and `model.safetensors`.
             anchor: the network to fill, where the Anchor was no plugin; as it was passed to `wrap`.
             adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself.
+            trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: a file is damaged, or the weights do not fit the networks; names both.
+            ValueError: a file is damaged, or the weights do not fit the networks; names both. Or code is not trusted.
         """
-        model = _load(cls, Path(directory), anchor, adapter, with_reference=True)
+        model = _load(cls, Path(directory), anchor, adapter, with_reference=True, trust=trust)
         _require_adapter(model, directory)
         return model.eval()
 
 
-def load_anchor(directory: Path | str, *, anchor: nn.Module | None = None, adapter: Adapter | None = None) -> nn.Module:
+def load_anchor(
+    directory: Path | str, *, anchor: nn.Module | None = None, adapter: Adapter | None = None, trust: bool = False
+) -> nn.Module:
     """The trained Anchor alone, on the CPU, in evaluation mode; arguments and errors as in `CoLeaF.load`.
 
     It takes raw streams: where the run standardised them, it comes as a `StandardizedAnchor`, which then calls
     the adapter too.
     """
-    model = _load(CoLeaF, Path(directory), anchor, adapter, with_reference=False).eval()
+    model = _load(CoLeaF, Path(directory), anchor, adapter, with_reference=False, trust=trust).eval()
     model.strip()
     if model.standardizer is None:
         return model.anchor
@@ -324,6 +334,7 @@ def _load(
     adapter: Adapter | None,
     *,
     with_reference: bool,
+    trust: bool,
 ) -> CoLeaF:
     described = read_yaml(directory / CONFIG)
     tensors = read_tensors(directory / WEIGHTS)
@@ -340,6 +351,15 @@ def _load(
         raise ValueError(
             f"{directory}: its Anchor is {about.get('anchor_class')}, not a plugin: pass anchor=<that network>"
         )
+    for what, about_it, needed in (
+        ("Anchor", made_of, anchor is None),
+        ("Reference", reference_spec, with_reference and config.enabled),
+    ):
+        if needed and not trust and ":" in str(about_it.get("name")):
+            raise ValueError(
+                f"{directory}: its {what} is {about_it['name']!r}, code that is no plugin and would be imported: pass "
+                "--trust, or from Python trust=True, if you know it"
+            )
     if anchor is None:
         anchor = create_anchor(made_of["name"], **shape, **made_of.get("options", {}))
     reference = None

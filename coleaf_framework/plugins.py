@@ -78,25 +78,38 @@ def list_plugins(kind: str) -> list[Plugin]:
 
 
 def import_network(text: str) -> type[nn.Module]:
-    """The class of "module:Class", from the current folder or an installed package.
+    """The class of "module:Class", from an installed package or the current folder.
+
+    The current folder comes last on the path from then on, so that its files stand in for no module of Python's.
 
     Raises:
-        ValueError: no such module or class; names the nearest.
+        ValueError: no such module or class; names the nearest. Or the module was found elsewhere though the current
+            folder has one of that name.
     """
     module_name, _, class_name = text.partition(":")
     if module_name.endswith(".py"):
         raise ValueError(f"{text}: write the module, not its file: {module_name.removesuffix('.py')}:{class_name}")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as problem:  # whatever somebody's module does on import
         raise ValueError(f"{text}: {module_name!r} does not import: {type(problem).__name__}: {problem}") from problem
+    _require_not_hidden(text, module_name.partition(".")[0])
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         known = [name for name, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
         raise ValueError(f"{text}: {module_name} has no torch.nn.Module {class_name!r}.{nearest(class_name, known)}")
     return found
+
+
+def _require_not_hidden(text: str, top: str) -> None:
+    """Check that a module of the current folder is not passed over for another one of its name."""
+    here = next((path for path in (Path.cwd() / f"{top}.py", Path.cwd() / top / "__init__.py") if path.is_file()), None)
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    if here is not None and isinstance(loaded, str) and Path(loaded).resolve() != here.resolve():
+        raise ValueError(f"{text}: {top!r} is {loaded}, not {here}, which has the same name: rename that file")
 
 
 def find_plugin(kind: str, name: str) -> Any:

@@ -39,7 +39,7 @@ def test_train_evaluate_predict_plot(coleaf: Command, run: Path, data_root: Path
     table = coleaf("evaluate", run, "--data", data_root, "--split", "test", "--json", "scores.json")
     for row in ("HAN in CoLeaF", "empty parser", "video-label parser", "event-level, support-only"):
         assert row in table
-    assert len(next(iter(json.loads((tmp_path / "scores.json").read_text()).values()))) == 36
+    assert len(next(iter(json.loads((tmp_path / "scores.json").read_text())["runs"].values()))) == 36
 
     always = ("--set", "decision.segment_threshold=0", "--set", "decision.gate_threshold=0")
     coleaf("predict", run, "--data", data_root, "--split", "test", "--out", "p.json", *always)
@@ -175,8 +175,8 @@ def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_ro
     assert "segment/Type@AVo on tiny val" in printed
     after = float(printed.rpartition("->")[2].partition(";")[0])
     table = coleaf("evaluate", run, "--split", "val", "--decision", run / "decision.yaml", "--json", "val.json")
-    assert "NOTE: the thresholds were chosen on tiny val" in table
-    scores = next(iter(json.loads(Path("val.json").read_text()).values()))
+    assert "NOTE: the thresholds were chosen on the split 'val', which is scored" in table
+    scores = next(iter(json.loads(Path("val.json").read_text())["runs"].values()))
     assert scores["segment/Type@AVo"] == pytest.approx(after, abs=0.06)
     assert "NOTE" not in coleaf("evaluate", run, "--split", "test", "--decision", run / "decision.yaml")
     coleaf("predict", run, "--split", "test", "--decision", run / "decision.yaml", "--out", "p.json")
@@ -184,7 +184,7 @@ def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_ro
     assert "exclude each other" in coleaf("evaluate", run, "--split", "val", *both, fails=True)
     coleaf("train", "--data", data_root, "--out", "runs/other", *TINY, "--set", "trainer.seed=1")
     other = coleaf("evaluate", "runs/other", "--split", "test", "--decision", run / "decision.yaml")
-    assert "NOTE: the thresholds were chosen for other weights than those of runs/other" in other
+    assert "NOTE: the thresholds were chosen for other weights than these" in other
     both = coleaf("evaluate", "runs/other", run, "--split", "val", "--decision", run / "decision.yaml")
     assert "for other weights" in both
     assert "no test scores" in both
@@ -362,7 +362,7 @@ def test_an_imported_run_and_its_thresholds_know_the_order_of_their_classes(
     )
     coleaf("thresholds", run, "--data", data_root, "--out", "d.yaml")
     coleaf("train", "--data", "other", "--out", "runs/other", *TINY)
-    assert "d.yaml: its thresholds are for the classes ['Dog', 'Car', 'Speech']" in coleaf(
+    assert "it has 'Dog' where these have 'Speech'" in coleaf(
         "evaluate", "runs/other", "--data", "other", "--decision", "d.yaml", fails=True
     )
 

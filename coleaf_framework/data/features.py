@@ -59,8 +59,10 @@ class Features(Protocol):
         ...
 
     def digests(self, videos: Sequence[str]) -> dict[str, str]:
-        """Stream name -> a digest of the features of these videos; with a second one, of when the files were written,
-        after a space, where the first does not cover every byte."""
+        """Stream name -> KIND:DIGEST of the features of these videos, comparable within a kind of store.
+
+        Where it does not cover every byte, a second one, of when the files were written, follows after a space.
+        """
         ...
 
 
@@ -141,7 +143,7 @@ class NpyFeatures:
                 written.update(f"{about.st_mtime_ns}\n".encode())
                 if i % step == 0:
                     content.update(path.read_bytes())
-            found[stream] = content.hexdigest()[:16] + (f" {written.hexdigest()[:16]}" if step > 1 else "")
+            found[stream] = "npy:" + content.hexdigest()[:16] + (f" {written.hexdigest()[:16]}" if step > 1 else "")
         return found
 
     def _path(self, stream: str, video: str) -> Path:

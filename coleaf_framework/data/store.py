@@ -161,7 +161,8 @@ class PackedFeatures:
     def digests(self, videos: Sequence[str]) -> dict[str, str]:
         """As `Features.digests`: of the checksums of every video."""
         return {
-            stream: text_digest(json.dumps([self._checksum(v, stream) for v in videos])) for stream in self._streams
+            stream: "store:" + text_digest(json.dumps([self._checksum(v, stream) for v in videos]))
+            for stream in self._streams
         }
 
     def _checksum(self, video: str, stream: str) -> Any:

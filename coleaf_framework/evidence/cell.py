@@ -12,7 +12,7 @@ from pathlib import Path
 from coleaf_framework.evidence.grid import CELL, DONE
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 from coleaf_framework.training.config import RunConfig
-from coleaf_framework.training.experiment import open_split, train
+from coleaf_framework.training.experiment import caveats_of_data, open_split, train
 from coleaf_framework.training.outputs import collect_outputs, outputs_path, write_outputs
 from coleaf_framework.training.run_folder import RESUME
 
@@ -23,7 +23,9 @@ def run_cell(folder: Path) -> None:
     config, split = RunConfig(**plan["config"]), plan["split"]
     (folder / DONE).unlink(missing_ok=True)
     trainer = train(config, folder, "resume" if (folder / RESUME).exists() else "overwrite", quiet=True)
-    write_outputs(folder, collect_outputs(trainer, open_split(config.data, split)))
+    write_outputs(
+        folder, collect_outputs(trainer, open_split(config.data, split), caveats_of_data(folder, config.data))
+    )
     write_yaml(folder / DONE, {"outputs": file_digest(outputs_path(folder, split))})
 
 

@@ -17,6 +17,7 @@ from coleaf_framework.evidence.rows import Member, Pair, Row, shown_difference, 
 from coleaf_framework.metrics import ALL_KEYS, SUPPORT, all_scores
 from coleaf_framework.report.tables import LEGEND, plain_table, score_table
 from coleaf_framework.storage import to_json, write_text
+from coleaf_framework.training.caveats import together
 from coleaf_framework.training.outputs import RunOutputs, require_same_videos
 
 PRIMARY = f"{SUPPORT}segment/Type@AVo"
@@ -112,7 +113,7 @@ class Comparison:
         return to_json(content, indent=1)
 
     def as_csv(self) -> str:
-        """One line per row and column: row, column, value, deviation, low, high, seeds."""
+        """One line per row and column: row, column, value, deviation, low, high, seeds; and one per note."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["row", "column", "value", "deviation", "low", "high", "seeds"])
@@ -127,6 +128,8 @@ class Comparison:
             for column in ALL_KEYS:
                 value, low, high = pair.difference.at(column)
                 writer.writerow([pair.name, column, *_plain(value, None, low, high), pair.difference.seeds])
+        for note in self.notes:
+            writer.writerow(["NOTE", note, "", "", "", "", ""])
         return text.getvalue()
 
     def write(self, stem: Path) -> None:
@@ -201,7 +204,13 @@ def compare_grid(grid: Grid, column: str = PRIMARY) -> Comparison:
         if (anchor, treated) in rows and (anchor, control) in rows
     ]
     paper, outputs = _paper_rows(grid.study.paper, labels), groups[0].members[0].outputs
-    return _compared(grid.study.question, list(rows.values()), pairs, outputs, column, paper, grid.notes)
+    return _compared(grid.study.question, list(rows.values()), pairs, outputs, column, paper, notes_of(grid, groups))
+
+
+def notes_of(grid: Grid, groups: Sequence[Group]) -> tuple[str, ...]:
+    """What must be said beside whatever is made of a finished grid's rows."""
+    caveats = {member.run: member.outputs.caveats for group in groups for member in group.members}
+    return (*grid.notes, *together(caveats))
 
 
 def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Comparison:
@@ -219,7 +228,8 @@ def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Compa
     """
     require_same_videos([(member.run, member.outputs) for members in groups.values() for member in members])
     rows = {name: Row.of(name, members) for name, members in groups.items()}
-    first, pairs, notes = next(iter(rows)), [], []
+    first, pairs = next(iter(rows)), []
+    notes = list(together({member.run: member.outputs.caveats for members in groups.values() for member in members}))
     for name, row in rows.items():
         alone = name.removesuffix(" in CoLeaF")
         control = alone if alone != name and alone in rows else first

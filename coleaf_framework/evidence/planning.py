@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from coleaf_framework.training.config import load_config, with_absolute_root, wi
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
 from coleaf_framework.training.provenance import NOT_RECORDED, changes, record_accepted
 from coleaf_framework.training.run_folder import RESUME
+
+logger = logging.getLogger(__name__)
 
 OnChange = Literal["refuse", "rerun", "accept"]
 # Where a cell ran and how often it was saved; anything else would make it another run.
@@ -59,7 +62,8 @@ def plan_grid(
         raise ValueError(f"--anchors {','.join(anchors)!r}: expected each name once, such as han,cmpae")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: at least 1")
-    shared, own = _divide(settings, anchors)
+    shared, own = _divide(settings, anchors, study)
+    _require_both_ways(config, study)
     if data is not None:
         shared.append(f"data.root={data.resolve().as_posix()!r}")
     cells = []
@@ -74,9 +78,9 @@ def plan_grid(
     scored = open_split(cells[0].config.data, split)
     if not scored.has_ground_truth:
         raise ValueError(f"{scored.name} {split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
-    if split == "val" and cells[0].config.trainer.monitor:
-        notes["the best epoch was chosen on the very split that is scored: --set trainer.monitor=[] keeps the last"] = (
-            None
+    if split == "val" and cells[0].config.trainer.monitor:  # said now too, since training takes long
+        logger.warning(
+            "the best epoch is chosen on the very split that is scored: --set trainer.monitor=[] keeps the last"
         )
     grid = Grid(study, tuple(anchors), seeds, tuple(cells), split, out, tuple(notes))
     new = [cell for cell in cells if _is_new(cell, grid)]
@@ -101,7 +105,7 @@ def plan_grid(
 
 
 def changed_cells(grid: Grid) -> dict[str, list[str]]:
-    """Cells that were trained on other code or data than now: name -> what has changed, as `provenance.changes` says."""
+    """Cells that were trained on other code or data than now: name -> what `provenance.changes` says."""
     found, known = {}, dict[str, dict[str, Any]]()
     for cell in grid.cells:
         before = _made_of(cell)
@@ -167,7 +171,14 @@ def _try(cell: Cell) -> None:
         raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
 
 
-def _divide(settings: Sequence[str], anchors: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+def _require_both_ways(config: Path | None, study: Study) -> None:
+    """A file for all cells must not say what would be passed over."""
+    together = read_yaml(config).get("coleaf") if config is not None else None
+    if isinstance(together, Mapping) and together.get("enabled") is False:
+        raise ValueError(f"{config}: coleaf.enabled is false, but {study.name} says that itself: leave it out")
+
+
+def _divide(settings: Sequence[str], anchors: Sequence[str], study: Study) -> tuple[list[str], dict[str, list[str]]]:
     """Settings for all, and those for one Anchor."""
     shared: list[str] = []
     own: dict[str, list[str]] = {anchor: [] for anchor in anchors}
@@ -177,6 +188,8 @@ def _divide(settings: Sequence[str], anchors: Sequence[str]) -> tuple[list[str],
         key = text.partition("=")[0]
         if key in SAID_BY_THE_GRID:
             raise ValueError(f"--set {setting!r}: a grid is told that by {SAID_BY_THE_GRID[key]}")
+        if all(any(said.partition("=")[0] == key for said in variant.settings) for variant in study.variants):
+            raise ValueError(f"--set {setting!r}: {study.name} says that itself, each row in its own way: leave it out")
         if anchor is None and ":" in key:
             raise ValueError(
                 f"--set {setting!r}: {key.rpartition(':')[0]!r} is not among --anchors {','.join(anchors)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cached_property
@@ -23,9 +24,9 @@ from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.report import figures
 from coleaf_framework.report.pictures import loss_curves, pyplot, save
 from coleaf_framework.storage import CONFIG, read_yaml, to_json, write_text
-from coleaf_framework.training.config import load_config
+from coleaf_framework.training.config import recorded_config
 from coleaf_framework.training.outputs import RunOutputs, read_outputs
-from coleaf_framework.training.run_folder import LOG
+from coleaf_framework.training.run_folder import LOG, read_log
 from coleaf_framework.training.scoring import all_but_seed
 
 _ENDINGS = ("png", "svg")
@@ -50,7 +51,7 @@ class Report:
             raise ValueError("a run is named twice")
         groups: dict[str, list[tuple[Path, Member]]] = {}
         for run in runs:
-            outputs, config = read_outputs(run, split), load_config(run / CONFIG)
+            outputs, config = read_outputs(run, split), recorded_config(run)
             # A network trained from Python has no name in the configuration, but its model is described.
             about = (read_yaml(run / CONFIG).get("model"), outputs.parser, outputs.decision.model_dump(mode="json"))
             kind = all_but_seed(config) + json.dumps(about)
@@ -145,10 +146,18 @@ class Report:
         """
         for name, (_, draw) in self.figures().items():
             for ending in _ENDINGS:
-                save(draw(), folder / f"{name}.{ending}")
+                save(self._noted(draw()), folder / f"{name}.{ending}")
         classes = next(iter(self.rows.values()))[0][1].classes
         content = {"classes": classes, "class_columns": CLASS_COLUMNS, "types": SEGMENT_TYPES, "rows": self.numbers}
+        content["notes"] = self.comparison.notes
         write_text(folder / "numbers.json", to_json(_plain(content), indent=1) + "\n")
+
+    def _noted(self, figure: Any) -> Any:
+        """A figure with what must be said beside it."""
+        if self.comparison.notes:
+            notes = "\n".join(textwrap.fill(f"NOTE: {note}", 100) for note in self.comparison.notes)
+            figure.supxlabel(notes, fontsize=7)
+        return figure
 
     def write_page(self, path: Path) -> int:
         """Write the page, atomically; returns its size in bytes.
@@ -160,7 +169,7 @@ class Report:
         live = {}
         for name, members in self.rows.items():
             live[name if len(members) == 1 else f"{name}, {members[0][0].name}"] = members[0][1]
-        drawn = {name: (caption, _svg(draw())) for name, (caption, draw) in self.figures().items()}
+        drawn = {name: (caption, _svg(self._noted(draw()))) for name, (caption, draw) in self.figures().items()}
         first = next(iter(live.values()))
         page = make_page(f"{', '.join(self.rows)}: {first.data} {first.split}", self.comparison, live, drawn)
         write_text(path, page)
@@ -182,7 +191,7 @@ def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:
     Raises:
         ValueError: a log is damaged; names the line.
     """
-    logs = [log for run in runs if (log := _read_log(run / LOG))]
+    logs = [log for run in runs if (log := read_log(run / LOG))]
     epochs = []
     for entries in zip(*logs, strict=False):
         epoch: dict[str, Any] = {"epoch": entries[0]["epoch"]}
@@ -193,25 +202,6 @@ def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:
                 epoch[kind] = {name: statistics.fmean(one[name] for one in each) for name in names}
         epochs.append(epoch)
     return epochs
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    entries = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            kinds = [entry[kind] for kind in ("losses", "theta") if kind in entry]
-            sound = isinstance(entry["epoch"], int) and "losses" in entry
-            sound = sound and all(isinstance(x, float | int) for kind in kinds for x in kind.values())
-            sound = sound and ("theta" not in entry or entry["theta"].keys() == set(MODALITIES))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            sound = False
-        if not sound:
-            raise ValueError(f"{path}, line {number}: not an epoch that training logged: {line[:60]!r}")
-        entries.append(entry)
-    return entries
 
 
 def _svg(figure: Any) -> bytes:

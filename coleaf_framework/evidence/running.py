@@ -16,6 +16,12 @@ from coleaf_framework.evidence.grid import DONE, OUTPUT, Cell, Grid
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.run_folder import LOG
 
+# As `python -m coleaf_framework.evidence.cell`, but without the current folder at the head of the path: its random.py,
+# say, would be taken for Python's.
+_START = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; "
+    "runpy.run_module('coleaf_framework.evidence.cell', run_name='__main__', alter_sys=True)"
+)
 _LOOK_EVERY = 0.2  # seconds
 
 
@@ -77,7 +83,7 @@ def cell_environment(jobs: int) -> dict[str, str]:
 def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     with (cell.folder / OUTPUT).open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "coleaf_framework.evidence.cell", str(cell.folder)],
+            [sys.executable, "-c", _START, str(cell.folder)],
             stdin=subprocess.PIPE,  # held open: that it closes tells the cell that this process has gone
             stdout=output,
             stderr=subprocess.STDOUT,

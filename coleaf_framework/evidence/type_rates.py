@@ -8,7 +8,7 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from coleaf_framework.evidence.comparison import gather
+from coleaf_framework.evidence.comparison import gather, notes_of
 from coleaf_framework.evidence.grid import Grid
 from coleaf_framework.evidence.paper import TABLE_1
 from coleaf_framework.evidence.rows import with_spread
@@ -62,9 +62,11 @@ def rates_table(grid: Grid, *, markdown: bool = False) -> str:
 
 
 def types_of_grid(grid: Grid, *, markdown: bool = False) -> str:
-    """`types_table` of a finished grid's rows."""
-    answers = {group.name: [member.outputs for member in group.members] for group in gather(grid)}
-    return types_table(answers, markdown=markdown)
+    """`types_table` of a finished grid's rows, and below it what must be said of them."""
+    groups = gather(grid)
+    answers = {group.name: [member.outputs for member in group.members] for group in groups}
+    notes = (f"NOTE: {note}" for note in notes_of(grid, groups))
+    return "\n\n".join([types_table(answers, markdown=markdown), *notes])
 
 
 def types_table(answers: Mapping[str, Sequence[RunOutputs]], *, markdown: bool = False) -> str:

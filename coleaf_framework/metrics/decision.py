@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -33,21 +34,48 @@ class DecisionConfig(StrictConfig):
     gate_threshold: Threshold | ModalityThresholds = Field(
         0.5, description="one value, one per class, or {audio: ..., visual: ...} of those"
     )
+    classes: tuple[str, ...] | None = Field(
+        None, description="names of the classes that thresholds per class are for, in their order; files must name them"
+    )
+    chosen_on: str | None = Field(
+        None, description="the split that `coleaf thresholds` chose them on, which is said beside scores on it"
+    )
 
-    def require_classes(self, num_classes: int) -> None:
-        """Check that thresholds per class are as many as there are classes.
+    def per_class(self) -> dict[str, tuple[float, ...]]:
+        """The fields that hold a value per class."""
+        fields = {"segment_threshold": self.segment_threshold}
+        gate = self.gate_threshold
+        if isinstance(gate, ModalityThresholds):
+            fields |= {"gate_threshold.audio": gate.audio, "gate_threshold.visual": gate.visual}
+        else:
+            fields["gate_threshold"] = gate
+        return {name: value for name, value in fields.items() if isinstance(value, tuple)}
+
+    def require_classes(self, num_classes: int, names: Sequence[str] | None = None) -> None:
+        """Check that thresholds per class are for these classes.
+
+        Args:
+            num_classes: C.
+            names: of the C classes, where they are known.
 
         Raises:
-            ValueError: they are not; names the field.
+            ValueError: they are not as many, or are for classes of other names or in another order; names the field.
         """
-        fields = {"segment_threshold": self.segment_threshold, "gate_threshold": self.gate_threshold}
-        gate = fields["gate_threshold"]
-        if isinstance(gate, ModalityThresholds):
-            del fields["gate_threshold"]
-            fields |= {"gate_threshold.audio": gate.audio, "gate_threshold.visual": gate.visual}
-        for name, value in fields.items():
-            if isinstance(value, tuple) and len(value) != num_classes:
+        for name, value in self.per_class().items():
+            if len(value) != num_classes:
                 raise ValueError(f"decision.{name} has {len(value)} values for {num_classes} classes")
+            if names is None or self.classes is None or tuple(names) == self.classes:
+                continue
+            own, other = next(
+                (pair for pair in zip(self.classes, names, strict=False) if pair[0] != pair[1]), (self.classes, names)
+            )
+            raise ValueError(
+                f"decision.{name} is for other classes or another order: it has {own!r} where these have {other!r}"
+            )
+
+    def named(self, names: Sequence[str]) -> DecisionConfig:
+        """The same, with the names of the classes where there is a value per class."""
+        return self.model_copy(update={"classes": tuple(names)}) if self.per_class() else self
 
 
 def gate_thresholds(config: DecisionConfig, like: Tensor) -> Tensor:

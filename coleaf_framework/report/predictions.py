@@ -1,6 +1,6 @@
 """`predictions.json`: the events of every video, for people and programs.
 
-    {"parser": "...", "data": "...", "split": "...",
+    {"parser": "...", "data": "...", "split": "...", "notes": [what must be said beside scores of these, ...],
      "videos": {ID: {"seconds": 10.0, "events": [EVENT, ...], "ground_truth": [EVENT, ...] or null}}}
 
 with EVENT = {"label", "modality", "onset", "offset", "confidence"}, times in seconds.
@@ -36,13 +36,16 @@ class VideoPrediction:
     ground_truth: list[Event] | None
 
 
-def write_predictions(path: Path, parser: str, data: str, split: str, videos: Sequence[VideoPrediction]) -> None:
+def write_predictions(
+    path: Path, parser: str, data: str, split: str, videos: Sequence[VideoPrediction], notes: Sequence[str] = ()
+) -> None:
     """Write predictions as JSON, atomically."""
 
     def plain(video: VideoPrediction) -> dict[str, Any]:
         return {key: value for key, value in asdict(video).items() if key != "id"}
 
-    content = {"parser": parser, "data": data, "split": split, "videos": {v.id: plain(v) for v in videos}}
+    content: dict[str, Any] = {"parser": parser, "data": data, "split": split, "notes": list(notes)}
+    content["videos"] = {v.id: plain(v) for v in videos}
     text = to_json(content, indent=1)
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 

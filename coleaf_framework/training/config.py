@@ -14,7 +14,7 @@ from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.collaboration import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
 from coleaf_framework.plugins import published_decision
-from coleaf_framework.storage import parse_yaml, read_yaml
+from coleaf_framework.storage import CONFIG, parse_yaml, read_yaml
 from coleaf_framework.training.feed import Cache
 
 
@@ -131,21 +131,62 @@ class RunConfig(StrictConfig):
         return name
 
 
-def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunConfig:
+def load_config(path: Path | None = None, settings: Iterable[str] = (), *, trust: bool = False) -> RunConfig:
     """A run's configuration.
 
     Args:
         path: YAML file with any of the sections; the `config.yaml` of a run folder is one. Defaults where None.
         settings: "section.key=value" each, the value as in YAML; they win over the file.
+        trust: whether the file may name code that is no plugin, "module:Class", which is imported.
 
     Raises:
-        ValueError: an unknown section or key (names the nearest), or a value out of range; names the source.
+        ValueError: an unknown section or key (names the nearest), or a value out of range; names the source. Or the
+            file names code, and neither `trust` nor a setting allows it.
     """
+    settings = tuple(settings)
     values: dict[str, Any] = read_yaml(path) if path is not None else {}
+    source = f"{path}" if path is not None else "config"
+    if not trust:
+        _require_no_code(values, source, settings)
+    if path is not None and "model" not in values:
+        _require_class_names(values, source)
     resolved = "model" in values  # a run folder's: every value is there already
     file_recipe = values.get("recipe", "" if resolved else None)
-    for derived in ("model", "train", "made_of"):  # a run folder's own notes, which follow from the other sections
-        values.pop(derived, None)
+    values = _changed(_without_notes(values), settings)
+    if "recipe" in values and file_recipe not in (None, values["recipe"]):
+        theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
+        raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
+    return _validated(_with_recipe(values), source)
+
+
+def recorded_config(run: Path, settings: Iterable[str] = ()) -> RunConfig:
+    """The configuration in a run's folder. Imports nothing, whatever the file names.
+
+    Args:
+        run: the folder.
+        settings: changes to it, as for `load_config`.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is no run's; or as `load_config` does.
+    """
+    path = run / CONFIG
+    values = read_yaml(path)
+    model = values.get("model")
+    if not isinstance(model, Mapping):
+        raise ValueError(f"{path}: not the configuration of a run: it has no section 'model'")
+    values = _without_notes(values)
+    decision = values.get("decision")
+    if isinstance(decision, dict) and model.get("classes") is not None:  # older files have them there alone
+        decision.setdefault("classes", model["classes"])
+    return _validated(_changed(values, tuple(settings)), f"{path}")
+
+
+def _without_notes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a run folder's own notes, which follow from the other sections."""
+    return {key: value for key, value in values.items() if key not in ("model", "train", "made_of")}
+
+
+def _changed(values: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or ("." not in key and key != "recipe"):
@@ -155,11 +196,29 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
         except (yaml.YAMLError, RecursionError) as problem:
             raise ValueError(f"--set {setting!r}: the value is not readable as YAML: {problem}") from problem
         _assign(values, key.split("."), value, setting)
-    source = f"{path}" if path is not None else "config"
-    if "recipe" in values and file_recipe not in (None, values["recipe"]):
-        theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
-        raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
-    return _validated(_with_recipe(values), source)
+    return values
+
+
+def _require_no_code(values: Mapping[str, Any], source: str, settings: Iterable[str]) -> None:
+    told = {setting.partition("=")[0] for setting in settings}
+    for kind in ("anchor", "reference"):
+        section = values.get(kind)
+        name = section.get("name") if isinstance(section, Mapping) else None
+        if isinstance(name, str) and ":" in name and f"{kind}.name" not in told:
+            raise ValueError(
+                f"{source}: its {kind} is {name!r}, code that is no plugin and would be imported: pass --trust if you "
+                f"know it, or name it yourself by {'--anchor or ' if kind == 'anchor' else ''}--set {kind}.name={name}"
+            )
+
+
+def _require_class_names(values: Mapping[str, Any], source: str) -> None:
+    decision = values.get("decision")
+    if not isinstance(decision, Mapping) or decision.get("classes") is not None:
+        return
+    gate = decision.get("gate_threshold")
+    each = [decision.get("segment_threshold"), *(gate.values() if isinstance(gate, Mapping) else [gate])]
+    if any(isinstance(value, list) for value in each):
+        raise ValueError(f"{source}: has thresholds per class: name the classes, in their order, as decision.classes")
 
 
 def with_later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:

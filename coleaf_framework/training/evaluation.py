@@ -24,6 +24,7 @@ class Evaluation:
         videos: how many were scored.
         scores: the model's columns. empty: of the parser that predicts nothing.
         video_label: of the parser that spreads the true video label over all segments and both modalities.
+        caveats: what must be said beside the scores; shown below the table.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Evaluation:
     scores: Mapping[str, float]
     empty: Mapping[str, float]
     video_label: Mapping[str, float]
+    caveats: tuple[str, ...] = ()
 
     def __getitem__(self, column: str) -> float:
         return self.scores[column]
@@ -41,7 +43,8 @@ class Evaluation:
         return {self.name: self.scores, "empty parser": self.empty, "video-label parser": self.video_label}
 
     def __str__(self) -> str:
-        return score_table(self.rows(), f"{self.data}, {self.videos} videos, F-scores in percent")
+        table = score_table(self.rows(), f"{self.data}, {self.videos} videos, F-scores in percent")
+        return "\n".join([table, *(f"NOTE: {caveat}" for caveat in self.caveats)])
 
 
 def merged(meter: ParsingScores) -> dict[str, float]:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotations import WEAK_FILES, find_file
+from coleaf_framework.data.dataset import digests_of
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.plugins import find_plugin
 from coleaf_framework.storage import CONFIG, read_yaml
-from coleaf_framework.training.config import DataConfig, RunConfig, load_config, with_absolute_root
+from coleaf_framework.training.config import DataConfig, RunConfig, recorded_config, with_absolute_root
 from coleaf_framework.training.device import seed_everything
-from coleaf_framework.training.provenance import made_of
+from coleaf_framework.training.provenance import changes, made_of
 from coleaf_framework.training.ranks import Ranks
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
@@ -35,6 +36,7 @@ _AFTER_TRAINING = (
     "decision.segment_threshold",
     "decision.gate",
     "decision.gate_threshold",
+    "decision.classes",
     "trainer.device",
     "trainer.batch_size",
     "trainer.workers",
@@ -154,29 +156,58 @@ def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
     """The data to score a run on: `root` if given, what it was trained on otherwise.
 
     Raises:
-        ValueError: the run was trained from Python, on data that only its author knows.
+        ValueError: the run was trained from Python, on data that only its author knows; or its folder of data is
+            relative to a folder that is not known any more.
     """
     if root is not None:
         return config.data.model_copy(update={"root": str(root)})
     if "data" not in read_yaml(run / CONFIG):
         raise ValueError(f"{run}: was trained from Python or imported, so its config.yaml names no data: pass --data")
+    if config.data.root is not None and not Path(config.data.root).is_absolute():
+        raise ValueError(
+            f"{run}: its data.root is {config.data.root!r}, and relative to which folder is not known any more: pass "
+            "--data"
+        )
     return config.data
 
 
-def load_run(run: Path, settings: tuple[str, ...] = ()) -> tuple[RunConfig, CoLeaFTrainer]:
+def caveats_of_data(run: Path, scored: DataConfig) -> list[str]:
+    """What must be said where the data to score a run on are not those that it was trained on.
+
+    Splits that either lacks are passed over.
+
+    Raises:
+        FileNotFoundError, ValueError: the run's config.yaml cannot be read.
+    """
+    about = read_yaml(run / CONFIG)
+    before = (about.get("made_of") or {}).get("data") or {}
+    trained_on = (about.get("data") or {}).get("root")
+    moved = scored.root is None or trained_on != Path(scored.root).resolve().as_posix()
+    now = {}
+    for split in before:
+        with contextlib.suppress(ValueError, OSError):  # a split that is not scored may be broken or missing
+            now[split] = digests_of(open_split(scored, split))
+    if not (changed := changes({"data": before}, {"data": now}, moved=moved)):
+        return []
+    where = f"{scored.root or 'synthetic LLP'}, not {trained_on or 'what it was trained on'}" if moved else "others now"
+    return [f"its data are {where}: {'; '.join(changed)}"]
+
+
+def load_run(run: Path, settings: tuple[str, ...] = (), *, trust: bool = False) -> tuple[RunConfig, CoLeaFTrainer]:
     """A finished or running run's configuration and a trainer with its best weights.
 
     Args:
         run: its folder.
         settings: changes to its configuration, such as "decision.gate=modality".
+        trust: as in `CoLeaF.load`.
 
     Raises:
-        ValueError: a setting that would need another training; or as `load_config` and `CoLeaF.load` do.
+        ValueError: a setting that would need another training; or as `recorded_config` and `CoLeaF.load` do.
     """
     for setting in settings:
         if setting.partition("=")[0] not in _AFTER_TRAINING:
             raise ValueError(f"--set {setting!r}: a trained run can only change {', '.join(_AFTER_TRAINING)}")
-    config = load_config(run / CONFIG, settings)
-    model = CoLeaF.load(run)
+    config = recorded_config(run, settings)
+    model = CoLeaF.load(run, trust=trust)
     trainer = CoLeaFTrainer(model, config.trainer, decision=config.decision, cache=config.data.cache, quiet=True)
     return config, trainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import DecisionConfig, decide, empty_parser, video_label_parser
 from coleaf_framework.protocol import AnchorOutput
 from coleaf_framework.storage import WEIGHTS, file_digest, parse_state, write_state
+from coleaf_framework.training.caveats import caveats_of_answers, caveats_of_run
 from coleaf_framework.training.trainer import CoLeaFTrainer
 
 _TENSORS = ("segment_probs", "modality_probs", "video_probs", "truth", "labels", "mask")
 _TEXTS = ("parser", "data", "split", "ids", "classes")
+_LISTS = ("ids", "classes", "caveats")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class RunOutputs:
         segment_probs: (N,T,M,C), modality_probs: (N,M,C), video_probs: (N,C); float32 in [0,1].
         truth: (N,T,M,C) bool. labels: (N,C) weak labels in {0,1}.
         mask: (N,T) bool, True = real segment; videos are padded to the longest.
+        caveats: what must be said beside its scores.
     """
 
     parser: str
@@ -46,6 +49,7 @@ class RunOutputs:
     truth: Tensor
     labels: Tensor
     mask: Tensor
+    caveats: tuple[str, ...] = ()
 
     @property
     def output(self) -> AnchorOutput:
@@ -66,8 +70,13 @@ class RunOutputs:
         }
 
 
-def collect_outputs(trainer: CoLeaFTrainer, data: AVVPDataset) -> RunOutputs:
+def collect_outputs(trainer: CoLeaFTrainer, data: AVVPDataset, caveats: Sequence[str] = ()) -> RunOutputs:
     """Run a trained model over a split with ground truth.
+
+    Args:
+        trainer: with the model and its thresholds.
+        data: the split.
+        caveats: what must be said beside the scores, besides what thresholds and data say by themselves.
 
     Errors as in `CoLeaFTrainer.outputs`.
     """
@@ -87,7 +96,11 @@ def collect_outputs(trainer: CoLeaFTrainer, data: AVVPDataset) -> RunOutputs:
             if name in ("segment_probs", "truth", "mask"):
                 row[i] = pad(row[i], (*[0, 0] * (row[i].ndim - 2), 0, longest - row[i].shape[1]))
     tensors = dict(zip(_TENSORS, (torch.cat(column) for column in zip(*rows, strict=True)), strict=True))
-    return RunOutputs(trainer.name, data.name, data.split, tuple(ids), tuple(data.classes), trainer.decision, **tensors)
+    told = tuple(dict.fromkeys((*caveats_of_answers(trainer.decision, data), *caveats)))
+    decision = trainer.decision.named(data.classes)
+    return RunOutputs(
+        trainer.name, data.name, data.split, tuple(ids), tuple(data.classes), decision, **tensors, caveats=told
+    )
 
 
 def outputs_path(run: Path, split: str) -> Path:
@@ -97,13 +110,13 @@ def outputs_path(run: Path, split: str) -> Path:
 
 def write_outputs(run: Path, outputs: RunOutputs) -> None:
     """Keep the answers of a run's weights in its folder, atomically."""
-    state: dict[str, Any] = {name: getattr(outputs, name) for name in (*_TENSORS, *_TEXTS)}
+    state: dict[str, Any] = {name: getattr(outputs, name) for name in (*_TENSORS, *_TEXTS, "caveats")}
     state |= {"decision": outputs.decision.model_dump(mode="json"), "weights": file_digest(run / WEIGHTS)}
     write_state(outputs_path(run, outputs.split), state)
 
 
 def read_outputs(run: Path, split: str) -> RunOutputs:
-    """What `write_outputs` kept.
+    """What `write_outputs` kept; its caveats are those that were kept, and those of the run's training as it is now.
 
     Raises:
         FileNotFoundError: the run has no predictions of the split; says how to make them.
@@ -120,7 +133,8 @@ def read_outputs(run: Path, split: str) -> RunOutputs:
     state = parse_state(path.read_bytes(), path)
     try:
         texts: dict[str, Any] = {name: state[name] for name in _TEXTS}
-        texts["ids"], texts["classes"] = tuple(texts["ids"]), tuple(texts["classes"])
+        texts["caveats"] = state.get("caveats", ())  # older files have none
+        texts |= {name: tuple(texts[name]) for name in _LISTS}
         tensors = {name: state[name] for name in _TENSORS}
         weights = state["weights"]
         outputs = RunOutputs(decision=DecisionConfig(**state["decision"]), **texts, **tensors)
@@ -130,7 +144,7 @@ def read_outputs(run: Path, split: str) -> RunOutputs:
         raise FileNotFoundError(f"{run / WEIGHTS}: no such file, though the run has predictions of its weights")
     if file_digest(run / WEIGHTS) != weights:
         raise ValueError(f"{path}: predictions of other weights than those in the folder now: {again} again")
-    return outputs
+    return replace(outputs, caveats=tuple(dict.fromkeys((*outputs.caveats, *caveats_of_run(run, split)))))
 
 
 def require_same_videos(named: Sequence[tuple[str, RunOutputs]]) -> None:

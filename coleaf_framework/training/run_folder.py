@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.storage import (
     CONFIG,
     WEIGHTS,
@@ -178,3 +179,27 @@ def _require_same(path: Path, section: str, before: Any, now: Any) -> None:
                 f"{path}: the run to resume has {section}.{key} = {before.get(key)!r}, "
                 f"now it is {now.get(key)!r}: resume with the same configuration, or take another folder"
             )
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """A run's epochs as `RunFolder.write_log` wrote them; none where there is no such file.
+
+    Raises:
+        ValueError: the log is damaged; names the line.
+    """
+    if not path.is_file():
+        return []
+    entries = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            kinds = [entry[kind] for kind in ("losses", "theta") if kind in entry]
+            sound = isinstance(entry["epoch"], int) and "losses" in entry
+            sound = sound and all(isinstance(x, float | int) for kind in kinds for x in kind.values())
+            sound = sound and ("theta" not in entry or entry["theta"].keys() == set(MODALITIES))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            sound = False
+        if not sound:
+            raise ValueError(f"{path}, line {number}: not an epoch that training logged: {line[:60]!r}")
+        entries.append(entry)
+    return entries

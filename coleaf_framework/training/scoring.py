@@ -11,8 +11,9 @@ import torch
 
 from coleaf_framework.metrics import ALL_KEYS, over_seeds
 from coleaf_framework.storage import CONFIG, WEIGHTS, file_digest, read_yaml
+from coleaf_framework.training.caveats import caveats_of_run, together
 from coleaf_framework.training.config import RunConfig
-from coleaf_framework.training.experiment import data_of, load_run, open_split
+from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
 from coleaf_framework.training.selection import load_decision
 from coleaf_framework.training.trainer import CoLeaFTrainer
 
@@ -26,18 +27,24 @@ class ScoredRuns:
         deviations: name -> column -> standard deviation over seeds, where there are several.
         title: of the table.
         by_run: run folder -> column -> percent.
-        note: what must be said beside the table; empty if nothing.
+        notes: what must be said beside the table.
     """
 
     rows: Mapping[str, Mapping[str, float]]
     deviations: Mapping[str, Mapping[str, float]]
     title: str
     by_run: Mapping[str, Mapping[str, float]]
-    note: str
+    notes: tuple[str, ...]
 
 
 def score_runs(
-    runs: Sequence[Path], data: Path | None, split: str, settings: tuple[str, ...], decision: Path | None
+    runs: Sequence[Path],
+    data: Path | None,
+    split: str,
+    settings: tuple[str, ...],
+    decision: Path | None,
+    *,
+    trust: bool = False,
 ) -> ScoredRuns:
     """Score runs on a split.
 
@@ -47,6 +54,7 @@ def score_runs(
         split: "train", "val" or "test".
         settings: as for `load_run`.
         decision: a file that `coleaf thresholds` wrote, for all runs.
+        trust: as in `load_run`.
 
     Raises:
         ValueError: a run is named twice or is a copy of another, or their data differ; or as `load_run` and
@@ -54,14 +62,15 @@ def score_runs(
     """
     groups: dict[str, list[_Scored]] = {}
     scored, evaluated = {}, set()
-    notes: dict[str, None] = {}  # distinct ones, in order
+    caveats = {}
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is named twice")
     for run in runs:
-        config, trainer = load_run(run, settings)
+        config, trainer = load_run(run, settings, trust=trust)
         where = data_of(run, config, data)
-        notes |= dict.fromkeys(use_decision(trainer, run, decision, split, settings))
+        told = use_decision(trainer, run, decision, settings)
         evaluation = trainer.evaluate(open_split(where, split))
+        caveats[str(run)] = [*evaluation.caveats, *told, *caveats_of_run(run, split), *caveats_of_data(run, where)]
         evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
             raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
@@ -86,7 +95,7 @@ def score_runs(
     title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
-    return ScoredRuns(rows, deviations, title, scored, "\n".join(notes))
+    return ScoredRuns(rows, deviations, title, scored, together(caveats))
 
 
 @dataclass(frozen=True)
@@ -118,14 +127,12 @@ def all_but_seed(config: RunConfig) -> str:
     return json.dumps(content)
 
 
-def use_decision(
-    trainer: CoLeaFTrainer, run: Path, path: Path | None, split: str, settings: tuple[str, ...] = ()
-) -> list[str]:
+def use_decision(trainer: CoLeaFTrainer, run: Path, path: Path | None, settings: tuple[str, ...] = ()) -> list[str]:
     """Give the trainer of a run chosen thresholds, if there are any; returns what must be said beside its scores.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_decision` does, or they are for another number of classes, or settings
-            say something of the decision too.
+        FileNotFoundError, ValueError: as `load_decision` does, or they are for other classes than the run's, or
+            settings say something of the decision too.
     """
     if path is None:
         return []
@@ -133,15 +140,11 @@ def use_decision(
     if said:
         raise ValueError(f"--decision {path} and --set {said[0]} exclude each other")
     decision, chosen = load_decision(path)
-    decision.require_classes(trainer.model.num_classes)
-    own, theirs = trainer.model.description.get("model", {}).get("classes"), chosen.get("classes")
-    if own is not None and theirs is not None and list(own) != list(theirs):
-        raise ValueError(f"{path}: its thresholds are for the classes {theirs}, {run} has {own}")
+    try:
+        decision.require_classes(trainer.model.num_classes, trainer.model.description.get("model", {}).get("classes"))
+    except ValueError as problem:
+        raise ValueError(f"{path} does not fit {run}: {problem}") from problem
     trainer.decision = decision
-    notes = []
-    if chosen.get("weights") not in (None, file_digest(run / WEIGHTS)):
-        notes.append(f"NOTE: the thresholds were chosen for other weights than those of {run}")
-    if chosen.get("split") == split:
-        data = chosen.get("data")
-        notes.append(f"NOTE: the thresholds were chosen on {data} {split}: on the same videos these are no test scores")
-    return notes
+    if chosen.get("weights") in (None, file_digest(run / WEIGHTS)):
+        return []
+    return ["the thresholds were chosen for other weights than these"]

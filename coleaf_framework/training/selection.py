@@ -55,30 +55,38 @@ def select_thresholds(trainer: CoLeaFTrainer, data: AVVPDataset, *, force: bool 
     outputs = collect_outputs(trainer, data)
     chosen = choose_gates(outputs.output, outputs.truth, trainer.decision, mask=outputs.mask, **how)
     audio, visual = (tuple(round(value, 6) for value in row.tolist()) for row in chosen.gates)
-    thresholds = ModalityThresholds(audio=audio, visual=visual)
+    changed = {
+        "gate_threshold": ModalityThresholds(audio=audio, visual=visual),
+        "classes": tuple(data.classes),
+        "chosen_on": data.split,
+    }
     about = {
         "data": data.name,
         "split": data.split,
         "videos": len(data),
-        "classes": list(data.classes),
         "forced": data.split == "test",
         **{key: list(value) if isinstance(value, tuple) else value for key, value in how.items()},
     }
-    return Selection(trainer.decision.model_copy(update={"gate_threshold": thresholds}), chosen, about)
+    return Selection(trainer.decision.model_copy(update=changed), chosen, about)
 
 
 def load_decision(path: Path) -> tuple[DecisionConfig, Mapping[str, Any]]:
     """The decision that `Selection.save` wrote, and how it was chosen.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or it is another one.
+        FileNotFoundError, ValueError: no such file, or it is another one, or does not name its classes.
     """
     content = read_yaml(path)
     decision, chosen = (content.get(key) for key in ("decision", "chosen"))
     if not isinstance(decision, Mapping) or not isinstance(chosen, Mapping):
         raise ValueError(f"{path}: not a file that `coleaf thresholds` wrote: it has {sorted(map(str, content))}")
+    # Older files have these two beside how it was chosen.
+    older = {key: chosen[name] for key, name in (("classes", "classes"), ("chosen_on", "split")) if name in chosen}
     try:
-        return DecisionConfig(**decision), chosen
+        found = DecisionConfig(**(older | dict(decision)))
     except (TypeError, ValueError) as problem:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise ValueError(f"{path}: not a decision: {reason}") from problem
+    if found.per_class() and found.classes is None:
+        raise ValueError(f"{path}: its thresholds per class lack the names of the classes: choose them again")
+    return found, chosen

@@ -26,6 +26,7 @@ from coleaf_framework.model import CoLeaF
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.report.predictions import VideoPrediction
+from coleaf_framework.training.caveats import caveats_of_answers
 from coleaf_framework.training.config import TrainerConfig
 from coleaf_framework.training.device import autocast, choose_device, compile_networks
 from coleaf_framework.training.evaluation import Evaluation, merged
@@ -193,7 +194,10 @@ class CoLeaFTrainer:
             ):
                 meter.update(predicted.cpu(), truth.cpu())
         scores, empty, video_label = (merged(meter) for meter in meters)
-        return Evaluation(name or self.name, f"{data.name} {data.split}", len(data), scores, empty, video_label)
+        caveats = tuple(caveats_of_answers(self.decision, data))
+        return Evaluation(
+            name or self.name, f"{data.name} {data.split}", len(data), scores, empty, video_label, caveats
+        )
 
     def predict(self, data: AVVPDataset) -> list[VideoPrediction]:
         """The events of every video, with the annotated ones where the split has them.
@@ -261,6 +265,7 @@ class CoLeaFTrainer:
                 f"{where} has {len(data.classes)} classes, the model {self.model.num_classes}: "
                 "wrap the network with num_classes of the data set"
             )
+        self.decision.require_classes(self.model.num_classes, data.classes)
         trained_on = self.model.description.get("model", {}).get("classes")
         if trained_on is not None and list(data.classes) != list(trained_on):
             raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
@@ -292,7 +297,7 @@ class CoLeaFTrainer:
         ids = hashlib.sha256("\n".join(train.ids).encode()).hexdigest()[:16]
         described["train"] = {"name": train.name, "videos": len(train), "ids": ids}
         described["trainer"] = self.config.model_dump(mode="json")
-        described["decision"] = self.decision.model_dump(mode="json")
+        described["decision"] = self.decision.named(train.classes).model_dump(mode="json")
 
 
 def _in_float32(output: AnchorOutput) -> AnchorOutput:

@@ -85,9 +85,11 @@ def test_an_anchor_that_cannot_leave_out_cross_attention_has_no_such_row(
     )
 
 
-def test_choosing_the_epoch_on_the_scored_split_is_said(data_root: Path, tmp_path: Path) -> None:
-    grid = plan(data_root, tmp_path / "g", settings=SMALL[:2])
-    assert "chosen on the very split that is scored" in grid.notes[0]
+def test_choosing_the_epoch_on_the_scored_split_is_said_before_training(
+    data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan(data_root, tmp_path / "g", settings=SMALL[:2])
+    assert "chosen on the very split that is scored" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,7 @@ def test_two_networks_of_one_name_have_rows_of_their_own(
     grid = plan(data_root, tmp_path / "g", ("grid_a:Own", "grid_b:Own"), seeds=1, settings=("trainer.monitor=[]",))
     for i, cell in enumerate(grid.cells):
         (cell.folder / "model.safetensors").write_bytes(b"stands for weights")
+        (cell.folder / "config.yaml").write_text("model: {}\n")
         write_outputs(cell.folder, made_up(i, parser="Own in CoLeaF" if cell.variant.name == "coleaf" else "Own"))
     names = [f"Own ({name}:Own) {how}" for name in ("grid_a", "grid_b") for how in ("alone", "in CoLeaF")]
     assert [row.name for row in compare_grid(grid).rows] == names

@@ -52,7 +52,7 @@ def test_a_grid_is_trained_once_and_its_tables_are_written(coleaf: Command, data
     # A cell is a run as any other, and the grid is the other tables' too.
     evaluated = coleaf("evaluate", "grid/han-coleaf-seed0", "--split", "val", "--json", "s.json")
     assert "HAN in CoLeaF" in evaluated
-    scores = next(iter(json.loads((tmp_path / "s.json").read_text()).values()))
+    scores = next(iter(json.loads((tmp_path / "s.json").read_text())["runs"].values()))
     kept = found["by_run"]["han-coleaf-seed0"]
     assert {k: v for k, v in scores.items() if v is not None} == pytest.approx(
         {k: v for k, v in kept.items() if v is not None}

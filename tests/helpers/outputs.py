@@ -38,7 +38,8 @@ def write_run(folder: Path, outputs: RunOutputs, config: str = "", log: str = ""
     """A run folder that holds the answers and no network."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"stands for weights")
-    (folder / "config.yaml").write_text(config or "anchor: {name: han}\n")
+    config = config or "anchor: {name: han}\n"
+    (folder / "config.yaml").write_text(config + ("" if "model:" in config else "model: {}\n"))
     if log:
         (folder / "log.jsonl").write_text(log)
     write_outputs(folder, outputs)
