@@ -10,7 +10,7 @@ from pathlib import Path
 from coleaf_framework.evidence.paper import PaperTable
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
-from coleaf_framework.training.config import RunConfig, load_config, with_absolute_root, with_later_keys
+from coleaf_framework.training.config import RunConfig, as_setting, load_config, with_absolute_root, with_later_keys
 from coleaf_framework.training.experiment import build_model, open_split
 from coleaf_framework.training.outputs import RunOutputs, outputs_path, read_outputs
 
@@ -158,7 +158,7 @@ def plan_grid(
         raise ValueError(f"--seeds {seeds}: at least 1")
     shared, own = _divide(settings, anchors)
     if data is not None:
-        shared.append(f"data.root={data.resolve().as_posix()!r}")
+        shared.append(as_setting("data.root", data.resolve().as_posix()))
     cells = []
     notes: dict[str, None] = {}
     for anchor, variant in itertools.product(anchors, study.variants):
@@ -185,7 +185,7 @@ def plan_grid(
 
 
 def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
-    told = (f"anchor.name={anchor!r}", f"trainer.seed={seed}")
+    told = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
     resolved = with_absolute_root(load_config(config, [*settings, *told]))
     return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
 
