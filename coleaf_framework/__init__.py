@@ -1,12 +1,16 @@
 """Put any audio-visual video parsing network into CoLeaF's training loop (ECCV 2024)."""
 
-from coleaf_framework.adapters import DERIVE, Constant, Declaration, Out, Tap
-from coleaf_framework.collaboration import CoLeaFConfig
-from coleaf_framework.model import CoLeaF, load_anchor
-from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
-from coleaf_framework.protocol import AnchorOutput, Batch, ReferenceOutput, StreamSpec
-from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, import_checkpoint, recipe
-from coleaf_framework.wrapping import check_anchor, describe, wrap
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coleaf_framework.adapters import DERIVE, Constant, Declaration, Out, Tap
+    from coleaf_framework.collaboration import CoLeaFConfig
+    from coleaf_framework.model import CoLeaF, load_anchor
+    from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
+    from coleaf_framework.protocol import AnchorOutput, Batch, ReferenceOutput, StreamSpec
+    from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, import_checkpoint, recipe
+    from coleaf_framework.wrapping import check_anchor, describe, wrap
 
 __all__ = [
     "DERIVE",
@@ -33,3 +37,29 @@ __all__ = [
     "recipe",
     "wrap",
 ]
+# PyTorch takes seconds to import, in which the command line must already answer Ctrl-C: each name is imported when it
+# is first asked for (PEP 562).
+_HOMES = {
+    "adapters": ("DERIVE", "Constant", "Declaration", "Out", "Tap"),
+    "collaboration": ("CoLeaFConfig",),
+    "model": ("CoLeaF", "load_anchor"),
+    "plugins": ("create_anchor", "create_reference", "list_anchors", "list_references"),
+    "protocol": ("AnchorOutput", "Batch", "ReferenceOutput", "StreamSpec"),
+    "training": ("CoLeaFTrainer", "TrainerConfig", "import_checkpoint", "recipe"),
+    "wrapping": ("check_anchor", "describe", "wrap"),
+}
+_SUBPACKAGES = {"data", "losses", "metrics", *_HOMES}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return import_module(f"{__name__}.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = found = getattr(import_module(f"{__name__}.{home}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

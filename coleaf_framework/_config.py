@@ -24,6 +24,11 @@ class StrictConfig(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, values: Any) -> Any:
         for key in values if isinstance(values, dict) else ():
+            if not isinstance(key, str):
+                raise ValueError(
+                    f"{cls.__name__} has the key {key!r}, which is no text; in YAML yes, no, on, off, null and numbers "
+                    "are none unless they stand in quotes"
+                )
             if key not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
                 raise ValueError(

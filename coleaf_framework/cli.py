@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
 
 from coleaf_framework import cli_evidence, plugins
+from coleaf_framework._text import end_interrupted, log_to_stderr, one_line, say
 from coleaf_framework.data import open_folder
 from coleaf_framework.data import pack as pack_folder
 from coleaf_framework.data.check import check_folder
@@ -27,7 +28,7 @@ from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
 from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_text
 from coleaf_framework.training.caveats import caveats_of_answers, caveats_of_run
-from coleaf_framework.training.config import load_config
+from coleaf_framework.training.config import as_setting, load_config
 from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
@@ -39,7 +40,20 @@ from coleaf_framework.training.selection import select_thresholds
 from coleaf_framework.wrapping import describe
 from coleaf_framework.wrapping.spelling import find_network, parse_options, parse_streams
 
-app = typer.Typer(help="CoLeaF for audio-visual video parsing.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """Tells what Ctrl-C stopped in a sentence, before Typer ends without one."""
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as stopped:
+            end_interrupted(stopped)
+
+
+app = typer.Typer(
+    help="CoLeaF for audio-visual video parsing.", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False
+)
 console = Console()
 _debugging: list[bool] = []
 
@@ -76,13 +90,13 @@ def train(
         raise ValueError("--resume and --overwrite exclude each other")
     if resume and out is None:
         raise ValueError("--resume needs --out, the folder of the run to go on with")
-    given = {
+    given: dict[str, str | None] = {
         "recipe": recipe,
-        "data.root": data and data.as_posix(),
+        "data.root": data.as_posix() if data is not None else None,
         "anchor.name": anchor,
         "reference.name": reference,
     }
-    settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None]
+    settings = [as_setting(key, value) for key, value in given.items() if value is not None]
     if resume and config is None and out is not None and (out / CONFIG).is_file():
         config = out / CONFIG
     resolved = load_config(config, [*settings, *(set_ or [])], trust=trust)
@@ -95,11 +109,10 @@ def train(
     try:
         trainer = train_run(resolved, out, existing, profile=profile, accept_changes=accept_changes)
     except KeyboardInterrupt as stopped:
-        print(f"coleaf: interrupted; {str(stopped) or 'nothing of the step under way was saved'}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise KeyboardInterrupt(str(stopped) or "nothing of the step under way was saved") from None
     if not trainer.ranks.first:
         return
-    print(f"{len(trainer.history)} epochs; best weights in {out / 'model.safetensors'}")
+    say(f"{len(trainer.history)} epochs; best weights in {out / 'model.safetensors'}")
 
 
 @app.command()
@@ -117,9 +130,9 @@ def evaluate(
     scored = score_runs(runs, data, split, tuple(set_ or ()), decision, trust=trust)
     if not Ranks.join().first:
         return
-    print(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
+    say(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
     for note in scored.notes:
-        print(f"NOTE: {note}")
+        say(f"NOTE: {note}")
     if json_ is not None:
         write_text(json_, to_json({"runs": scored.by_run, "notes": scored.notes}, indent=1))
 
@@ -148,10 +161,10 @@ def predict(
         write_outputs(run, collect_outputs(trainer, videos, told))
     notes = dict.fromkeys((*caveats_of_answers(trainer.decision, videos), *told, *caveats_of_run(run, split)))
     for note in notes:
-        print(f"NOTE: {note}", file=sys.stderr)
+        say(f"NOTE: {note}", sys.stderr)
     write_predictions(out, trainer.name, videos.name, split, predictions, list(notes))
     events = sum(len(video.events) for video in predictions)
-    print(f"{events} events in {len(predictions)} videos; {out}")
+    say(f"{events} events in {len(predictions)} videos; {out}")
 
 
 @app.command()
@@ -169,7 +182,7 @@ def plot(
             rows.setdefault("ground truth", found.ground_truth)
         rows[parser if parser not in rows else f"{parser} ({path})"] = found.events
     save(timeline(rows, found.seconds, video), out)
-    print(out)
+    say(f"{out}")
 
 
 @app.command()
@@ -189,7 +202,7 @@ def synth(
             seed=seed,
             done=lambda written, total: bar.update(task, completed=written, total=total),
         )
-    print(f"{out}: synthetic features of {counts}")
+    say(f"{out}: synthetic features of {counts}")
 
 
 @app.command()
@@ -214,7 +227,7 @@ def pack(
             done=lambda packed, total: bar.update(task, completed=packed, total=total),
         )
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{out}: {counts}, {size / 1e6:.1f} MB, {dtype}" + (", frames averaged" if average_frames else ""))
+    say(f"{out}: {counts}, {size / 1e6:.1f} MB, {dtype}" + (", frames averaged" if average_frames else ""))
 
 
 @app.command("check-data")
@@ -226,7 +239,7 @@ def check_data(root: Annotated[Path, typer.Argument(help="folder in LLP's layout
     kinds = []
     for kind, line in check_folder(root):
         kinds.append(kind)
-        print(f"{kind + ':':9}{line}")
+        say(f"{kind + ':':9}{line}")
     if {"missing", "broken"} & set(kinds):
         raise typer.Exit(1)
 
@@ -252,11 +265,11 @@ def thresholds(
     selection.save(out, run / WEIGHTS)
     table = Table("class", "audio gate", "visual gate")
     for name, *gates in zip(videos.classes, *selection.chosen.gates.tolist(), strict=True):
-        table.add_row(name, *(f"{gate:.2f}" for gate in gates))
+        table.add_row(Text(one_line(name)), *(f"{gate:.2f}" for gate in gates))  # a str would be read as markup
     console.print(table)
-    print(f"{column} on {videos.name} {split}: {selection.chosen.before:.1f} -> {selection.chosen.after:.1f}; {out}")
+    say(f"{column} on {videos.name} {split}: {selection.chosen.before:.1f} -> {selection.chosen.after:.1f}; {out}")
     if selection.about["forced"]:
-        print("CHOSEN ON THE TEST SPLIT: scores on it with these thresholds are no test")
+        say("CHOSEN ON THE TEST SPLIT: scores on it with these thresholds are no test")
 
 
 @app.command("import")
@@ -276,7 +289,7 @@ def import_(
         classes = split.classes
         options |= {"streams": split.streams, "num_classes": len(classes)}
     network = import_run(checkpoint, as_, out, "overwrite" if overwrite else "refuse", classes=classes, **options)
-    print(f"{type(network).__name__} with {sum(x.numel() for x in network.parameters()):,} parameters; {out}")
+    say(f"{type(network).__name__} with {sum(x.numel() for x in network.parameters()):,} parameters; {out}")
 
 
 @app.command()
@@ -295,15 +308,14 @@ def inspect(
             raise ValueError("--data says streams and classes: leave out --stream and --classes")
         split = open_folder(data, "train")
         streams, classes = split.streams, len(split.classes)
-    print(
-        describe(
-            find_network(network),
-            streams=streams,
-            num_classes=classes,
-            follow_device=follow_device,
-            anchor_options=parse_options(option or ()),
-        )
+    found = describe(
+        find_network(network),
+        streams=streams,
+        num_classes=classes,
+        follow_device=follow_device,
+        anchor_options=parse_options(option or ()),
     )
+    say(f"{found}")
 
 
 @app.command("plugins")
@@ -312,7 +324,8 @@ def list_plugins() -> None:
     table = Table("kind", "name", "target", "distribution", "state")
     for kind in plugins.GROUPS:
         for plugin in plugins.list_plugins(kind):
-            table.add_row(kind, plugin.name, plugin.target, plugin.distribution, plugin.error or "works")
+            cells = (kind, plugin.name, plugin.target, plugin.distribution, plugin.error or "works")
+            table.add_row(*(Text(one_line(cell)) for cell in cells))
     console.print(table)
 
 
@@ -322,7 +335,7 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="folder in LLP's layout, such as examples/tuxav_mini")] = None,
 ) -> None:
     """Train HAN alone and inside CoLeaF and show what came of it; on a small synthetic LLP without --data."""
-    print(run_demo(out, data))
+    say(run_demo(out, data))
 
 
 for command in (cli_evidence.compare, cli_evidence.ablate, cli_evidence.rates, cli_evidence.flops, cli_evidence.report):
@@ -344,7 +357,7 @@ def options(
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and exit code 1."""
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    log_to_stderr()
     try:
         app()
     except Exception as problem:
@@ -354,6 +367,6 @@ def main() -> None:
             problem = ConnectionError("stopped, since another rank has gone, whose own message tells why")
         expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
         if not expected:  # a fault in somebody's code rather than a user's mistake
-            print("(`coleaf --debug ...` shows where this came from)", file=sys.stderr)
-        print(f"coleaf: {problem}" if expected else f"coleaf: {type(problem).__name__}: {problem}", file=sys.stderr)
+            say("(`coleaf --debug ...` shows where this came from)", sys.stderr)
+        say(f"coleaf: {problem}" if expected else f"coleaf: {type(problem).__name__}: {problem}", sys.stderr)
         sys.exit(1)

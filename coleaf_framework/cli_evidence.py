@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from coleaf_framework._text import say
 from coleaf_framework.data import LLP_CLASSES, open_folder
 from coleaf_framework.evidence.comparison import PRIMARY, compare_grid, require_column
 from coleaf_framework.evidence.costs import measure_costs
@@ -20,7 +20,7 @@ from coleaf_framework.evidence.studies import RATES, ablation_table, compare_stu
 from coleaf_framework.evidence.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
 from coleaf_framework.storage import read_yaml, to_json, write_text
-from coleaf_framework.training.config import load_config
+from coleaf_framework.training.config import as_setting, load_config
 
 Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
@@ -108,10 +108,10 @@ def rates(
 ) -> None:
     """Show how often each type of event is found and missed, with and without cross-attention (Table 1)."""
     grid = _grid(RATES, anchors, data, seeds, out, split, config, set_, jobs, _on_change(rerun, accept_changes))
-    print(rates_table(grid, markdown=markdown))
+    say(rates_table(grid, markdown=markdown))
     compare_grid(grid).write(out / "rates-scores")
     write_text(out / "rates.md", rates_table(grid, markdown=True) + "\n")
-    print(f"\n{out / 'rates.md'}; scores in {out / 'rates-scores'}.md, .csv, .json")
+    say(f"\n{out / 'rates.md'}; scores in {out / 'rates-scores'}.md, .csv, .json")
 
 
 def flops(
@@ -128,12 +128,14 @@ def flops(
     markdown: Markdown = False,
 ) -> None:
     """Count parameters and FLOPs and take the time of Anchor, Reference, a training step and inference."""
-    resolved = load_config(config, [*([f"anchor.name={anchor!r}"] if anchor else []), *(set_ or [])], trust=trust)
+    resolved = load_config(
+        config, [*([as_setting("anchor.name", anchor)] if anchor else []), *(set_ or [])], trust=trust
+    )
     split = open_folder(data, "train") if data is not None else None
     streams = LLP_STREAMS if split is None else split.streams
     num_classes = len(LLP_CLASSES) if split is None else len(split.classes)
     costs = measure_costs(resolved, streams, num_classes, videos=videos, segments=segments)
-    print(costs.table(markdown=markdown))
+    say(costs.table(markdown=markdown))
     if json_ is not None:
         write_text(json_, to_json(asdict(costs), indent=1) + "\n")
 
@@ -151,11 +153,11 @@ def report(
         raise ValueError(f"--figures {figures}: is a file, where a folder was expected")
     made = Report(runs, split)
     size = made.write_page(out)
-    print(f"{out}, {size / 1e6:.1f} MB")
+    say(f"{out}, {size / 1e6:.1f} MB")
     if figures is not None:
         made.write_figures(figures)
-        print(f"{figures}: the figures as PNG and SVG, and their numbers as numbers.json")
-    print(made.comparison.conclusion)
+        say(f"{figures}: the figures as PNG and SVG, and their numbers as numbers.json")
+    say(made.comparison.conclusion)
 
 
 def _grid(
@@ -177,8 +179,7 @@ def _grid(
     try:
         run_grid(grid, jobs)
     except KeyboardInterrupt as stopped:
-        print(f"coleaf: interrupted; {str(stopped) or 'finished runs are kept'}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise KeyboardInterrupt(str(stopped) or "finished runs are kept") from None
     require_unchanged(grid)
     return grid
 
@@ -191,9 +192,9 @@ def _on_change(rerun: bool, accept_changes: bool) -> OnChange:
 
 def _show_comparison(grid: Grid, column: str, markdown: bool) -> None:
     found = compare_grid(grid, column)
-    print(found.table(markdown=markdown))
+    say(found.table(markdown=markdown))
     stem = grid.out / grid.study.name
     found.write(stem)
     types = stem.with_name(f"{stem.name}-types.md")
     write_text(types, types_of_grid(grid, markdown=True) + "\n")
-    print(f"\n{stem}.md, .csv, .json; what events were taken for: {types}")
+    say(f"\n{stem}.md, .csv, .json; what events were taken for: {types}")

@@ -11,7 +11,8 @@ from coleaf_framework.evidence.report import Report
 from coleaf_framework.metrics import Event
 from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.predictions import VideoPrediction, write_predictions
-from coleaf_framework.training.config import RunConfig, load_config
+from coleaf_framework.storage import write_text
+from coleaf_framework.training.config import RunConfig, as_setting, load_config
 from coleaf_framework.training.experiment import open_split, train
 from coleaf_framework.training.outputs import collect_outputs, write_outputs
 
@@ -65,14 +66,13 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
     marker = out / "DEMO.txt"
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not marker.exists())):
         raise FileExistsError(f"{out} holds something else than a demo: choose another folder")
-    root = (f"data.root={data.resolve().as_posix()!r}",) if data is not None else ()
+    root = (as_setting("data.root", data.resolve().as_posix()),) if data is not None else ()
     sized = REAL if data is not None else SYNTHETIC
     configs = {
         name: load_config(settings=(*sized, *root, *settings, f"coleaf.enabled={enabled}")) for name, enabled in _RUNS
     }
     test = _checked(configs["han"])
-    out.mkdir(parents=True, exist_ok=True)
-    marker.write_text("written by `coleaf demo`, which may replace it\n")
+    write_text(marker, "written by `coleaf demo`, which may replace it\n")
     histories, predicted = {}, {}
     for name, config in configs.items():
         trainer = train(config, out / name, "overwrite")

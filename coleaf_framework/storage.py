@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,21 @@ class _StrictLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
+        if not isinstance(node, yaml.MappingNode):
+            return super().construct_mapping(node, deep)  # says so
+        spelt: dict[Any, str] = {}
         for key_node, _ in node.value:
-            key = key_node.value
-            if isinstance(key, str) and key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: the key {key!r} a second time")
-            seen.add(key if isinstance(key, str) else id(key_node))
+            # `<<`, which merges a mapping into this one, and `=` are no values to the parser.
+            special = key_node.tag in ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
+            key = key_node.value if special else self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # is refused below
+            if key in spelt:
+                other = "" if spelt[key] == key_node.value else f", which is the value of {spelt[key]!r} too"
+                raise yaml.YAMLError(
+                    f"line {key_node.start_mark.line + 1}: the key {key_node.value!r} a second time{other}"
+                )
+            spelt[key] = key_node.value
         return super().construct_mapping(node, deep)
 
 
@@ -95,6 +104,8 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, _StrictLoader)  # a subclass of SafeLoader
     except ValueError as problem:  # such as a date that there is not
         raise yaml.YAMLError(str(problem)) from problem
+    except (LookupError, AttributeError) as problem:  # PyYAML's own, of `!!bool 3` and the like
+        raise yaml.YAMLError("a value does not fit the type that its tag (!!) names") from problem
 
 
 _CHECKSUM = "# checksum "

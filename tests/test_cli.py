@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from coleaf_framework.cli import main
 from coleaf_framework.data import LLP
+from coleaf_framework.plugins import Plugin
 from tests.helpers.command import Command
+from tests.helpers.data import write_data_set
 
 TINY = [
     x
@@ -205,7 +209,8 @@ def test_a_published_checkpoint_becomes_a_run(coleaf: Command, run: Path, data_r
     shape = ("--data", data_root, "--option", "width=8")
     assert "HAN with" in coleaf("import", "han.pt", "--as", "han", "--out", "imported", *shape)
     assert "HAN" in coleaf("evaluate", "imported", "--data", data_root, "--split", "val")
-    assert "holds another run" in coleaf("import", "han.pt", "--as", "han", "--out", "imported", *shape, fails=True)
+    again = coleaf("import", "han.pt", "--as", "han", "--out", "imported", *shape, fails=True)
+    assert again.endswith("holds another run (config.yaml, model.safetensors): pass --overwrite to replace it\n")
     assert "does not fit 'han'" in coleaf("import", "han.pt", "--as", "han", "--out", "x", fails=True)
 
 
@@ -401,3 +406,88 @@ def test_a_comparison_is_told_its_recipes_by_one_option(coleaf: Command, data_ro
     compare = ("compare", "--anchors", "han", "--data", data_root, "--recipes", "paper,strong")
     for setting in ("recipe=official", "han:recipe=official"):
         assert "told its recipes by --recipes" in coleaf(*compare, "--set", setting, fails=True)
+
+
+def test_classes_with_markup_in_their_names_are_shown_as_they_are(
+    coleaf: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coleaf_framework.cli.console", Console(width=200))
+    root = write_data_set(tmp_path / "data", classes=("[/]", "[red]x", ":dog:"))
+    coleaf("train", "--data", root, "--anchor", "han", "--out", "run", *TINY)
+    printed = coleaf("thresholds", "run")
+    assert all(name in printed for name in ("[/]", "[red]x", ":dog:"))
+
+
+def test_plugins_with_markup_in_their_errors_are_listed(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Plugin("anchor", "[/]", "a:B", "dist\x1b", "ImportError: [/b]")
+    monkeypatch.setattr("coleaf_framework.plugins.list_plugins", lambda kind: [broken])
+    monkeypatch.setattr("coleaf_framework.cli.console", Console(width=200))
+    printed = coleaf("plugins")
+    assert all(text in printed for text in ("[/]", "[/b]", r"dist\x1b"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes as a name")
+def test_folders_with_any_name_are_trained_on_and_scored(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
+    data, run, grid = (os.fsdecode(name) for name in (b"d[b]\x1b[31m\xff", b"r[v2]'\"\\\x9b\xfe", b"g[b]\x1b\xff"))
+    data_root.rename(tmp_path / data)
+    coleaf("train", "--data", data, "--out", run, *TINY)
+    assert r"r[v2]" in coleaf.printed
+    assert r"d[b]\x1b[31m\udcff val, 3 videos" in coleaf("evaluate", run, "--split", "val")
+    compared = coleaf(
+        "compare", "--anchors", "han", "--data", data, "--split", "val", "--seeds", 1, "--out", grid, *TINY
+    )
+    assert r"on d[b]\x1b[31m\udcff val, 3 videos: HAN in CoLeaF less HAN alone" in compared
+    assert r"g[b]\x1b\udcff/compare.md" in compared
+
+
+def test_an_error_shows_control_characters_as_escapes(coleaf: Command) -> None:
+    assert coleaf("evaluate", "no\x1b[31m", fails=True) == "coleaf: no\\x1b[31m/config.yaml: no such file\n"
+
+
+@pytest.mark.parametrize(
+    ("where", "command", "reason", "said"),
+    [
+        ("check_folder", ("check-data", "x"), "", "coleaf: interrupted\n"),
+        ("train_run", ("train",), "", "coleaf: interrupted; nothing of the step under way was saved\n"),
+        ("train_run", ("train",), "all is kept", "coleaf: interrupted; all is kept\n"),
+    ],
+)
+def test_ctrl_c_ends_any_command_in_a_sentence(
+    where: str,
+    command: tuple[str, ...],
+    reason: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt(reason)
+
+    monkeypatch.setattr(f"coleaf_framework.cli.{where}", interrupted)
+    monkeypatch.setattr(sys, "argv", ["coleaf", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, said)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("then", ["", "except BaseException: raise ImportError('multiarray failed to import')"])
+def test_ctrl_c_while_pytorch_is_imported_ends_in_a_sentence(tmp_path: Path, then: str) -> None:
+    """A module that interrupts itself stands for PyTorch, with and without hiding the interrupt as NumPy does."""
+    interrupt = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    (tmp_path / "torch.py").write_text(f"try: {interrupt}\n{then or 'finally: pass'}\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "coleaf_framework", "plugins"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (done.returncode, done.stderr) == (130, "coleaf: interrupted\n")
+
+
+def test_the_installed_command_is_called_coleaf() -> None:
+    script = "import sys; sys.argv = ['/bin/coleaf', '--help']; from coleaf_framework.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert "Usage: coleaf [OPTIONS]" in done.stdout

@@ -79,3 +79,16 @@ def test_a_small_han_on_the_mini_store_beats_both_trivial_parsers(tmp_path: Path
     column = "support/segment/Type@AVo"
     assert evaluation.scores[column] > evaluation.video_label[column] > evaluation.empty[column]
     assert open_folder(MINI, "test").name == "tuxav_mini"
+
+
+def test_a_linked_marker_is_replaced_and_its_target_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("coleaf_framework.demo.train", stop)
+    (tmp_path / "target").write_text("somebody's")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/DEMO.txt").symlink_to(tmp_path / "target")
+    with pytest.raises(ValueError, match="far enough"):
+        run_demo(tmp_path / "demo", settings=TINY)
+    assert (tmp_path / "target").read_text() == "somebody's"

@@ -10,6 +10,7 @@ PACKAGE = "coleaf_framework"
 FLOORS = {
     "protocol": 0,
     "_config": 0,
+    "_text": 0,
     "storage": 0,
     "plugins": 1,
     "standardize": 1,

@@ -172,11 +172,18 @@ def test_json_for_others_has_null_for_nan() -> None:
     [
         ("trainer: {epochs: 3}\ntrainer: {epochs: 4}\n", "line 2: the key 'trainer' a second time"),
         ("trainer: {epochs: 3, epochs: 4}\n", "line 1: the key 'epochs' a second time"),
+        ("yes: 1\ntrue: 2\n", "line 2: the key 'true' a second time, which is the value of 'yes' too"),
+        ("1: a\n0x1: b\n", "line 2: the key '0x1' a second time, which is the value of '1' too"),
+        ("1: a\n1.0: b\n", "line 2: the key '1.0' a second time"),
+        ("~: a\n'a': b\nnull: c\n", "line 3: the key 'null' a second time"),
         ("a: &x [1]\nb: *x\n", r"line 2: an alias \(\*x\): write the value out"),
         ("a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
          "an alias"),
         ("[" * 5000, "nested too deeply|not readable"),
         ("x: 2024-13-45", "config.yaml: not readable as YAML: month must be"),
+        ("x: !!bool maybe", "config.yaml: not readable as YAML: a value does not fit"),
+        ("x: !!timestamp now", "config.yaml: not readable as YAML: a value does not fit"),
+        ("x: !!map [1]", "config.yaml: not readable as YAML"),
     ],
 )  # fmt: skip
 def test_yaml_that_says_two_things_or_unfolds_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -190,3 +197,17 @@ def test_values_that_are_shared_are_written_out(tmp_path: Path) -> None:
     shared = [1, 2]
     write_yaml(tmp_path / "x.yaml", {"a": shared, "b": shared})
     assert read_yaml(tmp_path / "x.yaml") == {"a": [1, 2], "b": [1, 2]}
+
+
+@pytest.mark.parametrize("text", ["1: a\n'1': b\n", "yes: a\n'yes': b\n", "<<: {a: 1}\na: 2\n"])
+def test_keys_of_different_values_are_not_taken_for_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    assert len(read_yaml(tmp_path / "x.yaml")) == (1 if "<<" in text else 2)
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("somebody's")
+    (tmp_path / "x.yaml").symlink_to(tmp_path / "target")
+    write_yaml(tmp_path / "x.yaml", {"a": 1})
+    assert (tmp_path / "target").read_text() == "somebody's"
+    assert not (tmp_path / "x.yaml").is_symlink()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coleaf_framework._config import nearest
+from coleaf_framework._text import one_line
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.storage import file_digest
 
@@ -185,12 +186,19 @@ def read_classes(root: Path) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is empty or names a class twice.
+        ValueError: it is empty, names a class twice, is not UTF-8 or has a control character in a name; names the line.
     """
     path = find_file(root, CLASSES_FILE)
     if path is None:
         raise FileNotFoundError(f"{root / CLASSES_FILE}: no such file; write one class name a line, or pass classes=")
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # `splitlines` would take control characters for ends
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path}: not a UTF-8 text: {problem}") from problem
+    for number, line in enumerate(lines, 1):
+        if one_line(line.strip(" \t")) != line.strip(" \t"):
+            raise ValueError(f"{path}:{number}: a control character in the class name {line.strip()!r}")
+    names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) != len(names):
         raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
     return names

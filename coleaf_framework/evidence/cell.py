@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from coleaf_framework._text import log_to_stderr, say
 from coleaf_framework.evidence.grid import CELL, DONE
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 from coleaf_framework.training.config import RunConfig
@@ -37,7 +38,7 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    log_to_stderr()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run_cell(Path(sys.argv[1]))
@@ -45,4 +46,5 @@ if __name__ == "__main__":
         sys.exit(130)
     except Exception as problem:
         logging.getLogger().debug("failed", exc_info=True)
-        sys.exit(f"{type(problem).__name__}: {problem}")
+        say(f"{type(problem).__name__}: {problem}", sys.stderr)
+        sys.exit(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coleaf_framework._config import nearest
+from coleaf_framework._text import one_line
 from coleaf_framework.evidence.grid import ALONE, COLEAF, Cell, Grid, Variant
 from coleaf_framework.evidence.paper import PAPER_COLUMNS, PaperTable
 from coleaf_framework.evidence.rows import Member, Pair, Row, shown_difference, with_spread
@@ -179,7 +180,7 @@ def gather(grid: Grid) -> list[Group]:
         name = classes[anchor]
         if list(classes.values()).count(name) > 1:  # two networks whose classes are called alike
             name += f" ({anchor})"
-        groups.append(Group(f"{name} {variant.label}", anchor, variant, members))
+        groups.append(Group(one_line(f"{name} {variant.label}"), anchor, variant, members))
     return groups
 
 
@@ -274,7 +275,7 @@ def _compared(
     notes: tuple[str, ...],
 ) -> Comparison:
     trivial = {name: all_scores(decided, outputs.truth) for name, decided in outputs.trivial().items()}
-    where = f"{outputs.data} {outputs.split}, {len(outputs.ids)} videos"
+    where = one_line(f"{outputs.data} {outputs.split}, {len(outputs.ids)} videos")
     title = f"{question}: {where}, F-scores in percent"
     if any(len(row.runs) > 1 for row in rows):
         title += f", mean ± standard deviation over {max(len(row.runs) for row in rows)} seeds"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from coleaf_framework.evidence.grid import CELL, DONE, OUTPUT, SAID_BY_THE_GRID, Cell, Grid, Study, Variant
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.storage import CONFIG, read_yaml, write_yaml
-from coleaf_framework.training.config import load_config, with_absolute_root, with_later_keys
+from coleaf_framework.training.config import as_setting, load_config, with_absolute_root, with_later_keys
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
 from coleaf_framework.training.provenance import NOT_RECORDED, changes, record_accepted
 from coleaf_framework.training.run_folder import RESUME
@@ -65,7 +65,7 @@ def plan_grid(
     shared, own = _divide(settings, anchors, study)
     _require_both_ways(config, study)
     if data is not None:
-        shared.append(f"data.root={data.resolve().as_posix()!r}")
+        shared.append(as_setting("data.root", data.resolve().as_posix()))
     cells = []
     notes: dict[str, None] = {}
     for anchor, variant in itertools.product(anchors, study.variants):
@@ -147,7 +147,7 @@ def _told(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
 
 
 def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
-    told = (f"anchor.name={anchor!r}", f"trainer.seed={seed}")
+    told = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
     resolved = with_absolute_root(load_config(config, [*settings, *told]))
     return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from coleaf_framework._text import one_line
 from coleaf_framework.evidence.comparison import Comparison, compare_runs
 from coleaf_framework.evidence.page import make_page
 from coleaf_framework.evidence.rows import Member
@@ -63,7 +64,7 @@ class Report:
             members.sort(key=lambda member: member[1].seed)
             run, parser = members[0][0], members[0][1].outputs.parser
             name = parser if parsers.count(parser) == 1 else f"{parser} ({run.name})"
-            name = name if name not in self.rows else f"{parser} ({run})"
+            name = one_line(name if name not in self.rows else f"{parser} ({run})")
             self.rows[name] = [(path, member.outputs) for path, member in members]
             named[name] = [member for _, member in members]
         self.comparison: Comparison = compare_runs(f"{len(runs)} runs", named)
@@ -168,10 +169,10 @@ class Report:
         """
         live = {}
         for name, members in self.rows.items():
-            live[name if len(members) == 1 else f"{name}, {members[0][0].name}"] = members[0][1]
+            live[name if len(members) == 1 else one_line(f"{name}, {members[0][0].name}")] = members[0][1]
         drawn = {name: (caption, _svg(self._noted(draw()))) for name, (caption, draw) in self.figures().items()}
         first = next(iter(live.values()))
-        page = make_page(f"{', '.join(self.rows)}: {first.data} {first.split}", self.comparison, live, drawn)
+        page = make_page(one_line(f"{', '.join(self.rows)}: {first.data} {first.split}"), self.comparison, live, drawn)
         write_text(path, page)
         return len(page.encode())
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from coleaf_framework._text import one_line
 from coleaf_framework.evidence.grid import DONE, OUTPUT, Cell, Grid
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.run_folder import LOG
@@ -81,7 +83,9 @@ def cell_environment(jobs: int) -> dict[str, str]:
 
 
 def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    with (cell.folder / OUTPUT).open("wb") as output:
+    path = cell.folder / OUTPUT
+    path.unlink(missing_ok=True)  # it may be a link, whose target is not this grid's to empty
+    with path.open("xb") as output:
         return subprocess.Popen(
             [sys.executable, "-c", _START, str(cell.folder)],
             stdin=subprocess.PIPE,  # held open: that it closes tells the cell that this process has gone
@@ -113,7 +117,7 @@ class _Display:
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=Console(stderr=True),
             transient=True,
         )
@@ -138,11 +142,10 @@ class _Display:
                 continue
             self._said.add(cell.name)
             state = "failed: " + failed[cell.name] if cell.name in failed else "done"
-            self._bar.console.print(
-                f"{number}/{len(cells)} {cell.name} {state}", highlight=False, markup=False, soft_wrap=True
-            )
+            line = Text(one_line(f"{number}/{len(cells)} {cell.name} {state}"))  # a str would be read as rich's markup
+            self._bar.console.print(line, soft_wrap=True)
         epochs = sum(map(self._epochs_done, cells))
-        self._bar.update(self._task, completed=epochs, description=", ".join(running))
+        self._bar.update(self._task, completed=epochs, description=one_line(", ".join(running)))
 
     def _epochs_done(self, cell: Cell) -> int:
         if self._grid.is_done(cell):

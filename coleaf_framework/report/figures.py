@@ -12,12 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
+from coleaf_framework._text import one_line, printable
 from coleaf_framework.metrics.analysis import CLASS_COLUMNS, SEGMENT_TYPES, Calibration
 from coleaf_framework.report.pictures import COLOURS, pyplot
 
 
 def _style(axis: Any, title: str, x: str = "", y: str = "", grid: str = "both") -> None:
-    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_title(printable(title), loc="left", fontsize=10)
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     axis.grid(axis=grid, color="0.9", linewidth=0.6)
@@ -39,7 +40,7 @@ def theta_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
                 style,
                 marker=".",
                 color=COLOURS[i % len(COLOURS)],
-                label=f"{run}, {modality}",
+                label=f"{one_line(run)}, {modality}",
             )
     _style(axis, "theta, mean over training videos", "epoch", "unaligned share")
     axis.set_ylim(bottom=0)
@@ -68,10 +69,10 @@ def class_bars(
         for i, (row, values) in enumerate(scores.items()):
             at = [c - 0.4 + height * (i + 0.5) for c in range(len(classes))]
             widths = [0.0 if math.isnan(x) else x for x in values[CLASS_COLUMNS.index(column)].tolist()]
-            axis.barh(at, widths, height=0.9 * height, color=COLOURS[i % len(COLOURS)], label=row)
+            axis.barh(at, widths, height=0.9 * height, color=COLOURS[i % len(COLOURS)], label=one_line(row))
         _style(axis, column, "F, percent, segments of all videos", grid="x")
         axis.set_xlim(0, 100)
-    axes[0].set_yticks(range(len(classes)), classes, fontsize=8)
+    axes[0].set_yticks(range(len(classes)), list(map(one_line, classes)), fontsize=8)
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
@@ -100,7 +101,7 @@ def type_tables(tables: Mapping[str, Tensor]) -> Any:
         short = [kind.replace("audible-visible", "audible-\nvisible") for kind in SEGMENT_TYPES]
         axis.set_xticks(range(4), short, fontsize=7)
         axis.set_yticks(range(4), short, fontsize=7)
-        axis.set_title(name, loc="left", fontsize=10)
+        axis.set_title(one_line(name), loc="left", fontsize=10)
         axis.set_xlabel("predicted", fontsize=8)
         axis.set_ylabel("true", fontsize=8)
     return figure
@@ -125,7 +126,7 @@ def reliability(curves: Mapping[str, Mapping[str, Calibration]]) -> Any:
                 for said, occurred in zip(found.said.tolist(), found.occurred.tolist(), strict=True)
                 if not math.isnan(said)
             ]
-            label = f"{row}: off by {found.error:.1f} %"
+            label = f"{one_line(row)}: off by {found.error:.1f} %"
             axis.plot(*zip(*points, strict=True), marker=".", color=COLOURS[i % len(COLOURS)], label=label)
         _style(axis, f"{modality} segments", "probability said", "share that is so")
         axis.legend(frameon=False, fontsize=8)

@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coleaf_framework._text import one_line
 from coleaf_framework.metrics import Event
+from coleaf_framework.storage import write_atomically
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _ROWS = (("audio", ("audible-only", "audible-visible")), ("visual", ("visible-only", "audible-visible")))
+_TICKS = 30  # seconds of a video that each get a tick; of a longer one some do
 
 
 def pyplot() -> Any:
@@ -34,12 +37,22 @@ def pyplot() -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure and close it; the path's ending gives the format (png, svg, pdf). Texts of an SVG stay texts."""
+    """Write a figure, atomically, and close it; texts of an SVG stay texts.
+
+    Args:
+        figure: what a function of this module or of `figures` drew.
+        path: whose ending gives the format (png, svg, pdf); PNG where it has none.
+
+    Raises:
+        ValueError: matplotlib cannot write that format; lists those that it can.
+    """
     plt = pyplot()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(path, dpi=150)
-    plt.close(figure)
+    kind = path.suffix[1:] or "png"
+    try:
+        with plt.rc_context({"svg.fonttype": "none"}):
+            write_atomically(path, lambda file: figure.savefig(file, dpi=150, format=kind))
+    finally:
+        plt.close(figure)
 
 
 def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str) -> Any:
@@ -72,17 +85,24 @@ def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str)
             )
         if y % 2 == 0 and y:
             axes.axhline(y - 0.5, color="0.6", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [f"{name}, {row}" for name, row, _, _ in rows])
+    axes.set_yticks(range(len(rows)), [f"{one_line(name)}, {row}" for name, row, _, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, seconds)
-    axes.set_xticks(range(int(seconds) + 1))
+    axes.set_xticks(range(0, int(seconds) + 1, max(1, int(seconds) // _TICKS)))
     axes.set_xlabel("seconds")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(one_line(title), loc="left", fontsize=10)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour[label]) for label in labels]
     if handles:
-        axes.legend(handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+        axes.legend(
+            handles,
+            list(map(one_line, labels)),
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5),
+            frameon=False,
+            fontsize=9,
+        )
     return figure
 
 
@@ -107,8 +127,8 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
         axis.set_visible(False)
     for axis, (title, curves) in zip(axes.flat, panels.items(), strict=False):
         for i, (term, points) in enumerate(curves.items()):
-            axis.plot(*zip(*points, strict=True), label=term, color=COLOURS[i % len(COLOURS)], marker=".")
-        axis.set_title(title, loc="left", fontsize=10)
+            axis.plot(*zip(*points, strict=True), label=one_line(term), color=COLOURS[i % len(COLOURS)], marker=".")
+        axis.set_title(one_line(title), loc="left", fontsize=10)
         axis.set_xlabel("epoch")
         axis.legend(frameon=False, fontsize=8)
         axis.grid(color="0.9", linewidth=0.6)

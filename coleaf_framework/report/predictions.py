@@ -9,10 +9,13 @@ with EVENT = {"label", "modality", "onset", "offset", "confidence"}, times in se
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from coleaf_framework._config import nearest
 from coleaf_framework.metrics import Event
@@ -34,6 +37,53 @@ class VideoPrediction:
     seconds: float
     events: list[Event]
     ground_truth: list[Event] | None
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Event(_Strict):
+    """An event as the file has it."""
+
+    label: str
+    modality: Literal["audible-only", "visible-only", "audible-visible"]
+    onset: float = Field(ge=0)
+    offset: float
+    confidence: float | None = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> _Event:
+        if self.offset <= self.onset:
+            raise ValueError(f"offset {self.offset} is not after onset {self.onset}")
+        return self
+
+
+class _Video(_Strict):
+    """A video as the file has it."""
+
+    seconds: float = Field(gt=0, le=1e6)
+    events: list[_Event]
+    ground_truth: list[_Event] | None
+
+    @model_validator(mode="after")
+    def _holds_its_events(self) -> _Video:
+        for event in (*self.events, *(self.ground_truth or ())):
+            if event.offset > self.seconds:
+                raise ValueError(f"an event ends at {event.offset}, after the video's {self.seconds} seconds")
+        return self
+
+
+class _File(BaseModel):
+    """A file; of its videos only the one that is asked for is looked into."""
+
+    model_config = ConfigDict(strict=True)
+
+    parser: str
+    videos: dict[str, Any]
+
+
+_Checked = TypeVar("_Checked", _File, _Video)
 
 
 def write_predictions(
@@ -59,18 +109,33 @@ def read_video(path: Path, video: str) -> tuple[str, VideoPrediction]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    what = f"{path}: not a file that `coleaf predict` wrote"
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        videos, parser = content["videos"], str(content["parser"])
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ValueError(f"{path}: not a file that `coleaf predict` wrote: {problem!r}") from problem
-    if video not in videos:
-        raise ValueError(f"{path}: no video {video!r} among its {len(videos)}.{nearest(video, videos)}")
-    found = videos[video]
-    truth = found["ground_truth"]
-    return parser, VideoPrediction(
-        id=video,
-        seconds=found["seconds"],
-        events=[Event(**event) for event in found["events"]],
-        ground_truth=None if truth is None else [Event(**event) for event in truth],
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ValueError(f"{what}: {problem}") from problem
+    except RecursionError:
+        raise ValueError(f"{what}: nested too deeply") from None
+    file = _checked(_File, content, what)
+    if video not in file.videos:
+        raise ValueError(f"{path}: no video {video!r} among its {len(file.videos)}.{nearest(video, file.videos)}")
+    found = _checked(_Video, file.videos[video], f"{what}: video {video!r}")
+
+    def events(of: list[_Event]) -> list[Event]:
+        return [Event(**dict(event)) for event in of]
+
+    truth = found.ground_truth
+    return file.parser, VideoPrediction(
+        video, found.seconds, events(found.events), None if truth is None else events(truth)
     )
+
+
+def _checked(kind: type[_Checked], content: Any, what: str) -> _Checked:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        where = ".".join(map(str, error["loc"]))
+        message = "expected a mapping" if error["type"] == "model_type" else error["msg"].removeprefix("Value error, ")
+        given = "" if error["type"] in ("missing", "value_error") else f", got {reprlib.repr(error['input'])}"
+        raise ValueError(f"{what}: {where + ': ' if where else ''}{message}{given}") from None

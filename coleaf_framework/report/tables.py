@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from coleaf_framework._text import one_line, printable
 from coleaf_framework.metrics import COLUMNS, LEVELS, SUPPORT
 
 Scores = Mapping[str, float]
@@ -56,15 +57,17 @@ def score_table(
     heads = [_SHORT.get(column, column) for column in COLUMNS]
     deviations = deviations or {}
     if markdown:
-        lines = [f"**{title}**"]
+        lines = [f"**{one_line(title)}**"]
         for block, prefix in BLOCKS:
             lines += ["", f"| {block} | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
             lines += [
-                f"| {name} | " + " | ".join(_cells(scores, prefix, deviations.get(name))) + " |"
+                f"| {_markdown(name)} | " + " | ".join(_cells(scores, prefix, deviations.get(name))) + " |"
                 for name, scores in rows.items()
             ]
         return "\n".join([*lines, *(["", LEGEND] if legend else [])])
-    table = Table(title=title, caption=LEGEND if legend else None, title_justify="left", caption_justify="left")
+    table = Table(
+        title=Text(one_line(title)), caption=LEGEND if legend else None, title_justify="left", caption_justify="left"
+    )
     table.add_column("", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
@@ -72,7 +75,7 @@ def score_table(
         table.add_section()
         table.add_row(f"[bold]{block}[/bold]")
         for name, scores in rows.items():
-            table.add_row(escape(name), *_cells(scores, prefix, deviations.get(name)))
+            table.add_row(Text(one_line(name)), *_cells(scores, prefix, deviations.get(name)))
     return _as_text(table)
 
 
@@ -84,14 +87,20 @@ def plain_table(heads: Sequence[str], body: Sequence[Sequence[str]], title: str,
         markdown: a Markdown table rather than a terminal's.
     """
     if markdown:
-        lines = [f"**{title}**", "", "| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
-        return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
-    table = Table(title=escape(title), title_justify="left")
+        rule = "|---|" + "---:|" * (len(heads) - 1)
+        head, *rows = ("| " + " | ".join(map(_markdown, row)) + " |" for row in (heads, *body))
+        return "\n".join([f"**{one_line(title)}**", "", head, rule, *rows])
+    table = Table(title=Text(one_line(title)), title_justify="left")
     for i, head in enumerate(heads):
-        table.add_column(escape(head), justify="right" if i else "left", no_wrap=True)
+        table.add_column(Text(printable(head)), justify="right" if i else "left", no_wrap=True)
     for row in body:
-        table.add_row(*map(escape, row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))  # a str would be read as rich's markup
     return _as_text(table)
+
+
+def _markdown(cell: str) -> str:
+    """A table's cell, in which a bar would begin the next one."""
+    return one_line(cell).replace("\\", r"\\").replace("|", r"\|")
 
 
 def _as_text(table: Table) -> str:

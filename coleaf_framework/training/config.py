@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig, nearest
+from coleaf_framework._text import printable
 from coleaf_framework.collaboration import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
 from coleaf_framework.plugins import published_decision
@@ -221,6 +223,11 @@ def _require_class_names(values: Mapping[str, Any], source: str) -> None:
         raise ValueError(f"{source}: has thresholds per class: name the classes, in their order, as decision.classes")
 
 
+def as_setting(key: str, value: str) -> str:
+    """A text as a setting that says just this text, whatever it holds, such as a path that is not UTF-8."""
+    return f"{key}={printable(json.dumps(value, ensure_ascii=False))}"  # YAML knows `printable`'s escapes
+
+
 def with_later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
     """A run's saved configuration, with the keys that came after it was saved, at their defaults.
 
@@ -288,7 +295,7 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -
 
 def _validated(values: Mapping[str, Any], source: str) -> RunConfig:
     try:
-        return RunConfig(**values)
+        return RunConfig.model_validate(values)
     except ValidationError as problem:
         error = problem.errors()[0]
         where = ".".join(str(part) for part in error["loc"])

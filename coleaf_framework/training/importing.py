@@ -80,8 +80,11 @@ def import_run(
         model.description["model"]["classes"] = list(classes)
     model.description["trainer"] = TrainerConfig().model_dump(mode="json")
     model.description["decision"] = decision.model_dump(mode="json")
-    RunFolder(out, on_existing)
-    model.save(out)
+    folder = RunFolder(out, on_existing, can_resume=False)
+    try:
+        model.save(out)
+    finally:
+        folder.close()
     return model.anchor.eval()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from coleaf_framework._text import one_line, say
+from coleaf_framework.storage import write_atomically
 
 _WAIT, _WARMUP, _ACTIVE = 2, 2, 8
 _PHASES = "coleaf: "
@@ -42,11 +47,10 @@ class Profiler:
         """The run is over; says so if it was too short for a profile."""
         self._profile.stop()
         if not self.trace.exists():
-            Console(stderr=True).print(f"--profile: the run had fewer than {_WAIT + _WARMUP + 1} steps: no profile")
+            say(f"--profile: the run had fewer than {_WAIT + _WARMUP + 1} steps: no profile", sys.stderr)
 
     def _report(self, profile: Any) -> None:
-        self.trace.parent.mkdir(parents=True, exist_ok=True)
-        profile.export_chrome_trace(str(self.trace))
+        write_atomically(self.trace, lambda file: profile.export_chrome_trace(str(file)))
         events = profile.key_averages()
         steps = sum(e.count for e in events if e.key.startswith("ProfilerStep"))
         console = Console()
@@ -57,11 +61,11 @@ class Profiler:
         }
         top = dict(sorted(operators.items(), key=lambda item: -item[1])[:_OPERATORS])
         console.print(_table("which operators took it", top, sum(operators.values()), steps))
-        console.print(f"trace of {steps} steps: {self.trace}", highlight=False)
+        say(f"trace of {steps} steps: {self.trace}")
 
 
 def _table(title: str, microseconds: dict[str, float], total: float, steps: int) -> Table:
     table = Table(title, "ms a step", "%")
     for name, time in microseconds.items():
-        table.add_row(name, f"{time / steps / 1e3:.2f}", f"{100 * time / max(total, 1e-9):.0f}")
+        table.add_row(Text(one_line(name)), f"{time / steps / 1e3:.2f}", f"{100 * time / max(total, 1e-9):.0f}")
     return table

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from coleaf_framework._text import one_line
+
 
 class TrainingProgress:
     """A bar over all steps, and one line per finished epoch.
@@ -26,7 +28,7 @@ class TrainingProgress:
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[losses]}", markup=False),
             console=Console(stderr=True),
             disable=quiet,
             transient=True,
@@ -46,7 +48,9 @@ class TrainingProgress:
             return
         losses = " ".join(f"{name.rpartition('/')[2]} {ranks * value:.3f}" for name, value in means.items())
         done = (epoch - 1) * self.steps + steps
-        self._bar.update(self._task, completed=done, description=f"epoch {epoch}/{self.epochs}", losses=losses)
+        self._bar.update(
+            self._task, completed=done, description=f"epoch {epoch}/{self.epochs}", losses=one_line(losses)
+        )
 
     def epoch_done(self, entry: Mapping[str, Any], best_epoch: int) -> None:
         """Print an epoch's line above the bar."""

@@ -57,13 +57,14 @@ class RunFolder:
     Args:
         path: made if need be.
         on_existing: what to do if it holds a run: refuse, resume it, or overwrite it.
+        can_resume: whether whoever refuses could resume instead, for the message.
 
     Raises:
         FileExistsError: it holds a run and `on_existing` is "refuse", or another process is training into it.
         FileNotFoundError: it holds nothing to resume.
     """
 
-    def __init__(self, path: Path | str, on_existing: OnExisting = "refuse") -> None:
+    def __init__(self, path: Path | str, on_existing: OnExisting = "refuse", *, can_resume: bool = True) -> None:
         self.path, self.resuming = Path(path), False
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file, where a run folder was expected")
@@ -74,7 +75,7 @@ class RunFolder:
         except Timeout:
             raise FileExistsError(f"{self.path}: another process is training into it") from None
         try:
-            self._claim(on_existing)
+            self._claim(on_existing, can_resume)
         except BaseException:
             self._lock.release()
             raise
@@ -83,17 +84,21 @@ class RunFolder:
         """Let another process train into the folder."""
         self._lock.release()
 
-    def _claim(self, on_existing: OnExisting) -> None:
+    def _claim(self, on_existing: OnExisting, can_resume: bool) -> None:
         held = [name for name in (CONFIG, WEIGHTS, RESUME, LOG) if (self.path / name).exists()]
         if held and on_existing == "refuse":
-            raise FileExistsError(
-                f"{self.path} holds another run ({', '.join(held)}): pass --resume to go on with it, or --overwrite"
+            instead = (
+                "pass --resume to go on with it, or --overwrite" if can_resume else "pass --overwrite to replace it"
             )
+            raise FileExistsError(f"{self.path} holds another run ({', '.join(held)}): {instead}")
         if held and on_existing == "overwrite":
             for name in (*held, DECISION):  # chosen thresholds are those of the weights that go
                 (self.path / name).unlink(missing_ok=True)
             (self.path / TRACE).unlink(missing_ok=True)
-            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+            board = self.path / "tensorboard"
+            if board.is_symlink():
+                board.unlink()
+            shutil.rmtree(board, ignore_errors=True)
         if on_existing == "resume":
             if not held:
                 raise FileNotFoundError(f"{self.path} holds no run to go on with: leave out --resume")

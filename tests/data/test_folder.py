@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from coleaf_framework import StreamSpec
 from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
 from coleaf_framework.data import folder as folder_module
-from coleaf_framework.data.annotations import read_annotations, video_id
+from coleaf_framework.data.annotations import read_annotations, read_classes, video_id
 from coleaf_framework.data.features import _load
 from tests.helpers.data import CLASSES, SEGMENTS, last, write_data_set, write_tsv
 
@@ -393,3 +393,21 @@ def test_the_faulty_published_file_is_mended_as_upstream_did(
     path.write_text(path.read_text() + "JfZEqeLZqWk_30_40\t0\t1\tCat\n")  # another file now: nothing is guessed
     with pytest.raises(ValueError, match="AVVP_eval_audio.csv:2449: filename .* is not a plain name"):
         read_annotations(tmp_path / "before_fde5611", LLP_CLASSES)
+
+
+@pytest.mark.parametrize("name", ["D\x1b[31mog", "Dog\x00", "Ca\tr", "Dog\x85Car", "Dog\u2028Car", "Dog\x0cCar"])
+def test_a_class_with_a_control_character_in_its_name_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "classes.txt").write_text(f"Speech\n\n{name}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"classes\.txt:3: a control character in the class name '"):
+        read_classes(tmp_path)
+
+
+def test_class_names_are_read_without_the_space_around_them(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes("\ufeff Dog \r\n\r\nBlack cat\t\r\n犬".encode())
+    assert read_classes(tmp_path) == ("Dog", "Black cat", "犬")
+
+
+def test_classes_that_are_not_utf_8_are_named(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes(b"Dog\n\xff\n")
+    with pytest.raises(ValueError, match=r"classes\.txt: not a UTF-8 text"):
+        read_classes(tmp_path)

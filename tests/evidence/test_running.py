@@ -14,8 +14,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from coleaf_framework.evidence.grid import CELL
-from coleaf_framework.evidence.running import cell_environment
+from coleaf_framework.evidence.grid import ALONE, CELL, OUTPUT, Study, plan_grid
+from coleaf_framework.evidence.running import cell_environment, run_grid
 from coleaf_framework.storage import WEIGHTS, read_tensors, read_yaml
 from coleaf_framework.training.config import RunConfig
 from coleaf_framework.training.experiment import train
@@ -158,3 +158,15 @@ def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_bad_input_is_told_in_a_sentence(coleaf: Command, words: tuple[object, ...], message: str) -> None:
     assert message in coleaf(*words, fails=True)
+
+
+def test_a_linked_output_is_replaced_and_its_target_stays(data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("somebody's")
+    cell = tmp_path / "grid/han-alone-seed0"
+    cell.mkdir(parents=True)
+    (cell / OUTPUT).symlink_to(tmp_path / "target")
+    settings = [*TINY[1::2], "trainer.epochs=1"]
+    study = Study("one", "?", (ALONE,), ())
+    run_grid(plan_grid(study, ["han"], 1, tmp_path / "grid", data=data_root, split="val", settings=settings))
+    assert (tmp_path / "target").read_text() == "somebody's"
+    assert not (cell / OUTPUT).is_symlink()

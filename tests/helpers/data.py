@@ -34,16 +34,16 @@ def write_tsv(path: Path, header: str, rows: list[str]) -> None:
     path.write_text("\n".join(["\t".join(header.split()), *["\t".join(row.split()) for row in rows]]) + "\n")
 
 
-def write_data_set(root: Path, segments: int = SEGMENTS) -> Path:
+def write_data_set(root: Path, segments: int = SEGMENTS, classes: tuple[str, ...] = CLASSES) -> Path:
     root.mkdir(parents=True)
-    (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    (root / "classes.txt").write_text("\n".join(classes) + "\n")
     weak = "filename event_labels"
     for split, name, n in (("tr", "train", 6), ("va", "val_pd", 3), ("te", "test_pd", 3)):
         videos = video_names(split, n)
-        write_tsv(root / f"AVVP_{name}.csv", weak, [f"{v}_0_4 {CLASSES[i % 3]}" for i, v in enumerate(videos)])
+        write_tsv(root / f"AVVP_{name}.csv", weak, [f"{v}_0_4 {classes[i % 3]}" for i, v in enumerate(videos)])
         for video in videos:
             write_features(root, video, segments)
-    dense = [f"{v}_0_4 1 3 {CLASSES[i]}" for s in ("va", "te") for i, v in enumerate(video_names(s, 3))]
+    dense = [f"{v}_0_4 1 3 {classes[i]}" for s in ("va", "te") for i, v in enumerate(video_names(s, 3))]
     write_tsv(root / "AVVP_eval_audio.csv", "filename onset offset event_labels", dense)
     write_tsv(root / "AVVP_eval_visual.csv", "filename onset offset event_labels", dense[::2])
     return root

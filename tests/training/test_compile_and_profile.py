@@ -12,6 +12,8 @@ from torch import nn
 
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder
+from coleaf_framework.training.profiling import Profiler
+from coleaf_framework.training.progress import TrainingProgress
 from tests.helpers.networks import TinyNet
 from tests.training.test_trainer import FAST, SMALL
 from tests.training.test_unbreakable import fit
@@ -88,3 +90,29 @@ def test_memory_stays_flat(data_root: Path) -> None:
         patch.setattr(TrainingProgress, "epoch_done", counted)
         fit(data_root, None, epochs=20)
     assert alive[-1] <= alive[4]
+
+
+def test_a_linked_trace_is_replaced_and_its_path_shown_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "target").write_text("somebody's")
+    trace = tmp_path / "b[v2]/trace.json"
+    profiler = Profiler(trace)
+    trace.parent.mkdir()
+    trace.symlink_to(tmp_path / "target")
+    for _ in range(13):
+        profiler.step()
+    profiler.stop()
+    assert (tmp_path / "target").read_text() == "somebody's"
+    assert "traceEvents" in json.loads(trace.read_text())
+    assert "b[v2]/trace.json" in capsys.readouterr().out
+
+
+def test_loss_terms_with_markup_in_their_names_are_shown_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with TrainingProgress(1, 1, quiet=False) as progress:
+        progress.step(1, 1, {"anchor/own[v2]": 0.5}, 1)
+    assert "own[v2] 0.500" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from coleaf_framework import CoLeaFConfig, TrainerConfig
 from coleaf_framework.training import RunConfig, load_config
+from coleaf_framework.training.config import as_setting
 
 
 def test_defaults_are_the_papers() -> None:
@@ -128,3 +129,22 @@ def test_any_configuration_is_read_or_refused_in_a_sentence(
         assert str(path) in told or "--set" in told or "plugin" in told or told.startswith("no anchor is called")
     else:
         assert isinstance(config, RunConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("yes: 1\n", "RunConfig has the key True, which is no text"),
+        ("trainer: {1: 2}\n", "trainer: TrainerConfig has the key 1, which is no text"),
+        ("null: 1\n", "RunConfig has the key None, which is no text"),
+    ],
+)
+def test_a_key_that_is_no_text_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=f"config.yaml: {message}"):
+        load_config(tmp_path / "config.yaml")
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_a_setting_says_just_the_text_that_it_was_made_of(text: str) -> None:
+    assert load_config(settings=[as_setting("data.root", text)]).data.root == text

@@ -20,6 +20,7 @@ from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, Video
 from coleaf_framework.training.fitting import Fitting
 from coleaf_framework.training.interrupts import Interrupts
+from coleaf_framework.training.run_folder import RunFolder
 from tests.training.test_trainer import FAST, SMALL, resume_state, same_weights
 
 PAST = {"anchor_warmup": 0, "reference_warmup": 0}
@@ -297,3 +298,23 @@ def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> Non
     assert done
     again = fit(data_root, tmp_path / "run", on_existing="resume", epochs=done + 1)
     assert same_weights(final(again)[0], final(fit(data_root, None, epochs=done + 1))[0])
+
+
+def test_overwriting_a_run_leaves_what_its_links_point_to(tmp_path: Path) -> None:
+    board, folder = tmp_path / "board", tmp_path / "run"
+    for made in (board, folder):
+        made.mkdir()
+    (board / "events").write_text("somebody's")
+    (folder / "tensorboard").symlink_to(board)
+    (folder / "config.yaml").write_text("")
+    RunFolder(folder, "overwrite").close()
+    assert not (folder / "tensorboard").exists()
+    assert (board / "events").read_text() == "somebody's"
+
+
+def test_a_linked_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("somebody's")
+    (tmp_path / ".lock").symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match=r"\.lock"):
+        RunFolder(tmp_path)
+    assert (tmp_path / "target").read_text() == "somebody's"
