@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +33,7 @@ from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
+from coleaf_framework.training.interrupts import end_undisturbed
 from coleaf_framework.training.outputs import collect_outputs, write_outputs
 from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import DECISION, OnExisting
@@ -86,9 +90,11 @@ def train(
         name = (resolved.anchor.name or "").replace(":", ".")
         out = Path("runs") / f"{source}-{name}-{loop}-seed{resolved.trainer.seed}"
     existing: OnExisting = "resume" if resume else "overwrite" if overwrite else "refuse"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it reads data, before training listens to both
     try:
         trainer = train_run(resolved, out, existing, profile=profile)
     except KeyboardInterrupt as stopped:
+        end_undisturbed()
         print(f"coleaf: interrupted; {str(stopped) or 'nothing of the step under way was saved'}", file=sys.stderr)
         raise typer.Exit(130) from None
     if not trainer.ranks.first:
@@ -344,5 +350,7 @@ def main() -> None:
         expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
         if not expected:  # a fault in somebody's code rather than a user's mistake
             print("(`coleaf --debug ...` shows where this came from)", file=sys.stderr)
-        print(f"coleaf: {problem}" if expected else f"coleaf: {type(problem).__name__}: {problem}", file=sys.stderr)
+        advice = ": raise the limit, as by `ulimit -n 4096`" if os.strerror(errno.EMFILE) in str(problem) else ""
+        kind = "" if expected else f"{type(problem).__name__}: "
+        print(f"coleaf: {kind}{problem}{advice}", file=sys.stderr)
         sys.exit(1)

@@ -20,6 +20,7 @@ from coleaf_framework.evidence.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
 from coleaf_framework.storage import to_json, write_text
 from coleaf_framework.training.config import load_config
+from coleaf_framework.training.interrupts import end_undisturbed
 
 Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
@@ -161,6 +162,7 @@ def _grid(
     try:
         run_grid(grid, jobs)
     except KeyboardInterrupt as stopped:
+        end_undisturbed()
         print(f"coleaf: interrupted; {str(stopped) or 'finished runs are kept'}", file=sys.stderr)
         raise typer.Exit(130) from None
     return grid

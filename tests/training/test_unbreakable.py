@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -297,3 +298,43 @@ def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> Non
     assert done
     again = fit(data_root, tmp_path / "run", on_existing="resume", epochs=done + 1)
     assert same_weights(final(again)[0], final(fit(data_root, None, epochs=done + 1))[0])
+
+
+TRAIN = (
+    sys.executable,
+    "-m",
+    "coleaf_framework",
+    "train",
+    "--set",
+    "anchor.options.width=8",
+    "--set",
+    "trainer.workers=2",
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals to a group")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_every_process_of_a_run_ends_it_with_a_checkpoint(
+    data_root: Path, tmp_path: Path, number: int
+) -> None:
+    """As Ctrl-C in a terminal and schedulers do; processes that read videos get it too."""
+    words = ("--data", data_root, "--out", tmp_path / "run", "--set", "trainer.epochs=1000000")
+    process = subprocess.Popen([*TRAIN, *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline, log = time.monotonic() + 60, tmp_path / "run/log.jsonl"
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert f"\ncoleaf: interrupted; {tmp_path / 'run'} keeps, for --resume, everything up to " in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits open files")
+@pytest.mark.parametrize("limit", [20, 32])
+def test_too_few_open_files_are_told_in_a_sentence(data_root: Path, tmp_path: Path, limit: int) -> None:
+    limited = ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash"]
+    words = ("--data", data_root, "--out", tmp_path / "run", "--set", "trainer.epochs=1")
+    done = subprocess.run([*limited, *TRAIN, *map(str, words)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    [said] = done.stderr.strip().splitlines()
+    assert re.fullmatch(r"coleaf: .*Too many open files for trainer\.workers=2; .*: raise the limit, as by `.*`", said)
