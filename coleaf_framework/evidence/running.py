@@ -75,6 +75,7 @@ def cell_environment(jobs: int) -> dict[str, str]:
 
 
 def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    (cell.folder / OUTPUT).unlink(missing_ok=True)
     with (cell.folder / OUTPUT).open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "coleaf_framework.evidence.cell", str(cell.folder)],
@@ -142,4 +143,4 @@ class _Display:
         if self._grid.is_done(cell):
             return cell.config.trainer.epochs
         log = cell.folder / LOG
-        return log.read_bytes().count(b"\n") if log.exists() else 0
+        return log.read_bytes().count(b"\n") if log.is_file() else 0
