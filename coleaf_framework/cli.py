@@ -348,9 +348,11 @@ def main() -> None:
         if lost_contact(problem):
             problem = ConnectionError("stopped, since another rank has gone, whose own message tells why")
         expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
+        said = str(problem)
         if not expected:  # a fault in somebody's code rather than a user's mistake
+            said = said.partition("\n")[0]  # torch goes on with addresses of its own code
             print("(`coleaf --debug ...` shows where this came from)", file=sys.stderr)
-        advice = ": raise the limit, as by `ulimit -n 4096`" if os.strerror(errno.EMFILE) in str(problem) else ""
+        advice = ": raise the limit, as by `ulimit -n 4096`" if os.strerror(errno.EMFILE) in said else ""
         kind = "" if expected else f"{type(problem).__name__}: "
-        print(f"coleaf: {kind}{problem}{advice}", file=sys.stderr)
+        print(f"coleaf: {kind}{said}{advice}", file=sys.stderr)
         sys.exit(1)

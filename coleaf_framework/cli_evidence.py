@@ -24,7 +24,7 @@ from coleaf_framework.training.interrupts import end_undisturbed
 
 Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
-Seeds = Annotated[int, typer.Option(min=1, help="runs of each kind, from seed 0 on")]
+Seeds = Annotated[int, typer.Option(min=1, max=1000, help="runs of each kind, from seed 0 on")]
 Out = Annotated[Path, typer.Option(help="folder of the runs; those that it holds already are used")]
 Split = Annotated[str, typer.Option(help="split to score, with ground truth: val or test")]
 Config = Annotated[Path | None, typer.Option(help="YAML file for every run")]

@@ -401,3 +401,8 @@ def test_a_comparison_is_told_its_recipes_by_one_option(coleaf: Command, data_ro
     compare = ("compare", "--anchors", "han", "--data", data_root, "--recipes", "paper,strong")
     for setting in ("recipe=official", "han:recipe=official"):
         assert "told its recipes by --recipes" in coleaf(*compare, "--set", setting, fails=True)
+
+
+def test_an_unexpected_error_is_told_in_its_first_line(coleaf: Command) -> None:
+    said = coleaf("flops", "--anchor", "han", "--videos", 10**30, fails=True)
+    assert len(said.strip().splitlines()) == 2  # the other one says how to see more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -110,7 +109,7 @@ def test_reading_processes_outlive_the_signals_of_a_job(data_root: Path) -> None
 def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> None:
     feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
     next(feed(PARTS))
-    [reader] = multiprocessing.active_children()
+    [reader] = feed._loader._iterator._workers
     reader.terminate()
     reader.join(20)
     assert reader.exitcode is not None
@@ -119,9 +118,10 @@ def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> Non
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_a_death_is_told_where_a_batch_is_asked_for(data_root: Path) -> None:
     """Not by an exception in the middle of a step, which could not be resumed."""
-    batches = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)([Part((0,))] * 10)
+    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
+    batches = feed([Part((0,))] * 10)
     next(batches)
-    [reader] = multiprocessing.active_children()
+    [reader] = feed._loader._iterator._workers
     reader.kill()
     os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)  # would raise, were it told anywhere
     with pytest.raises(ChildProcessError, match="a process that reads videos died"):

@@ -217,6 +217,13 @@ def test_a_second_ctrl_c_is_obeyed_at_once() -> None:
         assert interrupts.requested
 
 
+def test_more_reading_processes_than_the_machine_could_run_are_refused(data_root: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^trainer\.workers=1000000: at most \d+ on a machine of \d+ cores; set trainer"
+    ):
+        fit(data_root, None, workers=10**6)
+
+
 def test_an_empty_data_set_is_refused(data_root: Path) -> None:
     class Empty(AVVPFolder):
         def __len__(self) -> int:
