@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +35,7 @@ from coleaf_framework.training.config import as_setting, load_config
 from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
+from coleaf_framework.training.interrupts import end_undisturbed
 from coleaf_framework.training.outputs import collect_outputs, write_outputs
 from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.run_folder import DECISION, OnExisting
@@ -106,9 +110,11 @@ def train(
         name = (resolved.anchor.name or "").replace(":", ".")
         out = Path("runs") / f"{source}-{name}-{loop}-seed{resolved.trainer.seed}"
     existing: OnExisting = "resume" if resume else "overwrite" if overwrite else "refuse"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it reads data, before training listens to both
     try:
         trainer = train_run(resolved, out, existing, profile=profile, accept_changes=accept_changes)
     except KeyboardInterrupt as stopped:
+        end_undisturbed()
         raise KeyboardInterrupt(str(stopped) or "nothing of the step under way was saved") from None
     if not trainer.ranks.first:
         return
@@ -366,7 +372,11 @@ def main() -> None:
         if lost_contact(problem):
             problem = ConnectionError("stopped, since another rank has gone, whose own message tells why")
         expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
+        said = str(problem)
         if not expected:  # a fault in somebody's code rather than a user's mistake
+            said = said.partition("\n")[0]  # torch goes on with addresses of its own code
             say("(`coleaf --debug ...` shows where this came from)", sys.stderr)
-        say(f"coleaf: {problem}" if expected else f"coleaf: {type(problem).__name__}: {problem}", sys.stderr)
+        advice = ": raise the limit, as by `ulimit -n 4096`" if os.strerror(errno.EMFILE) in said else ""
+        kind = "" if expected else f"{type(problem).__name__}: "
+        say(f"coleaf: {kind}{said}{advice}", sys.stderr)
         sys.exit(1)

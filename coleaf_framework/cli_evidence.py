@@ -21,10 +21,11 @@ from coleaf_framework.evidence.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
 from coleaf_framework.storage import read_yaml, to_json, write_text
 from coleaf_framework.training.config import as_setting, load_config
+from coleaf_framework.training.interrupts import end_undisturbed
 
 Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
-Seeds = Annotated[int, typer.Option(min=1, help="runs of each kind, from seed 0 on")]
+Seeds = Annotated[int, typer.Option(min=1, max=1000, help="runs of each kind, from seed 0 on")]
 Out = Annotated[Path, typer.Option(help="folder of the runs; those that it holds already are used")]
 Split = Annotated[str, typer.Option(help="split to score, with ground truth: val or test")]
 Config = Annotated[Path | None, typer.Option(help="YAML file for every run")]
@@ -179,6 +180,7 @@ def _grid(
     try:
         run_grid(grid, jobs)
     except KeyboardInterrupt as stopped:
+        end_undisturbed()
         raise KeyboardInterrupt(str(stopped) or "finished runs are kept") from None
     require_unchanged(grid)
     return grid

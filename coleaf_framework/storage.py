@@ -22,6 +22,19 @@ WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 _SUM, _STATE = "checksum", "state"
 
 
+def require_file(path: Path) -> None:
+    """Refuse what is no file before it is opened: a named pipe would be waited for without end.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: it is a folder, a pipe or a device.
+    """
+    if not path.is_file():
+        if path.exists():
+            raise ValueError(f"{path}: not a regular file")
+        raise FileNotFoundError(f"{path}: no such file")
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` on a temporary file beside `path`, flush it to disk and rename it to `path`.
 
@@ -132,8 +145,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is not YAML or not a mapping, or not what `write_yaml` wrote; names the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     try:
         text = path.read_text(encoding="utf-8")
         if text.startswith(_CHECKSUM):
@@ -166,8 +178,7 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged; names the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         checksum = content.pop("checksum")
@@ -240,8 +251,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: it is truncated, damaged or not safetensors; names the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     return _parse(path.read_bytes(), path)[0]
 
 

@@ -491,3 +491,8 @@ def test_the_installed_command_is_called_coleaf() -> None:
     script = "import sys; sys.argv = ['/bin/coleaf', '--help']; from coleaf_framework.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert "Usage: coleaf [OPTIONS]" in done.stdout
+
+
+def test_an_unexpected_error_is_told_in_its_first_line(coleaf: Command) -> None:
+    said = coleaf("flops", "--anchor", "han", "--videos", 10**30, fails=True)
+    assert len(said.strip().splitlines()) == 2  # the other one says how to see more

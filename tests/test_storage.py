@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coleaf_framework.report.predictions import read_video
 from coleaf_framework.storage import (
     parse_state,
     read_json,
@@ -21,6 +24,8 @@ from coleaf_framework.storage import (
     write_tensors,
     write_yaml,
 )
+from coleaf_framework.training.importing import import_checkpoint
+from coleaf_framework.training.run_folder import RESUME, RunFolder
 
 HERE = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -211,3 +216,25 @@ def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
     write_yaml(tmp_path / "x.yaml", {"a": 1})
     assert (tmp_path / "target").read_text() == "somebody's"
     assert not (tmp_path / "x.yaml").is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.yaml", read_yaml),
+        ("index.json", read_json),
+        ("model.safetensors", read_tensors),
+        ("HAN.pt", lambda path: import_checkpoint(path, "han")),
+        ("predictions.json", lambda path: read_video(path, "tr00")),
+        (RESUME, lambda path: RunFolder(path.parent, "resume").resume_bytes()),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(
+    tmp_path: Path, name: str, read: Callable[[Path], object]
+) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name}: not a regular file$"):
+        read(tmp_path / name)

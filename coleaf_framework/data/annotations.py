@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from coleaf_framework._config import nearest
 from coleaf_framework._text import one_line
 from coleaf_framework.protocol import MODALITIES
-from coleaf_framework.storage import file_digest
+from coleaf_framework.storage import file_digest, require_file
 
 WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 DENSE_FILES = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}
@@ -122,14 +122,17 @@ def find_file(root: Path, name: str) -> Path | None:
 
     Raises:
         FileNotFoundError: `root` is no folder.
-        ValueError: there are both, so that it is unclear which one counts.
+        ValueError: there are both, so that it is unclear which one counts; or it is not a regular file.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    found = [path for path in (root / name, root / "annotations" / name) if path.is_file()]
+    found = [path for path in (root / name, root / "annotations" / name) if path.exists()]
     if len(found) > 1:
         raise ValueError(f"{found[0]} and {found[1]} both exist: remove one of them")
-    return found[0] if found else None
+    if not found:
+        return None
+    require_file(found[0])
+    return found[0]
 
 
 def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coleaf_framework.protocol import Modality, StreamSpec
+from coleaf_framework.storage import require_file
 
 FOLDERS: Mapping[str, tuple[str, Modality]] = {
     "audio": ("vggish", "audio"),
@@ -206,10 +207,8 @@ def _header(path: Path, file: BinaryIO) -> _Header:
 
 
 def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
+    require_file(path)
+    return path.open("rb")
 
 
 def _load(path: Path) -> NDArray[Any]:

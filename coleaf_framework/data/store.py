@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.storage import checksum, read_json, read_tensors, text_digest
+from coleaf_framework.storage import checksum, read_json, read_tensors, require_file, text_digest
 
 INDEX, SHARDS, STATISTICS = "index.json", "shards", "statistics.safetensors"
 FORMAT = "coleaf store 1"
@@ -57,6 +57,7 @@ class Shard:
             ValueError: it is damaged; names it and the videos that it holds.
         """
         try:
+            require_file(self.path)
             with self.path.open("rb") as file:
                 if self._offsets is None:
                     self._offsets = self._read_offsets(file)
@@ -131,7 +132,7 @@ class PackedFeatures:
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
         """As `Features.missing`."""
-        gone = {shard for shard in self.shards if not shard.path.is_file()}
+        gone = {shard for shard in self.shards if not shard.path.exists()}
         missing = [(v, f"{self.root / INDEX}: has no video {v!r}") for v in videos if v not in self._place]
         return missing + [
             (v, f"{self._place[v][0].path}: no such file, which holds video {v!r}")

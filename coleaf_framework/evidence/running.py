@@ -15,6 +15,7 @@ from rich.text import Text
 
 from coleaf_framework._text import one_line
 from coleaf_framework.evidence.grid import DONE, OUTPUT, Cell, Grid
+from coleaf_framework.training.device import cores, require_processes
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.run_folder import LOG
 
@@ -34,12 +35,13 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
     same call goes on from there.
 
     Raises:
-        ValueError: `jobs` is below 1.
+        ValueError: `jobs` is below 1, or more than this machine could run.
         ChildProcessError: cells failed; names each with what it said.
         KeyboardInterrupt: it was told to stop.
     """
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: at least 1")
+    require_processes("--jobs", jobs)
     waiting = [cell for cell in grid.cells if grid.needs_work(cell)]
     for cell in waiting:
         (cell.folder / DONE).unlink(missing_ok=True)
@@ -78,8 +80,7 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
 
 def cell_environment(jobs: int) -> dict[str, str]:
     """The environment of a cell's process: the cores are shared by the jobs, unless OMP_NUM_THREADS says otherwise."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"OMP_NUM_THREADS": str(max(1, cores // jobs)), **os.environ}
+    return {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
 
 
 def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -151,4 +152,4 @@ class _Display:
         if self._grid.is_done(cell):
             return cell.config.trainer.epochs
         log = cell.folder / LOG
-        return log.read_bytes().count(b"\n") if log.exists() else 0
+        return log.read_bytes().count(b"\n") if log.is_file() else 0

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from coleaf_framework._config import nearest
 from coleaf_framework.metrics import Event
-from coleaf_framework.storage import to_json, write_atomically
+from coleaf_framework.storage import require_file, to_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def read_video(path: Path, video: str) -> tuple[str, VideoPrediction]:
         FileNotFoundError: there is no such file.
         ValueError: it is no predictions file, or has no such video; names the nearest.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     what = f"{path}: not a file that `coleaf predict` wrote"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -19,6 +19,8 @@ from coleaf_framework.plugins import published_decision
 from coleaf_framework.storage import CONFIG, parse_yaml, read_yaml
 from coleaf_framework.training.feed import Cache
 
+_MOST_SYNTHETIC = 1_000_000  # videos of a split, whose ids are kept in memory
+
 
 class DataConfig(StrictConfig):
     """Which videos."""
@@ -39,9 +41,11 @@ class DataConfig(StrictConfig):
         description="read the mean of each segment's frames: the same answer with less work for networks that average "
         "after a linear layer (han); others refuse (cmpae)",
     )
-    synthetic_train: int | None = Field(None, ge=1, description="synthetic videos; none is LLP's 10,000")
-    synthetic_val: int | None = Field(None, ge=1, description="none is LLP's 649")
-    synthetic_test: int | None = Field(None, ge=1, description="none is LLP's 1,200")
+    synthetic_train: int | None = Field(
+        None, ge=1, le=_MOST_SYNTHETIC, description="synthetic videos; none is LLP's 10,000"
+    )
+    synthetic_val: int | None = Field(None, ge=1, le=_MOST_SYNTHETIC, description="none is LLP's 649")
+    synthetic_test: int | None = Field(None, ge=1, le=_MOST_SYNTHETIC, description="none is LLP's 1,200")
     synthetic_seed: int = Field(0, ge=0, description="another one gives other videos")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import numpy as np
@@ -17,6 +18,22 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_processes(name: str, processes: int) -> None:
+    """Refuse more processes than this machine could start, before it tries.
+
+    Raises:
+        ValueError: names `name`, which says how many, and what would do.
+    """
+    most = max(64, 4 * cores())
+    if processes > most:
+        raise ValueError(f"{name}={processes}: at most {most} on a machine of {cores()} cores; set {name}={cores()}")
 
 
 def choose_device(name: str) -> torch.device:

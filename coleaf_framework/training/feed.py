@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from multiprocessing.queues import Queue
 from typing import Any, Literal
 
 import torch
@@ -15,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from coleaf_framework.data import AVVPDataset, Video, collate
 from coleaf_framework.protocol import Batch
+from coleaf_framework.training.interrupts import STOPPING
 from coleaf_framework.training.plan import Part
 
 Cache = Literal["none", "memory", "device"]
@@ -68,6 +75,8 @@ class Feed:
 
     def _read(self, videos: Sequence[tuple[int, ...]]) -> Iterator[Batch]:
         if self._loader is None:
+            if self.workers:
+                _require_files(self.workers, len(self.data.streams))
             self._loader = DataLoader(
                 _Readable(self.data),
                 batch_sampler=self._order,  # type: ignore[arg-type]
@@ -76,9 +85,10 @@ class Feed:
                 generator=torch.Generator(),  # the global one belongs to the training step
                 pin_memory=self.device.type == "cuda" and self.cache != "device",
                 collate_fn=functools.partial(_collate, streams=self.data.streams),
+                worker_init_fn=_begin_reading,
             )
         self._order.videos = videos
-        batches: Iterator[Any] = iter(self._loader)
+        batches = self._begin(self._loader)
         while True:
             try:
                 batch = next(batches, None)
@@ -86,6 +96,8 @@ class Feed:
                 if not any(word in str(problem) for word in ("DataLoader worker", "the workers")):
                     raise
                 self._loader = None
+                if "Too many open files" in str(problem):  # torch's words, whatever the system's language
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
                 reason = str(problem).splitlines()[0]
                 raise ChildProcessError(f"a process that reads videos died ({reason}); was it out of memory?") from None
             if batch is None:
@@ -93,6 +105,62 @@ class Feed:
             if isinstance(batch, Exception):
                 raise batch
             yield batch
+
+    def _begin(self, loader: DataLoader[Any]) -> Iterator[Any]:
+        """The loader's batches, whose `next` alone tells that a reading process died."""
+        if not (self.workers and hasattr(signal, "SIGCHLD")):
+            return iter(loader)
+        # Processes that start now inherit the mask, so no signal comes before `_begin_reading` has run.
+        mask, deaths = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING), signal.getsignal(signal.SIGCHLD)
+        try:
+            return iter(loader)
+        finally:
+            if signal.getsignal(signal.SIGCHLD) is not deaths:
+                # torch's handler would raise wherever this process is, such as in the middle of a step.
+                signal.signal(signal.SIGCHLD, deaths or signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _begin_reading(worker: int) -> None:
+    """Make a reading process outlive the signals that reach every process of a job: its parent says when to end."""
+    Queue._on_queue_feeder_error = _send_error  # type: ignore[attr-defined]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    elif hasattr(os, "setpgrp"):  # macOS
+        os.setpgrp()  # out of reach of a signal to the parent's group
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    while parent is not None and signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent.pid:
+        pass
+    os._exit(0)  # as torch's own handler does
+
+
+def _send_error(queue: Any, problem: Exception, sent: tuple[int, Any]) -> None:
+    """Answer with an error where a batch cannot be sent; by default it is dropped, and waited for without end."""
+    queue.put((sent[0], plain_error(problem)))
+
+
+def _require_files(workers: int, streams: int) -> None:
+    """Open as many files as reading processes may take, once: halfway through they could not be told from broken ones.
+
+    Raises:
+        OSError: there may not be as many.
+    """
+    tensors = streams + 3  # labels, ground truth and mask, each of which is a file until it is dropped
+    files: list[int] = []
+    try:
+        for _ in range(workers * (4 + 2 * tensors) + 4 * tensors):
+            files.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as problem:
+        raise OSError(problem.errno, f"{problem.strerror} for trainer.workers={workers}") from None
+    finally:
+        for file in files:
+            os.close(file)
 
 
 class _Order(Sampler[tuple[int, ...]]):

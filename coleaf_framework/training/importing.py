@@ -16,6 +16,7 @@ from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import LLP_CLASSES
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.plugins import create_anchor, published_decision
+from coleaf_framework.storage import require_file
 from coleaf_framework.training.config import TrainerConfig
 from coleaf_framework.training.run_folder import OnExisting, RunFolder
 from coleaf_framework.wrapping import wrap
@@ -95,8 +96,7 @@ def _load_into(network: nn.Module, path: Path, name: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     try:
         if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is not None:
             raise ValueError("its checksums do not fit")  # torch does not look at them

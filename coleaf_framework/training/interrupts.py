@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupts:
     """Notes SIGINT and SIGTERM instead of obeying them at once; a second SIGINT is obeyed at once.
@@ -23,7 +25,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -35,3 +37,9 @@ class Interrupts:
         if self.requested and number == signal.SIGINT and not self.patient:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def end_undisturbed() -> None:
+    """Ignore further signals in a command that has been told to stop: they would spoil its message and exit code."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

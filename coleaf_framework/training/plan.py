@@ -62,8 +62,8 @@ def plan_epoch(
 
 def _parts(batch: Sequence[int], rank: int, ranks: int, accumulate: int) -> list[Part]:
     own = batch[rank::ranks]
-    pieces = [own[i::accumulate] for i in range(accumulate)]
-    parts = [Part(tuple(piece), len(piece) / len(batch)) for piece in pieces if piece]
+    pieces = [own[i::accumulate] for i in range(min(accumulate, len(own)))]
+    parts = [Part(tuple(piece), len(piece) / len(batch)) for piece in pieces]
     return parts or [Part((batch[0],), 0.0)]
 
 

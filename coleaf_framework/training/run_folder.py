@@ -25,6 +25,7 @@ from coleaf_framework.storage import (
     WEIGHTS,
     parse_state,
     read_yaml,
+    require_file,
     to_json,
     write_atomically,
     write_state,
@@ -152,7 +153,10 @@ class RunFolder:
     def resume_bytes(self) -> bytes | None:
         """The file that `save_resume` wrote last; None where the run stopped before it, or is not to be resumed."""
         path = self.path / RESUME
-        return path.read_bytes() if self.resuming and path.exists() else None
+        if not (self.resuming and path.exists()):
+            return None
+        require_file(path)
+        return path.read_bytes()
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """Write one line per epoch."""

@@ -28,7 +28,7 @@ from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.report.predictions import VideoPrediction
 from coleaf_framework.training.caveats import caveats_of_answers
 from coleaf_framework.training.config import TrainerConfig
-from coleaf_framework.training.device import autocast, choose_device, compile_networks
+from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.evaluation import Evaluation, merged
 from coleaf_framework.training.feed import Cache, Feed
 from coleaf_framework.training.fitting import Fitting
@@ -81,6 +81,7 @@ class CoLeaFTrainer:
         self.decision.require_classes(self.model.num_classes)
         self.ranks = Ranks.join()
         self.device = choose_device(self.config.device)
+        require_processes("trainer.workers", self.config.workers)
         if self.config.tensorboard:
             TensorBoard.require()
         self.out, self.on_existing, self.accept_changes = out, on_existing, accept_changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -92,6 +93,17 @@ def test_a_missing_file_is_named_with_how_many_more(data_root: Path) -> None:
     (data_root / "feats/res152/tr02.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"vggish/tr01\.npy: no such file and 1 more; split 'train' has 6 vid"):
         AVVPFolder(data_root, "train")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+@pytest.mark.parametrize(
+    "name", ["AVVP_val_pd.csv", "AVVP_eval_audio.csv", "classes.txt", "feats/vggish/va00.npy", "feats/res152/va01.npy"]
+)
+def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(data_root: Path, name: str) -> None:
+    (data_root / name).unlink()
+    os.mkfifo(data_root / name)
+    with pytest.raises(ValueError, match=rf"{name}: not a regular file$"):
+        AVVPFolder(data_root, "val")[1]
 
 
 def test_a_truncated_file_is_named(data_root: Path) -> None:

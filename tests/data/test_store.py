@@ -288,6 +288,15 @@ def test_a_pickle_in_place_of_a_shard_or_index_is_never_executed(
     assert not Path("exploded").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_a_pipe_in_place_of_a_shard_is_named_and_not_waited_for(store: Path) -> None:
+    path, _ = shard_of(store, "tr02")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=rf"{path.name}: not a regular file$"):
+        AVVPFolder(store, "train")[2]
+
+
 def test_a_missing_shard_is_named_before_anything_is_read(store: Path) -> None:
     path, _ = shard_of(store, "va01")
     path.unlink()

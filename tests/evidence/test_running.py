@@ -18,6 +18,7 @@ from coleaf_framework.evidence.grid import ALONE, CELL, OUTPUT, Study, plan_grid
 from coleaf_framework.evidence.running import cell_environment, run_grid
 from coleaf_framework.storage import WEIGHTS, read_tensors, read_yaml
 from coleaf_framework.training.config import RunConfig
+from coleaf_framework.training.device import cores
 from coleaf_framework.training.experiment import train
 from tests.evidence.test_grid import NETWORK
 from tests.helpers.command import Command
@@ -152,6 +153,11 @@ def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (("report", "nothing", "--out", "."), "--out .: is a folder, where the name of an HTML file was expected"),
         (("ablate", "--variant", "alone: coleaf.contrast=nce"), "--variant alone: a name that is taken"),
+        (
+            ("compare", "--anchors", "han", "--seeds", 1, "--jobs", 10**6),
+            f"--jobs=1000000: at most {max(64, 4 * cores())} on a machine of {cores()} cores; set --jobs={cores()}",
+        ),
+        (("compare", "--seeds", 10**9), "Invalid value for '--seeds'"),
         (("compare", "--anchors", "nobody"), "no anchor is called 'nobody'"),
         (("compare", "--column", "segment/Typ@AV"), "--column 'segment/Typ@AV': no such column. Did you mean"),
     ],

@@ -41,6 +41,7 @@ def test_settings_win_over_the_file(tmp_path: Path) -> None:
         ("trainer.epoch=3", "trainer: TrainerConfig has no key 'epoch'. Did you mean 'epochs'"),
         ("trainers.epochs=3", "RunConfig has no key 'trainers'. Did you mean 'trainer'"),
         ("trainer.epochs=0", "trainer.epochs: Input should be greater than or equal to 1, got 0"),
+        ("data.synthetic_val=1000000000000", "data.synthetic_val: Input should be less than or equal to 1000000, got"),
         ("trainer.epochs=many", "trainer.epochs: Input should be a valid integer.*got 'many'"),
         ("trainer.monitor=[segment/Ab]", "trainer.monitor: monitor: no column 'segment/Ab'. Did you mean 'segment/A"),
         ("coleaf.contrast=triplet", "coleaf.contrast: Input should be 'event_aware', 'nce', 'bce' or 'none'"),

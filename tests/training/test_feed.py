@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,61 @@ def test_reading_processes_live_longer_than_an_epoch(data_root: Path) -> None:
     for a, b in zip(feed(PARTS[::-1]), Feed(AVVPFolder(data_root, "val"), CPU)(PARTS[::-1]), strict=True):
         assert_same(a, b)
     assert feed._loader is before is not None
+
+
+class Signalled(AVVPFolder):
+    """Is sent what a scheduler sends to every process of a job."""
+
+    def __getitem__(self, index: int) -> Video:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().__getitem__(index)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_reading_processes_outlive_the_signals_of_a_job(data_root: Path) -> None:
+    data = AVVPFolder(data_root, "val")
+    for a, b in zip(Feed(Signalled(data_root, "val"), CPU, workers=2)(PARTS), Feed(data, CPU)(PARTS), strict=True):
+        assert_same(a, b)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> None:
+    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
+    next(feed(PARTS))
+    [reader] = feed._loader._iterator._workers
+    reader.terminate()
+    reader.join(20)
+    assert reader.exitcode is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_death_is_told_where_a_batch_is_asked_for(data_root: Path) -> None:
+    """Not by an exception in the middle of a step, which could not be resumed."""
+    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
+    batches = feed([Part((0,))] * 10)
+    next(batches)
+    [reader] = feed._loader._iterator._workers
+    reader.kill()
+    os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)  # would raise, were it told anywhere
+    with pytest.raises(ChildProcessError, match="a process that reads videos died"):
+        list(batches)
+
+
+class Crowded(AVVPFolder):
+    """Leaves its process no file to open."""
+
+    def __getitem__(self, index: int) -> Video:
+        import resource
+
+        video = super().__getitem__(index)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        return video
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits open files, through which batches are sent here")
+def test_a_batch_that_cannot_be_sent_is_an_error(data_root: Path) -> None:
+    with pytest.raises((OSError, ValueError), match="Too many open files"):
+        next(Feed(Crowded(data_root, "val"), CPU, workers=1)([Part((0,))]))

@@ -41,6 +41,10 @@ def test_every_video_is_taken_once(n: int, batch_size: int, ranks: int, accumula
     assert [len(step) for step in steps[:-1]] == [batch_size] * (len(steps) - 1)
 
 
+def test_a_step_has_no_more_parts_than_videos() -> None:
+    assert plan_epoch(6, 4, 0, 1, accumulate=10**12) == plan_epoch(6, 4, 0, 1, accumulate=4)
+
+
 @given(n=sizes, batch_size=sizes, ranks=small, accumulate=small)
 def test_steps_do_not_depend_on_ranks_or_parts(n: int, batch_size: int, ranks: int, accumulate: int) -> None:
     assert videos_of_steps(n, batch_size, ranks, accumulate) == videos_of_steps(n, batch_size, 1, 1)

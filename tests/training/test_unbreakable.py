@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,6 +218,13 @@ def test_a_second_ctrl_c_is_obeyed_at_once() -> None:
         assert interrupts.requested
 
 
+def test_more_reading_processes_than_the_machine_could_run_are_refused(data_root: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^trainer\.workers=1000000: at most \d+ on a machine of \d+ cores; set trainer"
+    ):
+        fit(data_root, None, workers=10**6)
+
+
 def test_an_empty_data_set_is_refused(data_root: Path) -> None:
     class Empty(AVVPFolder):
         def __len__(self) -> int:
@@ -318,3 +326,43 @@ def test_a_linked_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"\.lock"):
         RunFolder(tmp_path)
     assert (tmp_path / "target").read_text() == "somebody's"
+
+
+TRAIN = (
+    sys.executable,
+    "-m",
+    "coleaf_framework",
+    "train",
+    "--set",
+    "anchor.options.width=8",
+    "--set",
+    "trainer.workers=2",
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals to a group")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_every_process_of_a_run_ends_it_with_a_checkpoint(
+    data_root: Path, tmp_path: Path, number: int
+) -> None:
+    """As Ctrl-C in a terminal and schedulers do; processes that read videos get it too."""
+    words = ("--data", data_root, "--out", tmp_path / "run", "--set", "trainer.epochs=1000000")
+    process = subprocess.Popen([*TRAIN, *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline, log = time.monotonic() + 60, tmp_path / "run/log.jsonl"
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert f"\ncoleaf: interrupted; {tmp_path / 'run'} keeps, for --resume, everything up to " in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits open files")
+@pytest.mark.parametrize("limit", [20, 32])
+def test_too_few_open_files_are_told_in_a_sentence(data_root: Path, tmp_path: Path, limit: int) -> None:
+    limited = ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash"]
+    words = ("--data", data_root, "--out", tmp_path / "run", "--set", "trainer.epochs=1")
+    done = subprocess.run([*limited, *TRAIN, *map(str, words)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    [said] = done.stderr.strip().splitlines()
+    assert re.fullmatch(r"coleaf: .*Too many open files for trainer\.workers=2; .*: raise the limit, as by `.*`", said)
