@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from coleaf_framework._config import StrictConfig, nearest
+from coleaf_framework._config import StrictConfig, nearest, shown, validated
 from coleaf_framework.collaboration import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
 from coleaf_framework.plugins import published_decision
@@ -64,7 +64,7 @@ class ReferenceConfig(StrictConfig):
 class TrainerConfig(StrictConfig):
     """How to train; the defaults are the paper's (section 5, Implementation Details)."""
 
-    epochs: int = Field(15, ge=1, description="passes over the training split")
+    epochs: int = Field(15, ge=1, le=1_000_000, description="passes over the training split")
     batch_size: int = Field(128, ge=1, description="videos a step, over all ranks")
     learning_rate: float = Field(5e-4, gt=0, description="of Adam")
     lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
@@ -131,7 +131,7 @@ class RunConfig(StrictConfig):
         return name
 
 
-def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunConfig:
+def load_config(path: Path | str | None = None, settings: Iterable[str] = ()) -> RunConfig:
     """A run's configuration.
 
     Args:
@@ -141,14 +141,19 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
     Raises:
         ValueError: an unknown section or key (names the nearest), or a value out of range; names the source.
     """
-    values: dict[str, Any] = read_yaml(path) if path is not None else {}
+    values: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
+    for section, value in values.items():
+        if section in RunConfig.model_fields and section != "recipe" and not isinstance(value, Mapping):
+            raise ValueError(f"{path}: {section!r} is a value, not a section: {shown(value)}")
     resolved = "model" in values  # a run folder's: every value is there already
     file_recipe = values.get("recipe", "" if resolved else None)
     for derived in ("model", "train"):  # a run folder's own notes, which follow from the other sections
         values.pop(derived, None)
     for setting in settings:
+        if not isinstance(setting, str):
+            raise ValueError(f"{shown(setting)}: expected a text section.key=value, such as 'trainer.epochs=3'")
         key, equals, text = setting.partition("=")
-        if not equals or ("." not in key and key != "recipe"):
+        if not equals or ("." not in key and key != "recipe") or not all(key.split(".")):
             raise ValueError(f"--set {setting!r}: expected section.key=value, such as trainer.epochs=3")
         try:
             value = parse_yaml(text)
@@ -159,7 +164,7 @@ def load_config(path: Path | None = None, settings: Iterable[str] = ()) -> RunCo
     if "recipe" in values and file_recipe not in (None, values["recipe"]):
         theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
         raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
-    return _validated(_with_recipe(values), source)
+    return validated(RunConfig, _with_recipe(values), source)
 
 
 def with_later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,19 +230,6 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -
         if not isinstance(values, dict):
             raise ValueError(f"--set {setting!r}: {part!r} is a value, not a section")
     values[path[-1]] = value
-
-
-def _validated(values: Mapping[str, Any], source: str) -> RunConfig:
-    try:
-        return RunConfig(**values)
-    except ValidationError as problem:
-        error = problem.errors()[0]
-        where = ".".join(str(part) for part in error["loc"])
-        message = error["msg"].removeprefix("Value error, ")
-        given = "" if error["type"] == "value_error" else f", got {error['input']!r}"
-        raise ValueError(f"{source}: {where + ': ' if where else ''}{message}{given}") from None
-    except TypeError as problem:
-        raise ValueError(f"{source}: {problem}") from None
 
 
 def describe() -> str:

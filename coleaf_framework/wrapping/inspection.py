@@ -17,7 +17,7 @@ from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.candidates import candidates, possible_taps, rivals
 from coleaf_framework.wrapping.dry_run import dry_run, rehearsal, synthetic
 from coleaf_framework.wrapping.probe import BASE, Probe, find_inputs, probe
-from coleaf_framework.wrapping.wrapper import make_network, summarize
+from coleaf_framework.wrapping.wrapper import make_network, plain_options, summarize
 
 _MOST_TRIES = 60
 _WIDTH = 80
@@ -68,7 +68,7 @@ def describe(
     Raises:
         ValueError, TypeError: the network cannot be made or run; says why.
     """
-    net = make_network(network, streams, num_classes, dict(anchor_options or {}))
+    net = make_network(network, streams, num_classes, plain_options("anchor_options", anchor_options))
     name = type(net).__name__
     given = streams if streams is not None else getattr(net, "streams", None)
     specs: Mapping[str, StreamSpec] = given if given is not None else LLP_STREAMS

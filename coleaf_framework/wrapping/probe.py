@@ -116,7 +116,7 @@ def find_inputs(
     for inputs in tries:
         try:
             call(inputs)
-        except Exception as failed:  # another order may fit
+        except (Exception, SystemExit) as failed:  # another order may fit
             problem = f"{type(failed).__name__}: {failed}"
         else:
             return inputs, None
@@ -140,14 +140,14 @@ def probe(
         base, leanings = _record(copied, streams, BASE, lambda x: call(copied, x), lean=True)
         try:
             videos, _ = _record(copied, streams, MORE_VIDEOS, lambda x: call(copied, x))
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             raise ValueError(
                 f"{type(network).__name__} runs on {BASE[0]} videos, not on {MORE_VIDEOS[0]}: a number of videos is "
                 f"written into it: {type(problem).__name__}: {problem}"
             ) from problem
         try:
             segments, _ = _record(copied, streams, MORE_SEGMENTS, lambda x: call(copied, x))
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             found.other_segments, segments = f"{type(problem).__name__}: {problem}", None
     namer = _Namer(base.returned, num_classes)
 
