@@ -35,6 +35,8 @@ def reason(problem: BaseException) -> str:
     if out_of_memory(problem):
         return "there is not enough memory for it"
     text = " ".join(str(problem).split())
+    if isinstance(problem, KeyError) and text:
+        return f"it lacks {text}"
     if not text:
         return f"it raises {type(problem).__name__} without a message"
     return text if isinstance(problem, ValueError | OSError | ImportError) else f"{type(problem).__name__}: {text}"

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from coleaf_framework._config import shown, validated
 from coleaf_framework.data.annotations import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.folder import SYNTHETIC_MARKER, open_folder
@@ -27,6 +28,7 @@ from coleaf_framework.data.store import (
     SHARDS,
     STATISTICS,
     Shard,
+    ShardEntry,
     annotations_checksum,
     described,
 )
@@ -49,8 +51,8 @@ class _Part:
 
 
 def pack(
-    root: Path,
-    out: Path,
+    root: Path | str,
+    out: Path | str,
     *,
     average_frames: bool = False,
     dtype: str = "float16",
@@ -79,8 +81,13 @@ def pack(
         FileNotFoundError, ValueError: as `AVVPFolder`; or a value that `dtype` cannot hold, or a stream of which it
             loses more than 1 % of the deviation.
     """
-    if dtype not in DTYPES:
+    root, out = Path(root), Path(out)
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {list(DTYPES)}")
+    if not isinstance(shard_megabytes, int | float) or not 0 < shard_megabytes < math.inf:
+        raise ValueError(f"shard_megabytes is {shown(shard_megabytes)}, where a number above 0 was expected")
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"jobs is {shown(jobs)}, where a whole number of at least 1 was expected")
     splits: dict[str, AVVPDataset] = {
         split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
     }
@@ -153,7 +160,9 @@ def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
         try:
             entry = read_json(entry_path)
             _verify(path, entry, part.data, dtype)
-            return entry
+            if entry["videos"] == [part.data.ids[i] for i in part.videos]:
+                return entry
+            entry_path.unlink()
         except (ValueError, FileNotFoundError):
             entry_path.unlink()
     rows: dict[str, list[Tensor]] = {name: [] for name in part.data.streams}
@@ -210,7 +219,7 @@ def _require_precision(data: AVVPDataset, dtype: str) -> None:
 
 
 def _verify(path: Path, entry: dict[str, Any], data: AVVPDataset, dtype: str) -> None:
-    shard = Shard(path, entry, data.streams, dtype)
+    shard = Shard(path, validated(ShardEntry, entry, path), data.streams, dtype)
     for i in range(len(shard.videos)):
         shard.read(i, list(data.streams))
 
