@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from coleaf_framework._config import validated
 from coleaf_framework.storage import (
     CONFIG,
     WEIGHTS,
@@ -29,6 +30,7 @@ from coleaf_framework.storage import (
     write_yaml,
 )
 from coleaf_framework.training.config import with_later_keys
+from coleaf_framework.training.resuming import ResumeState
 
 RESUME, LOG, DECISION, LOCK = "resume.safetensors", "log.jsonl", "decision.yaml", ".lock"
 TRACE = "trace.json"
@@ -41,9 +43,6 @@ _MAY_CHANGE = {
     ("trainer", "tensorboard"),
     ("trainer", "checkpoint_steps"),
 }
-
-
-_STATE = {"model", "optimizer", "history", "best", "epoch_steps", "losses"}
 
 
 class RunFolder:
@@ -142,9 +141,8 @@ def parse_resume(content: bytes | None, source: Path) -> dict[str, Any] | None:
     if content is None:
         return None
     state = parse_state(content, source)
-    if not isinstance(state, dict) or not state.keys() >= _STATE:
-        raise ValueError(f"{source}: expected a resume state, found something else")
-    return state
+    validated(ResumeState, state, f"{source}: not a resume state")
+    return state  # type: ignore[no-any-return]
 
 
 def _require_same(path: Path, section: str, before: Any, now: Any) -> None:
