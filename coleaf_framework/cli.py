@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from coleaf_framework import cli_evidence, plugins
+from coleaf_framework._config import out_of_memory
 from coleaf_framework.data import open_folder
 from coleaf_framework.data import pack as pack_folder
 from coleaf_framework.data.check import check_folder
@@ -25,7 +26,7 @@ from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.report.pictures import save, timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
-from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_text
+from coleaf_framework.storage import CONFIG, WEIGHTS, require_place, to_json, write_text
 from coleaf_framework.training.config import load_config
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
@@ -66,6 +67,8 @@ def train(
 
     On many GPUs: torchrun --nproc-per-node N -m coleaf_framework train ...
     """
+    if out is not None:
+        require_place(out, "--out", folder=True)
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
     if resume and out is None:
@@ -107,6 +110,8 @@ def evaluate(
     json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
 ) -> None:
     """Score runs on a split, beside the empty parser and the video-label parser."""
+    if json_ is not None:
+        require_place(json_, "--json")
     scored = score_runs(runs, data, split, tuple(set_ or ()), decision)
     if not Ranks.join().first:
         return
@@ -130,6 +135,8 @@ def predict(
 
     Where the split has ground truth, the run keeps the probabilities too, for `coleaf report`.
     """
+    if out is not None:
+        require_place(out, "--out")
     config, trainer = load_run(run, tuple(set_ or ()))
     where = data_of(run, config, data)
     for note in use_decision(trainer, run, decision, split, tuple(set_ or ())):
@@ -152,6 +159,7 @@ def plot(
 ) -> None:
     """Draw the timeline of a video: ground truth and each parser, audio and visual rows."""
     out = out or Path(f"{video}.png")
+    require_place(out, "--out")
     rows: dict[str, list[Event]] = {}
     for path in predictions:
         parser, found = read_video(path, video)
@@ -170,6 +178,7 @@ def synth(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write synthetic features for real annotations, in LLP's official layout."""
+    require_place(out, "--out", folder=True)
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("writing features")
         counts = write_synthetic_features(
@@ -193,6 +202,7 @@ def pack(
     jobs: Annotated[int | None, typer.Option(min=1, help="threads; one per core if left out")] = None,
 ) -> None:
     """Pack features into few files with checksums, which train and evaluate read like a folder."""
+    require_place(out, "--out", folder=True)
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("packing videos")
         counts = pack_folder(
@@ -233,6 +243,8 @@ def thresholds(
     force: Annotated[bool, typer.Option("--force", help="allow the test split")] = False,
 ) -> None:
     """Choose gates per class on a validation split, for `evaluate` and `predict` --decision."""
+    if out is not None:
+        require_place(out, "--out")
     config, trainer = load_run(run)
     videos = open_split(data_of(run, config, data), split)
     whose = ("audio", "visual") if modality == "both" else (modality,)
@@ -258,6 +270,7 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
 ) -> None:
     """Make a run folder of a published checkpoint, for `evaluate` and `predict`."""
+    require_place(out, "--out", folder=True)
     options = parse_options(option or ())
     classes = None
     if data is not None:
@@ -311,6 +324,7 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="folder in LLP's layout, such as examples/tuxav_mini")] = None,
 ) -> None:
     """Train HAN alone and inside CoLeaF and show what came of it; on a small synthetic LLP without --data."""
+    require_place(out, "--out", folder=True)
     print(run_demo(out, data))
 
 
@@ -331,6 +345,13 @@ def options(
         )
 
 
+def _sentence(problem: Exception) -> str:
+    """An error's text; those of the system are put as the others are, the file first."""
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return f"{problem.filename}: {problem.strerror}" if problem.filename is not None else str(problem.strerror)
+    return str(problem)
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and exit code 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
@@ -341,8 +362,17 @@ def main() -> None:
             raise
         if lost_contact(problem):
             problem = ConnectionError("stopped, since another rank has gone, whose own message tells why")
+        if out_of_memory(problem):
+            text = str(problem).splitlines()[0]
+            problem = OSError(
+                f"there is not enough memory for this: {text}; a smaller network, a smaller trainer.batch_size, or a "
+                "larger trainer.accumulate takes less"
+            )
         expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
         if not expected:  # a fault in somebody's code rather than a user's mistake
             print("(`coleaf --debug ...` shows where this came from)", file=sys.stderr)
-        print(f"coleaf: {problem}" if expected else f"coleaf: {type(problem).__name__}: {problem}", file=sys.stderr)
+        print(
+            f"coleaf: {_sentence(problem)}" if expected else f"coleaf: {type(problem).__name__}: {problem}",
+            file=sys.stderr,
+        )
         sys.exit(1)

@@ -18,12 +18,12 @@ from coleaf_framework.evidence.running import run_grid
 from coleaf_framework.evidence.studies import RATES, ablation_table, compare_study, own_ablation
 from coleaf_framework.evidence.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
-from coleaf_framework.storage import to_json, write_text
+from coleaf_framework.storage import require_place, to_json, write_text
 from coleaf_framework.training.config import load_config
 
 Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
 Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
-Seeds = Annotated[int, typer.Option(min=1, help="runs of each kind, from seed 0 on")]
+Seeds = Annotated[int, typer.Option(min=1, max=1000, help="runs of each kind, from seed 0 on")]
 Out = Annotated[Path, typer.Option(help="folder of the runs; those that it holds already are used")]
 Split = Annotated[str, typer.Option(help="split to score, with ground truth: val or test")]
 Config = Annotated[Path | None, typer.Option(help="YAML file for every run")]
@@ -107,14 +107,16 @@ def rates(
 def flops(
     anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin, or module:Class")] = None,
     data: Annotated[Path | None, typer.Option(help="folder whose streams and classes count; LLP's if left out")] = None,
-    videos: Annotated[int, typer.Option(min=1, help="of a batch")] = 32,
-    segments: Annotated[int, typer.Option(min=1, help="of a video")] = 10,
+    videos: Annotated[int, typer.Option(min=1, max=100_000, help="of a batch")] = 32,
+    segments: Annotated[int, typer.Option(min=1, max=100_000, help="of a video")] = 10,
     config: Config = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="write the costs to this file")] = None,
     markdown: Markdown = False,
 ) -> None:
     """Count parameters and FLOPs and take the time of Anchor, Reference, a training step and inference."""
+    if json_ is not None:
+        require_place(json_, "--json")
     resolved = load_config(config, [*([f"anchor.name={anchor!r}"] if anchor else []), *(set_ or [])])
     split = open_folder(data, "train") if data is not None else None
     streams = LLP_STREAMS if split is None else split.streams
@@ -132,10 +134,9 @@ def report(
     figures: Annotated[Path | None, typer.Option(help="folder for the same figures as PNG and SVG")] = None,
 ) -> None:
     """Write one page that shows runs side by side, with sliders for the thresholds; it needs no network."""
-    if out.is_dir():
-        raise ValueError(f"--out {out}: is a folder, where the name of an HTML file was expected")
-    if figures is not None and figures.exists() and not figures.is_dir():
-        raise ValueError(f"--figures {figures}: is a file, where a folder was expected")
+    require_place(out, "--out")
+    if figures is not None:
+        require_place(figures, "--figures", folder=True)
     made = Report(runs, split)
     size = made.write_page(out)
     print(f"{out}, {size / 1e6:.1f} MB")
@@ -156,6 +157,7 @@ def _grid(
     settings: list[str] | None,
     jobs: int,
 ) -> Grid:
+    require_place(out, "--out", folder=True)
     names = [name.strip() for name in anchors.split(",") if name.strip()]
     grid = plan_grid(study, names, seeds, out, data=data, split=split, config=config, settings=settings or ())
     try:

@@ -100,6 +100,8 @@ def import_network(text: str) -> type[nn.Module]:
 
 
 def _load(kind: str, name: str) -> Any:
+    if not isinstance(name, str):
+        raise WrongTypeError(f"{kind} {shown(name)}: expected the name of a plugin, or module:Class")
     if ":" in name:
         return import_network(name)
     declared = _declared(kind)

@@ -35,7 +35,9 @@ _MENDED = {
     }
 }
 
-_TIMES = re.compile(r"_\d+(\.\d+)?_\d+(\.\d+)?$")
+_TIMES = re.compile(r"_[0-9]+(\.[0-9]+)?_[0-9]+(\.[0-9]+)?$")
+_SECONDS = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_LONGEST = 86_400  # seconds of a video; more is no time that was meant
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -177,7 +179,11 @@ def read_classes(root: Path) -> tuple[str, ...]:
     path = find_file(root, CLASSES_FILE)
     if path is None:
         raise FileNotFoundError(f"{root / CLASSES_FILE}: no such file; write one class name a line, or pass classes=")
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path}: not a UTF-8 text file: {problem}") from problem
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not names or len(set(names)) != len(names):
         raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
     return names
@@ -207,11 +213,15 @@ def video_id(filename: str) -> str:
     On LLP these are the first 11 characters.
 
     Raises:
-        ValueError: it could leave the folder of features.
+        ValueError: it could leave the folder of features, or its times are no video's.
     """
     video = _TIMES.sub("", filename)
     if not _SAFE_ID.fullmatch(video):
         raise ValueError(f"filename {filename!r} is not a plain name of letters, digits, '_', '-' and '.'")
+    if (times := _TIMES.search(filename)) is not None:
+        start, end = map(float, times.group().split("_")[1:])
+        if not start <= end <= start + _LONGEST:
+            raise ValueError(f"filename {filename!r} ends with the times {start:g} to {end:g}, which no video has")
     return video
 
 
@@ -265,10 +275,7 @@ def _read_dense(path: Path, index: Mapping[str, int], mended: Mapping[int, str])
         row["filename"] = mended.get(int(where.rpartition(":")[2]), row["filename"])
         _id_at(where, row["filename"])
         label = _label_at(where, row["event_labels"].strip(), index)
-        try:
-            onset, offset = float(row["onset"]), float(row["offset"])
-        except ValueError:
-            onset = offset = math.nan
+        onset, offset = (float(x) if _SECONDS.fullmatch(x) else math.nan for x in (row["onset"], row["offset"]))
         if not (math.isfinite(onset) and math.isfinite(offset) and onset >= 0 and offset >= 0):
             raise ValueError(
                 f"{where}: bad interval {row['onset']!r} to {row['offset']!r}: expected seconds from the video's start"

@@ -182,6 +182,8 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
+    except OSError as problem:  # a folder, or one that may not be read
+        raise type(problem)(f"{path}: cannot be read: {problem.strerror}") from problem
 
 
 def _load(path: Path) -> NDArray[Any]:

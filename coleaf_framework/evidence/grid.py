@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coleaf_framework.evidence.paper import PaperTable
 from coleaf_framework.plugins import takes_option
-from coleaf_framework.storage import file_digest, read_yaml, write_yaml
+from coleaf_framework.storage import file_digest, read_yaml, require_place, write_yaml
 from coleaf_framework.training.config import RunConfig, load_config, with_absolute_root, with_later_keys
 from coleaf_framework.training.experiment import build_model, open_split
 from coleaf_framework.training.outputs import RunOutputs, outputs_path, read_outputs
@@ -234,6 +234,7 @@ def _is_new(cell: Cell, grid: Grid) -> bool:
         ValueError, FileExistsError: it is another; names the first difference.
     """
     path = cell.folder / CELL
+    require_place(cell.folder, "a cell's folder", folder=True)
     held = {file.name for file in cell.folder.iterdir()} if cell.folder.is_dir() else set()
     if held <= {CELL, OUTPUT}:  # nothing was trained there
         return True

@@ -196,7 +196,7 @@ def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
+    if not path.exists():
         return []
     entries = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
@@ -205,6 +205,7 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
             kinds = [entry[kind] for kind in ("losses", "theta") if kind in entry]
             sound = isinstance(entry["epoch"], int) and "losses" in entry
             sound = sound and all(isinstance(x, float | int) for kind in kinds for x in kind.values())
+            sound = sound and isinstance(entry.get("val", {}), dict)
             sound = sound and ("theta" not in entry or entry["theta"].keys() == set(MODALITIES))
         except (ValueError, KeyError, TypeError, AttributeError):
             sound = False

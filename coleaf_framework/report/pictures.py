@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coleaf_framework.metrics import Event
+from coleaf_framework.storage import make_folder
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -36,7 +37,10 @@ def pyplot() -> Any:
 def save(figure: Any, path: Path) -> None:
     """Write a figure and close it; the path's ending gives the format (png, svg, pdf). Texts of an SVG stay texts."""
     plt = pyplot()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if path.suffix and path.suffix[1:].lower() not in known:
+        raise ValueError(f"{path}: pictures cannot be written as {path.suffix!r}; known are {', '.join(known)}")
+    make_folder(path.parent)
     with plt.rc_context({"svg.fonttype": "none"}):
         figure.savefig(path, dpi=150)
     plt.close(figure)

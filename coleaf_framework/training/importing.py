@@ -123,6 +123,9 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: 
     """Fill the network; returns what it has no place for."""
     own = network.state_dict()
     missing = [key for key in own if key not in tensors]
+    odd = [key for key in own if key in tensors and tensors[key].is_nested]
+    if odd:  # has no shape to be compared
+        raise ValueError(f"{source} does not fit {name!r}: {odd[0]} is not a plain tensor of finite values")
     problems = [f"it lacks {', '.join(missing)}"] if missing else []
     problems += [
         f"{key} is {tuple(tensors[key].shape)} there, {tuple(own[key].shape)} here"

@@ -100,6 +100,8 @@ def _differing(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str 
 
 
 def _differing_tensor(x: Any, own: Tensor) -> str | None:
+    if x is None:
+        return "is missing"
     if not isinstance(x, Tensor):
         return f"is a {type(x).__name__}, not a tensor"
     if x.shape != own.shape or x.dtype != own.dtype:

@@ -22,6 +22,7 @@ from coleaf_framework._config import validated
 from coleaf_framework.storage import (
     CONFIG,
     WEIGHTS,
+    make_folder,
     parse_state,
     read_yaml,
     to_json,
@@ -61,7 +62,7 @@ class RunFolder:
         self.path, self.resuming = Path(path), False
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file, where a run folder was expected")
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         self._lock = FileLock(self.path / LOCK)  # the system lets go of it even where the process is killed
         try:
             self._lock.acquire(timeout=0)

@@ -133,7 +133,10 @@ def use_decision(
     if said:
         raise ValueError(f"--decision {path} and --set {said[0]} exclude each other")
     decision, chosen = load_decision(path)
-    decision.require_classes(trainer.model.num_classes)
+    try:
+        decision.require_classes(trainer.model.num_classes)
+    except ValueError as problem:
+        raise ValueError(f"{path}: {problem} of {run}") from None
     own, theirs = trainer.model.description.get("model", {}).get("classes"), chosen.get("classes")
     if own is not None and theirs is not None and list(own) != list(theirs):
         raise ValueError(f"{path}: its thresholds are for the classes {theirs}, {run} has {own}")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from coleaf_framework._config import shown, validated
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import ChosenGates, DecisionConfig, ModalityThresholds, choose_gates
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
@@ -77,8 +76,7 @@ def load_decision(path: Path) -> tuple[DecisionConfig, Mapping[str, Any]]:
     decision, chosen = (content.get(key) for key in ("decision", "chosen"))
     if not isinstance(decision, Mapping) or not isinstance(chosen, Mapping):
         raise ValueError(f"{path}: not a file that `coleaf thresholds` wrote: it has {sorted(map(str, content))}")
-    try:
-        return DecisionConfig(**decision), chosen
-    except (TypeError, ValueError) as problem:
-        reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
-        raise ValueError(f"{path}: not a decision: {reason}") from problem
+    classes = chosen.get("classes")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError(f"{path}: chosen.classes is {shown(classes)}, where a list of names was expected")
+    return validated(DecisionConfig, decision, f"{path}: not a decision"), chosen

@@ -42,16 +42,20 @@ def as_output(raw: object, name: str) -> AnchorOutput:
     for field in FIELDS:
         value = getattr(raw, field)
         if not isinstance(value, Tensor) and not (field == "modality_probs" and value is None):
-            raise WrongTypeError(f"{name}: {field} is a {type(value).__name__}, not a tensor")
+            raise WrongTypeError(f"{name}: {field} is {describe_value(value)}, not a tensor")
     return raw
 
 
 def describe_value(value: object) -> str:
     """A value's type, with shapes for tuples and lists, for messages."""
     if isinstance(value, tuple | list):
-        parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in value]
+        parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else _kind(x) for x in value]
         return f"a {type(value).__name__} of {len(value)} ({', '.join(parts)})"
-    return f"a {type(value).__name__}"
+    return "None" if value is None else f"a {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def failure(
