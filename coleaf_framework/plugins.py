@@ -188,7 +188,7 @@ def create_anchor(name: str, **kwargs: Any) -> nn.Module:
         ImportError: the plugin does not import; says why.
         TypeError: its constructor does not take these arguments, or what it makes is no network.
     """
-    if ":" in name:
+    if isinstance(name, str) and ":" in name:
         taken = inspect.signature(import_network(name)).parameters
         kwargs = {key: x for key, x in kwargs.items() if key in taken or key not in ("streams", "num_classes")}
     return _create("anchor", name, kwargs)

@@ -112,11 +112,14 @@ def find_file(root: Path, name: str) -> Path | None:
 
     Raises:
         FileNotFoundError: `root` is no folder.
-        ValueError: there are both, so that it is unclear which one counts.
+        ValueError: there are both, so that it is unclear which one counts; or it is a folder.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    found = [path for path in (root / name, root / "annotations" / name) if path.is_file()]
+    places = (root / name, root / "annotations" / name)
+    if folder := next((path for path in places if path.is_dir()), None):
+        raise ValueError(f"{folder}: is a folder, where a file was expected")
+    found = [path for path in places if path.is_file()]
     if len(found) > 1:
         raise ValueError(f"{found[0]} and {found[1]} both exist: remove one of them")
     return found[0] if found else None
@@ -184,6 +187,8 @@ def read_classes(root: Path) -> tuple[str, ...]:
     except UnicodeDecodeError as problem:
         raise ValueError(f"{path}: not a UTF-8 text file: {problem}") from problem
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if odd := next((name for name in names if "," in name or "\t" in name), None):
+        raise ValueError(f"{path}: class {odd!r}: no annotation can name it, since commas and tabs divide them there")
     if not names or len(set(names)) != len(names):
         raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
     return names

@@ -220,6 +220,8 @@ def _require_precision(data: AVVPDataset, dtype: str) -> None:
 
 def _verify(path: Path, entry: dict[str, Any], data: AVVPDataset, dtype: str) -> None:
     shard = Shard(path, validated(ShardEntry, entry, path), data.streams, dtype)
+    if shard.checksums.keys() != data.streams.keys():
+        raise ValueError(f"{path}: has the checksums of {list(shard.checksums)}, not of {list(data.streams)}")
     for i in range(len(shard.videos)):
         shard.read(i, list(data.streams))
 

@@ -116,7 +116,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(x: Tensor) -> bool:
-    return x.layout == torch.strided and not x.is_meta and bool(torch.isfinite(x).all())
+    if x.layout != torch.strided or x.is_meta or x.is_quantized:
+        return False
+    return bool(torch.isfinite(x if x.is_complex() else x.double()).all())  # of 8 bits PyTorch asks nothing
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> list[str]:

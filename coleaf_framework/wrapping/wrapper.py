@@ -170,10 +170,13 @@ def _require_classes(what: str, num_classes: Any) -> None:
         raise WrongTypeError(f"{what} is {num_classes!r}, where a whole number above 0 was expected")
 
 
-def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
+def require_shape(name: str, streams: Any, num_classes: Any) -> None:
+    """Check streams and number of classes, by whomever they were said.
+
+    Raises:
+        TypeError, ValueError: one is something else; names it.
+    """
     _require_classes(f"{name}: num_classes", num_classes)
-    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
-        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
     if not isinstance(streams, Mapping) or not streams:
         raise WrongTypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
     for stream, spec in streams.items():
@@ -181,6 +184,12 @@ def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | No
             raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
         if not isinstance(spec, StreamSpec):
             raise WrongTypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
+
+
+def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
+    require_shape(name, streams, num_classes)
+    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
+        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
 
 
 def _dead_to_freeze(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[str, ...]:
@@ -249,11 +258,20 @@ def make_network(
     return made
 
 
-def _declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
+def read_attribute(network: nn.Module, name: str, what: str) -> Any:
+    """An attribute of a network, None where it has none; it may be a property, which may fail.
+
+    Raises:
+        ValueError: it does; says how.
+    """
     try:
-        own = getattr(anchor, what, None)
-    except Exception as problem:  # a property of somebody's network
+        return getattr(network, what, None)
+    except Exception as problem:
         raise ValueError(f"{name}: its {what} cannot be read: {reason(problem)}") from problem
+
+
+def _declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
+    own = read_attribute(anchor, name, what)
     if given is not None and not isinstance(own, Mapping if what == "streams" else int):
         own = None  # an attribute of that name that declares nothing
     if given is None and own is None:
