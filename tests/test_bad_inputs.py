@@ -381,6 +381,8 @@ PLACES = {
     "pack DATA --out RUN/config.yaml/x": "--out|config.yaml is a file",
     "demo --out RUN/config.yaml/x": "--out|config.yaml is a file",
     "compare --anchors han --data DATA --out RUN/config.yaml": "--out|config.yaml is a file",
+    "compare --anchors han --data DATA --out new --set trainer.device=cuda:99": "trainer.device 'cuda:99'",
+    "compare --anchors han --data DATA --out new --set decision.segment_threshold=[1,1]": "segment_threshold has 2",
     "inspect han --stream audio=0": "--stream 'audio=0'|width",
     "inspect han --option width=0": "width=0",
     "inspect han --classes 99999999999999": "num_classes=99999999999999|not enough memory",

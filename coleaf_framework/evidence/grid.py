@@ -11,6 +11,7 @@ from coleaf_framework.evidence.paper import PaperTable
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.storage import file_digest, read_yaml, require_place, write_yaml
 from coleaf_framework.training.config import RunConfig, load_config, with_absolute_root, with_later_keys
+from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, open_split
 from coleaf_framework.training.outputs import RunOutputs, outputs_path, read_outputs
 
@@ -204,7 +205,10 @@ def _try(cell: Cell) -> None:
         ValueError: it cannot be built; names the Anchor and how it was to be trained.
     """
     try:
-        build_model(cell.config, open_split(cell.config.data, "train"))
+        data = open_split(cell.config.data, "train")
+        build_model(cell.config, data)
+        cell.config.decision.require_classes(len(data.classes))
+        choose_device(cell.config.trainer.device)
     except (ValueError, TypeError, ImportError) as problem:
         raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
 
