@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, Field, StrictBool, model_validator
 
 from coleaf_framework.collaboration import CoLeaFConfig
-from coleaf_framework.protocol import Modality, StreamSpec
-
-Count = Annotated[StrictInt, Field(ge=1)]
-
-
-class StreamEntry(BaseModel):
-    """A `StreamSpec` as it is written."""
-
-    model_config = ConfigDict(extra="forbid")
-    width: Count
-    modality: Modality
-    frames: Count = 1
-    averaged: Count = 1
-
-    @property
-    def spec(self) -> StreamSpec:
-        """The stream."""
-        return StreamSpec(**dict(self))
+from coleaf_framework.data.store import Count, StreamEntry
 
 
 class ModelEntry(BaseModel):

@@ -356,8 +356,6 @@ def _load(
             adapter = Declaration.from_description(about.adapter, streams)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"{source}: model.adapter is no declaration: {reason(problem)}") from problem
-    if unknown := set(about.frozen) - {name for name, _ in anchor.named_parameters()}:
-        raise ValueError(f"{source}: model.frozen names {min(unknown)!r}, which is no parameter of the Anchor")
     prefix = "standardizer."
     statistics = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
     model = cls(
@@ -373,6 +371,8 @@ def _load(
         **shape,
     )
     _fill(model, tensors, directory / WEIGHTS)
+    if unknown := set(about.frozen) - {name for name, _ in anchor.named_parameters()}:
+        raise ValueError(f"{source}: model.frozen names {min(unknown)!r}, which is no parameter of the Anchor")
     return model
 
 

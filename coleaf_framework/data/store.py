@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
-from pydantic import BaseModel, Field, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from torch import Tensor
 
 from coleaf_framework._config import validated
-from coleaf_framework.description import StreamEntry
-from coleaf_framework.protocol import StreamSpec
+from coleaf_framework.protocol import Modality, StreamSpec
 from coleaf_framework.storage import checksum, read_json, read_tensors
 
 INDEX, SHARDS, STATISTICS = "index.json", "shards", "statistics.safetensors"
@@ -31,7 +30,23 @@ FORMAT = "coleaf store 1"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}  # in safetensors headers
 _SHOWN, _LONGEST_HEADER = 5, 2**20
+Count = Annotated[StrictInt, Field(ge=1)]
 _MOST = 2**31  # segments of a video, values of a segment: more is no number that was meant
+
+
+class StreamEntry(BaseModel):
+    """A `StreamSpec` as it is written."""
+
+    model_config = ConfigDict(extra="forbid")
+    width: Count
+    modality: Modality
+    frames: Count = 1
+    averaged: Count = 1
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The stream."""
+        return StreamSpec(**dict(self))
 
 
 class ShardEntry(BaseModel):
