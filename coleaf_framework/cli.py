@@ -18,6 +18,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from coleaf_framework import cli_evidence, plugins
+from coleaf_framework._config import out_of_memory
 from coleaf_framework._text import end_interrupted, log_to_stderr, one_line, say
 from coleaf_framework.data import open_folder
 from coleaf_framework.data import pack as pack_folder
@@ -29,7 +30,7 @@ from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.report.pictures import save, timeline
 from coleaf_framework.report.predictions import read_video, write_predictions
 from coleaf_framework.report.tables import score_table
-from coleaf_framework.storage import CONFIG, WEIGHTS, to_json, write_text
+from coleaf_framework.storage import CONFIG, WEIGHTS, require_place, to_json, write_text
 from coleaf_framework.training.caveats import caveats_of_answers, caveats_of_run
 from coleaf_framework.training.config import as_setting, load_config
 from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
@@ -90,6 +91,8 @@ def train(
 
     On many GPUs: torchrun --nproc-per-node N -m coleaf_framework train ...
     """
+    if out is not None:
+        require_place(out, "--out", folder=True)
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
     if resume and out is None:
@@ -133,6 +136,8 @@ def evaluate(
     json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
 ) -> None:
     """Score runs on a split, beside the empty parser and the video-label parser."""
+    if json_ is not None:
+        require_place(json_, "--json")
     scored = score_runs(runs, data, split, tuple(set_ or ()), decision, trust=trust)
     if not Ranks.join().first:
         return
@@ -157,6 +162,8 @@ def predict(
 
     Where the split has ground truth, the run keeps the probabilities too, for `coleaf report`.
     """
+    if out is not None:
+        require_place(out, "--out")
     config, trainer = load_run(run, tuple(set_ or ()), trust=trust)
     where = data_of(run, config, data)
     told = [*use_decision(trainer, run, decision, tuple(set_ or ())), *caveats_of_data(run, where)]
@@ -181,6 +188,7 @@ def plot(
 ) -> None:
     """Draw the timeline of a video: ground truth and each parser, audio and visual rows."""
     out = out or Path(f"{video}.png")
+    require_place(out, "--out")
     rows: dict[str, list[Event]] = {}
     for path in predictions:
         parser, found = read_video(path, video)
@@ -199,6 +207,7 @@ def synth(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write synthetic features for real annotations, in LLP's official layout."""
+    require_place(out, "--out", folder=True)
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("writing features")
         counts = write_synthetic_features(
@@ -222,6 +231,7 @@ def pack(
     jobs: Annotated[int | None, typer.Option(min=1, help="threads; one per core if left out")] = None,
 ) -> None:
     """Pack features into few files with checksums, which train and evaluate read like a folder."""
+    require_place(out, "--out", folder=True)
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("packing videos")
         counts = pack_folder(
@@ -263,6 +273,8 @@ def thresholds(
     trust: Trust = False,
 ) -> None:
     """Choose gates per class on a validation split, for `evaluate` and `predict` --decision."""
+    if out is not None:
+        require_place(out, "--out")
     config, trainer = load_run(run, trust=trust)
     videos = open_split(data_of(run, config, data), split)
     whose = ("audio", "visual") if modality == "both" else (modality,)
@@ -288,6 +300,7 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
 ) -> None:
     """Make a run folder of a published checkpoint, for `evaluate` and `predict`."""
+    require_place(out, "--out", folder=True)
     options = parse_options(option or ())
     classes = None
     if data is not None:
@@ -341,6 +354,7 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="folder in LLP's layout, such as examples/tuxav_mini")] = None,
 ) -> None:
     """Train HAN alone and inside CoLeaF and show what came of it; on a small synthetic LLP without --data."""
+    require_place(out, "--out", folder=True)
     say(run_demo(out, data))
 
 
@@ -361,6 +375,13 @@ def options(
         )
 
 
+def _sentence(problem: Exception) -> str:
+    """An error's text; those of the system are put as the others are, the file first."""
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return f"{problem.filename}: {problem.strerror}" if problem.filename is not None else str(problem.strerror)
+    return str(problem)
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and exit code 1."""
     log_to_stderr()
@@ -371,8 +392,14 @@ def main() -> None:
             raise
         if lost_contact(problem):
             problem = ConnectionError("stopped, since another rank has gone, whose own message tells why")
+        if out_of_memory(problem):
+            text = str(problem).splitlines()[0]
+            problem = OSError(
+                f"there is not enough memory for this: {text}; a smaller network, a smaller trainer.batch_size, or a "
+                "larger trainer.accumulate takes less"
+            )
         expected = isinstance(problem, ValueError | OSError | ImportError | FloatingPointError)
-        said = str(problem)
+        said = _sentence(problem)
         if not expected:  # a fault in somebody's code rather than a user's mistake
             said = said.partition("\n")[0]  # torch goes on with addresses of its own code
             say("(`coleaf --debug ...` shows where this came from)", sys.stderr)

@@ -19,7 +19,7 @@ from coleaf_framework.evidence.running import run_grid
 from coleaf_framework.evidence.studies import RATES, ablation_table, compare_study, own_ablation
 from coleaf_framework.evidence.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
-from coleaf_framework.storage import read_yaml, to_json, write_text
+from coleaf_framework.storage import read_yaml, require_place, to_json, write_text
 from coleaf_framework.training.config import as_setting, load_config
 from coleaf_framework.training.interrupts import end_undisturbed
 
@@ -118,8 +118,8 @@ def rates(
 def flops(
     anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin, or module:Class")] = None,
     data: Annotated[Path | None, typer.Option(help="folder whose streams and classes count; LLP's if left out")] = None,
-    videos: Annotated[int, typer.Option(min=1, help="of a batch")] = 32,
-    segments: Annotated[int, typer.Option(min=1, help="of a video")] = 10,
+    videos: Annotated[int, typer.Option(min=1, max=100_000, help="of a batch")] = 32,
+    segments: Annotated[int, typer.Option(min=1, max=100_000, help="of a video")] = 10,
     config: Config = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
     trust: Annotated[
@@ -129,6 +129,8 @@ def flops(
     markdown: Markdown = False,
 ) -> None:
     """Count parameters and FLOPs and take the time of Anchor, Reference, a training step and inference."""
+    if json_ is not None:
+        require_place(json_, "--json")
     resolved = load_config(
         config, [*([as_setting("anchor.name", anchor)] if anchor else []), *(set_ or [])], trust=trust
     )
@@ -148,10 +150,9 @@ def report(
     figures: Annotated[Path | None, typer.Option(help="folder for the same figures as PNG and SVG")] = None,
 ) -> None:
     """Write one page that shows runs side by side, with sliders for the thresholds; it needs no network."""
-    if out.is_dir():
-        raise ValueError(f"--out {out}: is a folder, where the name of an HTML file was expected")
-    if figures is not None and figures.exists() and not figures.is_dir():
-        raise ValueError(f"--figures {figures}: is a file, where a folder was expected")
+    require_place(out, "--out")
+    if figures is not None:
+        require_place(figures, "--figures", folder=True)
     made = Report(runs, split)
     size = made.write_page(out)
     say(f"{out}, {size / 1e6:.1f} MB")
@@ -173,6 +174,7 @@ def _grid(
     jobs: int,
     on_change: OnChange,
 ) -> Grid:
+    require_place(out, "--out", folder=True)
     names = [name.strip() for name in anchors.split(",") if name.strip()]
     grid = plan_grid(
         study, names, seeds, out, data=data, split=split, config=config, settings=settings or (), on_change=on_change

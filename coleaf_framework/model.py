@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from coleaf_framework import losses
+from coleaf_framework._config import WrongTypeError, reason, shown, validated
 from coleaf_framework.adapters import Adapter, Declaration, call_anchor, takes
 from coleaf_framework.collaboration import (
     CoLeaFConfig,
@@ -31,6 +32,7 @@ from coleaf_framework.collaboration import (
     weak_modality_labels,
     with_reference_labels,
 )
+from coleaf_framework.description import ModelDescription
 from coleaf_framework.plugins import create_anchor, create_reference
 from coleaf_framework.protocol import (
     PAST_EVERY_WARMUP,
@@ -338,57 +340,59 @@ def _load(
 ) -> CoLeaF:
     described = read_yaml(directory / CONFIG)
     tensors = read_tensors(directory / WEIGHTS)
-    try:
-        about, made_of = described["model"], described["anchor"]
-        segments = about.get("segments")
-        streams = {name: StreamSpec(**spec) for name, spec in about["streams"].items()}
-        shape = {"streams": streams, "num_classes": about["num_classes"]}
-        reference_spec = described["reference"]
-        config = CoLeaFConfig(**described["coleaf"])
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
-        raise ValueError(f"{directory / CONFIG}: not the description of a model: {problem!r}") from problem
-    if anchor is None and made_of.get("name") is None:
-        raise ValueError(
-            f"{directory}: its Anchor is {about.get('anchor_class')}, not a plugin: pass anchor=<that network>"
-        )
-    for what, about_it, needed in (
-        ("Anchor", made_of, anchor is None),
-        ("Reference", reference_spec, with_reference and config.enabled),
+    source = directory / CONFIG
+    found = validated(ModelDescription, described, f"{source}: not the description of a model")
+    about, config = found.model, found.coleaf
+    streams = {name: entry.spec for name, entry in about.streams.items()}
+    shape: dict[str, Any] = {"streams": streams, "num_classes": about.num_classes}
+    if anchor is None and found.anchor.name is None:
+        raise ValueError(f"{directory}: its Anchor is {about.anchor_class}, not a plugin: pass anchor=<that network>")
+    if anchor is not None and not isinstance(anchor, nn.Module):
+        raise WrongTypeError(f"anchor is {shown(anchor)}, where the network itself was expected")
+    if adapter is not None and not callable(adapter):
+        raise WrongTypeError(f"adapter is {shown(adapter)}, where a function (network, streams) was expected")
+    for what, name, needed in (
+        ("Anchor", found.anchor.name, anchor is None),
+        ("Reference", found.reference.name, with_reference and config.enabled),
     ):
-        if needed and not trust and ":" in str(about_it.get("name")):
+        if needed and not trust and ":" in str(name):
             raise ValueError(
-                f"{directory}: its {what} is {about_it['name']!r}, code that is no plugin and would be imported: pass "
-                "--trust, or from Python trust=True, if you know it"
+                f"{directory}: its {what} is {name!r}, code that is no plugin and would be imported: pass --trust, or "
+                "from Python trust=True, if you know it"
             )
-    if anchor is None:
-        anchor = create_anchor(made_of["name"], **shape, **made_of.get("options", {}))
     reference = None
     if not with_reference:
         tensors = {name: x for name, x in tensors.items() if not name.startswith(("reference.", "teacher."))}
-    elif config.enabled:
-        reference = create_reference(
-            reference_spec["name"], **shape, width=about["width"], **reference_spec.get("options", {})
-        )
-    if adapter is None and isinstance(about.get("adapter"), Mapping):
+    try:
+        if anchor is None:
+            anchor = create_anchor(str(found.anchor.name), **(found.anchor.options | shape))
+        if with_reference and config.enabled:
+            options = found.reference.options | shape | {"width": about.width}
+            reference = create_reference(str(found.reference.name), **options)
+    except (ValueError, ImportError) as problem:
+        raise ValueError(f"{source}: {problem}") from problem
+    if adapter is None and isinstance(about.adapter, Mapping):
         try:
-            adapter = Declaration.from_description(about["adapter"], streams)
+            adapter = Declaration.from_description(about.adapter, streams)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise ValueError(f"{directory / CONFIG}: model.adapter is no declaration: {problem!r}") from problem
+            raise ValueError(f"{source}: model.adapter is no declaration: {reason(problem)}") from problem
     prefix = "standardizer."
     statistics = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
     model = cls(
         anchor,
         reference,
         config=config,
-        segments=segments,
+        segments=about.segments,
         adapter=adapter,
         statistics=statistics or None,
         description=described,
-        frozen=tuple(about.get("frozen", ())),
-        changes_inputs=bool(about.get("changes_inputs", False)),
+        frozen=tuple(about.frozen),
+        changes_inputs=about.changes_inputs,
         **shape,
     )
     _fill(model, tensors, directory / WEIGHTS)
+    if unknown := set(about.frozen) - {name for name, _ in anchor.named_parameters()}:
+        raise ValueError(f"{source}: model.frozen names {min(unknown)!r}, which is no parameter of the Anchor")
     return model
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import entrypoints
 from torch import nn
 
-from coleaf_framework._config import nearest
+from coleaf_framework._config import WrongTypeError, nearest, reason, shown
 
 GROUPS = {"anchor": "coleaf_framework.anchors", "reference": "coleaf_framework.references"}
 
@@ -118,6 +118,8 @@ def find_plugin(kind: str, name: str) -> Any:
     Raises:
         ValueError, ImportError: as `create_anchor` does.
     """
+    if not isinstance(name, str):
+        raise WrongTypeError(f"{kind} {shown(name)}: expected the name of a plugin, or module:Class")
     if ":" in name:
         return import_network(name)
     declared = _declared(kind)
@@ -142,12 +144,38 @@ def find_plugin(kind: str, name: str) -> Any:
 
 
 def _create(kind: str, name: str, kwargs: dict[str, Any]) -> nn.Module:
-    factory = find_plugin(kind, name)
-    require_arguments(factory, kwargs, f"{kind} {name!r}")
-    made = factory(**kwargs)
+    made = construct(find_plugin(kind, name), kwargs, f"{kind} {name!r}")
+    require_network(made, f"{kind} {name!r}")
+    return made  # type: ignore[no-any-return]
+
+
+def require_network(made: Any, what: str) -> None:
+    """Check that what a constructor made is a network that can be called.
+
+    Raises:
+        TypeError: it is not; the sentence begins with `what`.
+    """
     if not isinstance(made, nn.Module):
-        raise TypeError(f"{kind} {name!r} made a {type(made).__name__}, not a torch.nn.Module")
-    return made
+        raise WrongTypeError(f"{what} made a {type(made).__name__}, not a torch.nn.Module")
+    if "_parameters" not in vars(made):
+        raise WrongTypeError(f"{what} does not call super().__init__() in its constructor")
+    if not callable(made.forward):
+        raise WrongTypeError(f"{what} has the value {shown(made.forward)} where its method forward was expected")
+
+
+def construct(factory: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> Any:
+    """`factory(**kwargs)`, where whatever goes wrong is told in a sentence that begins with `what`.
+
+    Raises:
+        TypeError: as `require_arguments`.
+        ValueError: the constructor fails; says with which arguments, and why.
+    """
+    require_arguments(factory, kwargs, what)
+    try:
+        return factory(**kwargs)
+    except (Exception, SystemExit) as problem:  # whatever somebody's constructor does
+        given = ", ".join(f"{key}={shown(value)}" for key, value in kwargs.items() if key != "streams")
+        raise ValueError(f"{what} cannot be made{' with ' if given else ''}{given}: {reason(problem)}") from problem
 
 
 def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> None:
@@ -165,7 +193,7 @@ def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], wh
     except TypeError as problem:
         unknown = [key for key in kwargs if key not in signature.parameters]
         hint = nearest(unknown[0], signature.parameters) if unknown else ""
-        raise TypeError(f"{what} cannot be made from {sorted(kwargs)}: {problem}.{hint}") from None
+        raise WrongTypeError(f"{what} cannot be made from {sorted(kwargs)}: {problem}.{hint}") from None
 
 
 def create_anchor(name: str, **kwargs: Any) -> nn.Module:
@@ -178,7 +206,7 @@ def create_anchor(name: str, **kwargs: Any) -> nn.Module:
         ImportError: the plugin does not import; says why.
         TypeError: its constructor does not take these arguments, or what it makes is no network.
     """
-    if ":" in name:
+    if isinstance(name, str) and ":" in name:
         taken = inspect.signature(import_network(name)).parameters
         kwargs = {key: x for key, x in kwargs.items() if key in taken or key not in ("streams", "num_classes")}
     return _create("anchor", name, kwargs)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.adapters import Adapter, call_anchor
 from coleaf_framework.protocol import StreamSpec
 
@@ -27,8 +28,14 @@ class Standardizer(nn.Module):
 
     def __init__(self, statistics: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> None:
         super().__init__()
+        if not isinstance(statistics, Mapping):
+            raise WrongTypeError(
+                f"statistics is {shown(statistics)}, where a mapping of streams to tensors was expected"
+            )
         for name, spec in streams.items():
             values = statistics.get(name)
+            if values is not None and not (isinstance(values, Tensor) and not values.is_complex()):
+                raise WrongTypeError(f"statistics of stream {name!r}: expected a tensor of real numbers")
             if values is None or values.shape != (2, spec.width):
                 found = "none" if values is None else tuple(values.shape)
                 raise ValueError(f"statistics of stream {name!r}: expected shape (2, {spec.width}), found {found}")

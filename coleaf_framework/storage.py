@@ -43,7 +43,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: it cannot be written, such as on a full disk; names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
@@ -66,6 +66,34 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it.
+
+    Raises:
+        NotADirectoryError: it, or one above it, is a file; names the file.
+    """
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise NotADirectoryError(f"{place}: is a file, where a folder was expected")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def require_place(path: Path, what: str, *, folder: bool = False) -> None:
+    """Check, before any work, that a file, or a folder, could be written at a path.
+
+    Args:
+        path: of the file or folder. what: says so, such as "--out". folder: which of the two it is to be.
+
+    Raises:
+        ValueError: it is the other, or something above it is a file; names the option and the path.
+    """
+    if path.is_dir() and not folder:
+        raise ValueError(f"{what} {path}: is a folder, where the name of a file was expected")
+    for place in (path, *path.parents) if folder else path.parents:
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{what} {path}: {place} is a file, where a folder was expected")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -101,6 +129,13 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Dates stay texts: as dates they would pass for numbers.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -115,8 +150,8 @@ def parse_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, _StrictLoader)  # a subclass of SafeLoader
-    except ValueError as problem:  # such as a date that there is not
-        raise yaml.YAMLError(str(problem)) from problem
+    except (yaml.YAMLError, ValueError) as problem:  # such as a date that there is not
+        raise yaml.YAMLError(" ".join(str(problem).split())) from problem
     except (LookupError, AttributeError) as problem:  # PyYAML's own, of `!!bool 3` and the like
         raise yaml.YAMLError("a value does not fit the type that its tag (!!) names") from problem
 
@@ -161,7 +196,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{path}: not readable as YAML: nested too deeply") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a YAML mapping of sections, found {type(content).__name__}")
+        found = "nothing" if content is None else type(content).__name__
+        raise ValueError(f"{path}: expected a YAML mapping of sections, found {found}")
     return content
 
 
@@ -183,7 +219,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         checksum = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as problem:
-        raise ValueError(f"{path}: damaged: {type(problem).__name__}: {problem}") from problem
+        raise ValueError(f"{path}: damaged: it holds no JSON object with a checksum") from problem
     if checksum != _json_checksum(content):
         raise ValueError(f"{path}: damaged: its checksum does not fit its content")
     return content  # type: ignore[no-any-return]
@@ -304,5 +340,5 @@ def parse_state(content: bytes, source: Path | str) -> Any:
 
     try:
         return whole(json.loads(notes[_STATE]))
-    except (KeyError, ValueError, TypeError) as problem:
+    except (KeyError, ValueError, TypeError, RecursionError) as problem:
         raise ValueError(f"{source}: damaged: expected a saved state, found something else") from problem

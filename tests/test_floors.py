@@ -19,6 +19,7 @@ FLOORS = {
     "metrics": 1,
     "data": 1,
     "collaboration": 2,
+    "description": 2,
     "model": 2,
     "wrapping": 3,
     "report": 3,

@@ -185,7 +185,7 @@ def test_json_for_others_has_null_for_nan() -> None:
         ("a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
          "an alias"),
         ("[" * 5000, "nested too deeply|not readable"),
-        ("x: 2024-13-45", "config.yaml: not readable as YAML: month must be"),
+        ("x: !!timestamp 2024-13-45", "config.yaml: not readable as YAML: month must be"),
         ("x: !!bool maybe", "config.yaml: not readable as YAML: a value does not fit"),
         ("x: !!timestamp now", "config.yaml: not readable as YAML: a value does not fit"),
         ("x: !!map [1]", "config.yaml: not readable as YAML"),

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def require_options(
+    owner: str, *, sizes: Mapping[str, Any], rates: Mapping[str, Any], flags: Mapping[str, Any]
+) -> None:
+    """Check a constructor's options.
+
+    Args:
+        owner: whose they are, for the message.
+        sizes: whole numbers of at least 1. rates: of dropout, in [0,1). flags: True or False.
+
+    Raises:
+        ValueError: one is something else; names it.
+    """
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{owner}: {name}={value!r}: expected a whole number of at least 1")
+    for name, value in rates.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ValueError(f"{owner}: {name}={value!r}: expected a rate in [0, 1)")
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{owner}: {name}={value!r}: expected true or false")
 
 
 class Attention(nn.Module):

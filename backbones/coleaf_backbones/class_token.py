@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time
+from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time, require_options
 from coleaf_framework.protocol import MODALITIES, ReferenceOutput, StreamSpec
 
 
@@ -107,7 +107,7 @@ class ClassTokenReference(nn.Module):
         heads, hidden, dropout: of the attention layers; `hidden` is D where None.
 
     Raises:
-        ValueError: if a modality has no stream.
+        ValueError: if a modality has no stream, or an option is out of range.
     """
 
     def __init__(
@@ -121,6 +121,10 @@ class ClassTokenReference(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        sizes = {"num_classes": num_classes, "width": width, "heads": heads}
+        sizes |= {} if hidden is None else {"hidden": hidden}
+        flags = {"class_tokens": class_tokens}
+        require_options("the class-token Reference", sizes=sizes, rates={"dropout": dropout}, flags=flags)
         self.branches = nn.ModuleDict()
         for modality in MODALITIES:
             own = {name: spec for name, spec in streams.items() if spec.modality == modality}

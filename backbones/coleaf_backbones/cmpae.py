@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Dropout, masked_softmax_over_time
+from coleaf_backbones.attention import Dropout, masked_softmax_over_time, require_options
 from coleaf_backbones.cmpae_loss import noise_ratios_for, refined_labels, training_loss
 from coleaf_backbones.han import HybridAttentionEncoder
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
@@ -97,6 +97,10 @@ class CMPAE(nn.Module):
         cross_attention: bool = True,
     ) -> None:
         super().__init__()
+        sizes = {"num_classes": num_classes, "width": width, "layers": layers, "heads": heads}
+        sizes |= {} if hidden is None else {"hidden": hidden}
+        rates = {"dropout": dropout, "absence_dropout": absence_dropout, "visual_dropout": visual_dropout}
+        require_options("CMPAE", sizes=sizes, rates=rates, flags={"cross_attention": cross_attention})
         if set(streams) != set(LLP_STREAMS):
             raise ValueError(f"CMPAE takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
         for name, spec in streams.items():

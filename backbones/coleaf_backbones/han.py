@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time
+from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time, require_options
 from coleaf_framework.losses import binary_cross_entropy
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
 
@@ -107,7 +107,7 @@ class HAN(nn.Module):
         cross_attention: False leaves it out, for tokens of one modality each (Table 1 of CoLeaF).
 
     Raises:
-        ValueError: if the streams are not those three.
+        ValueError: if the streams are not those three, or an option is out of range.
     """
 
     def __init__(
@@ -122,6 +122,10 @@ class HAN(nn.Module):
         cross_attention: bool = True,
     ) -> None:
         super().__init__()
+        sizes = {"num_classes": num_classes, "width": width, "layers": layers, "heads": heads}
+        sizes |= {} if hidden is None else {"hidden": hidden}
+        flags = {"cross_attention": cross_attention}
+        require_options("HAN", sizes=sizes, rates={"dropout": dropout}, flags=flags)
         if set(streams) != set(LLP_STREAMS):
             raise ValueError(f"HAN takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
         self.streams, self.num_classes = dict(streams), num_classes

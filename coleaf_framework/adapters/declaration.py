@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coleaf_framework._config import nearest
+from coleaf_framework._config import WrongTypeError, nearest
 from coleaf_framework.adapters.inputs import Calling, Constant, Inputs
 from coleaf_framework.adapters.outputs import DERIVE, Out, Path
 from coleaf_framework.adapters.taps import Tap
@@ -163,7 +163,7 @@ class Declaration:
 
 def _as_outputs(outputs: Any) -> dict[str, Out | str]:
     if not isinstance(outputs, Mapping):
-        raise TypeError(f"outputs is {outputs!r}, where a mapping of fields to places was expected")
+        raise WrongTypeError(f"outputs is {outputs!r}, where a mapping of fields to places was expected")
     unknown = [field for field in outputs if field not in _PROBABILITIES]
     missing = [field for field in _PROBABILITIES if field not in outputs]
     if unknown:
@@ -206,7 +206,7 @@ def _as_out(given: Any) -> Out | str:
         return Out(given)
     if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(x, int | str) for x in given):
         return Out(given[0], visual=given[1])
-    raise TypeError(f"{given!r} is no place: expected Out(...), a position, a name, (audio, visual) or {DERIVE!r}")
+    raise WrongTypeError(f"{given!r} is no place: expected Out(...), a position, a name, (audio, visual) or {DERIVE!r}")
 
 
 def _as_taps(given: Any) -> tuple[Tap, ...]:
@@ -214,5 +214,5 @@ def _as_taps(given: Any) -> tuple[Tap, ...]:
     if not any(isinstance(x, Tap) for x in taps):
         return ()
     if len(taps) > 2 or not all(isinstance(x, Tap) for x in taps):
-        raise TypeError("tokens takes one Tap, or two: (audio, visual)")
+        raise WrongTypeError("tokens takes one Tap, or two: (audio, visual)")
     return tuple(taps)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from coleaf_framework._config import nearest
+from coleaf_framework._config import WrongTypeError, nearest
 from coleaf_framework.protocol import StreamSpec
 
 _MASK = "mask"
@@ -43,7 +43,9 @@ class Calling:
 
     def __init__(self, inputs: Inputs | None, streams: Mapping[str, StreamSpec], *, follow_device: bool) -> None:
         if inputs is not None and (isinstance(inputs, str) or not isinstance(inputs, Mapping | Sequence)):
-            raise TypeError(f"inputs is {inputs!r}, where names of streams in order, or by argument, were expected")
+            raise WrongTypeError(
+                f"inputs is {inputs!r}, where names of streams in order, or by argument, were expected"
+            )
         self.inputs = inputs if inputs is None or isinstance(inputs, Mapping) else tuple(inputs)
         self.streams, self.follow_device = dict(streams), follow_device
         for argument in self.arguments:
@@ -53,7 +55,7 @@ class Calling:
                     "'mask'; anything else is a Constant(...)"
                 )
             if not isinstance(argument, str | Constant):
-                raise TypeError(f"inputs: {argument!r} is neither the name of a stream nor a Constant(...)")
+                raise WrongTypeError(f"inputs: {argument!r} is neither the name of a stream nor a Constant(...)")
 
     @property
     def arguments(self) -> list[Argument]:

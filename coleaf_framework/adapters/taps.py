@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from coleaf_framework._config import nearest
+from coleaf_framework._config import WrongTypeError, nearest
 from coleaf_framework.adapters.outputs import arrange, check_order, check_reduce, find, flatten
 from coleaf_framework.protocol import MODALITIES
 
@@ -62,7 +62,7 @@ class Tap:
     def __post_init__(self) -> None:
         what = f"Tap({self.path!r})"
         if not isinstance(self.path, str) or not self.path:
-            raise TypeError(f"{what}: expected the path of a submodule, such as 'encoder.layers.0'")
+            raise WrongTypeError(f"{what}: expected the path of a submodule, such as 'encoder.layers.0'")
         if self.at not in ("output", "input"):
             raise ValueError(f"{what}: at={self.at!r} is neither 'output' nor 'input'")
         check_order(self.order, what)
@@ -70,7 +70,7 @@ class Tap:
         call = self.call
         numbers = call.values() if isinstance(call, Mapping) else call if isinstance(call, tuple) else (call,)
         if not isinstance(call, str) and not all(isinstance(k, int) and not isinstance(k, bool) for k in numbers):
-            raise TypeError(f"{what}: call={call!r} is no number of a run")
+            raise WrongTypeError(f"{what}: call={call!r} is no number of a run")
         if isinstance(call, str) and call not in ("only", "last"):
             raise ValueError(f"{what}: call={call!r} is neither 'only' nor 'last' nor a number")
         if isinstance(call, Mapping) and sorted(call) != sorted(MODALITIES):
@@ -95,7 +95,7 @@ class Tap:
         for depth in range(len(parts) + 1):
             hidden = isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod")
             if hidden or getattr(module, "_compiled_call_impl", None) is not None:
-                raise TypeError(
+                raise WrongTypeError(
                     f"Tap: {'.'.join([type(network).__name__, *parts[:depth]])} is compiled or scripted, which hides "
                     f"{self.path!r}: tap the network as it is, and compile parts that hold no tap"
                 )

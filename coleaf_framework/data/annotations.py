@@ -37,7 +37,9 @@ _MENDED = {
     }
 }
 
-_TIMES = re.compile(r"_\d+(\.\d+)?_\d+(\.\d+)?$")
+_TIMES = re.compile(r"_[0-9]+(\.[0-9]+)?_[0-9]+(\.[0-9]+)?$")
+_SECONDS = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_LONGEST = 86_400  # seconds of a video; more is no time that was meant
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -126,7 +128,10 @@ def find_file(root: Path, name: str) -> Path | None:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    found = [path for path in (root / name, root / "annotations" / name) if path.exists()]
+    places = (root / name, root / "annotations" / name)
+    if folder := next((path for path in places if path.is_dir()), None):
+        raise ValueError(f"{folder}: is a folder, where a file was expected")
+    found = [path for path in places if path.exists()]
     if len(found) > 1:
         raise ValueError(f"{found[0]} and {found[1]} both exist: remove one of them")
     if not found:
@@ -202,6 +207,8 @@ def read_classes(root: Path) -> tuple[str, ...]:
         if one_line(line.strip(" \t")) != line.strip(" \t"):
             raise ValueError(f"{path}:{number}: a control character in the class name {line.strip()!r}")
     names = tuple(line.strip() for line in lines if line.strip())
+    if odd := next((name for name in names if "," in name or "\t" in name), None):
+        raise ValueError(f"{path}: class {odd!r}: no annotation can name it, since commas and tabs divide them there")
     if not names or len(set(names)) != len(names):
         raise ValueError(f"{path}: expected one class name a line, each once, found {len(names)} names")
     return names
@@ -232,11 +239,15 @@ def video_id(filename: str) -> str:
     On LLP these are the first 11 characters.
 
     Raises:
-        ValueError: it could leave the folder of features.
+        ValueError: it could leave the folder of features, or its times are no video's.
     """
     video = _TIMES.sub("", filename)
     if not _SAFE_ID.fullmatch(video):
         raise ValueError(f"filename {filename!r} is not a plain name of letters, digits, '_', '-' and '.'")
+    if (times := _TIMES.search(filename)) is not None:
+        start, end = map(float, times.group().split("_")[1:])
+        if not start <= end <= start + _LONGEST:
+            raise ValueError(f"filename {filename!r} ends with the times {start:g} to {end:g}, which no video has")
     return video
 
 
@@ -290,10 +301,7 @@ def _read_dense(path: Path, index: Mapping[str, int], mended: Mapping[int, str])
         row["filename"] = mended.get(int(where.rpartition(":")[2]), row["filename"])
         _id_at(where, row["filename"])
         label = _label_at(where, row["event_labels"].strip(), index)
-        try:
-            onset, offset = float(row["onset"]), float(row["offset"])
-        except ValueError:
-            onset = offset = math.nan
+        onset, offset = (float(x) if _SECONDS.fullmatch(x) else math.nan for x in (row["onset"], row["offset"]))
         if not (math.isfinite(onset) and math.isfinite(offset) and onset >= 0 and offset >= 0):
             raise ValueError(
                 f"{where}: bad interval {row['onset']!r} to {row['offset']!r}: expected seconds from the video's start"

@@ -208,7 +208,10 @@ def _header(path: Path, file: BinaryIO) -> _Header:
 
 def _open(path: Path) -> BinaryIO:
     require_file(path)
-    return path.open("rb")
+    try:
+        return path.open("rb")
+    except OSError as problem:  # such as one that may not be read
+        raise type(problem)(f"{path}: cannot be read: {problem.strerror}") from problem
 
 
 def _load(path: Path) -> NDArray[Any]:

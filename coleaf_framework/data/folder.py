@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from coleaf_framework._config import shown
 from coleaf_framework.data.annotations import (
     CLASSES_FILE,
     DENSE_FILES,
@@ -75,11 +76,11 @@ class AVVPFolder(Dataset[Video]):
 
     def __init__(self, root: Path | str, split: str, classes: Sequence[str] | None = None) -> None:
         self.root, self.split = Path(root), split
-        if split not in WEAK_FILES:
+        if not isinstance(split, str) or split not in WEAK_FILES:
             raise ValueError(f"split {split!r} is not one of {list(WEAK_FILES)}")
         self.synthetic = find_file(self.root, SYNTHETIC_MARKER) is not None
         self.name = self.root.resolve().name + (", synthetic features" if self.synthetic else "")
-        self.classes = read_classes(self.root) if classes is None else tuple(classes)
+        self.classes = read_classes(self.root) if classes is None else _named(classes)
         self.annotations: Annotations = read_annotations(self.root, self.classes)
         self.report: AnnotationReport = self.annotations.report
         if not self.annotations.weak.get(split):
@@ -186,6 +187,13 @@ class LLP(AVVPFolder):
     def __init__(self, root: Path | str, split: str) -> None:
         super().__init__(root, split, LLP_CLASSES)
         self.name = "LLP, synthetic features" if self.synthetic else "LLP"
+
+
+def _named(classes: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(classes) if isinstance(classes, list | tuple) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"classes is {shown(classes)}, where a sequence of names was expected, each once")
+    return names
 
 
 def open_folder(root: Path | str, split: str) -> AVVPFolder:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from coleaf_framework._config import shown, validated
 from coleaf_framework.data.annotations import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.features import Features
@@ -28,6 +29,7 @@ from coleaf_framework.data.store import (
     SHARDS,
     STATISTICS,
     Shard,
+    ShardEntry,
     annotations_checksum,
     described,
 )
@@ -55,8 +57,8 @@ class _Part:
 
 
 def pack(
-    root: Path,
-    out: Path,
+    root: Path | str,
+    out: Path | str,
     *,
     average_frames: bool = False,
     dtype: str = "float16",
@@ -85,8 +87,13 @@ def pack(
         FileNotFoundError, ValueError: as `AVVPFolder`; or a value that `dtype` cannot hold, or a stream of which it
             loses more than 1 % of the deviation.
     """
-    if dtype not in DTYPES:
+    root, out = Path(root), Path(out)
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not one of {list(DTYPES)}")
+    if not isinstance(shard_megabytes, int | float) or not 0 < shard_megabytes < math.inf:
+        raise ValueError(f"shard_megabytes is {shown(shard_megabytes)}, where a number above 0 was expected")
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"jobs is {shown(jobs)}, where a whole number of at least 1 was expected")
     folders = {
         split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
     }
@@ -168,7 +175,7 @@ def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
         try:
             entry = read_json(entry_path)
             _verify(path, entry, part.data, dtype)
-            if entry.get("source") == source:
+            if entry.get("source") == source and entry["videos"] == [part.data.ids[i] for i in part.videos]:
                 return entry
         except (ValueError, FileNotFoundError):
             pass  # whatever an interrupted machine left
@@ -228,7 +235,9 @@ def _require_precision(data: AVVPDataset, dtype: str) -> None:
 
 
 def _verify(path: Path, entry: dict[str, Any], data: AVVPDataset, dtype: str) -> None:
-    shard = Shard(path, entry, data.streams, dtype)
+    shard = Shard(path, validated(ShardEntry, entry, path), data.streams, dtype)
+    if shard.checksums.keys() != data.streams.keys():
+        raise ValueError(f"{path}: has the checksums of {list(shard.checksums)}, not of {list(data.streams)}")
     for i in range(len(shard.videos)):
         shard.read(i, list(data.streams))
 

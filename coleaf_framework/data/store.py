@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from torch import Tensor
 
-from coleaf_framework.protocol import StreamSpec
+from coleaf_framework._config import validated
+from coleaf_framework.protocol import Modality, StreamSpec
 from coleaf_framework.storage import checksum, read_json, read_tensors, require_file, text_digest
 
 INDEX, SHARDS, STATISTICS = "index.json", "shards", "statistics.safetensors"
@@ -28,6 +30,64 @@ FORMAT = "coleaf store 1"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}  # in safetensors headers
 _SHOWN, _LONGEST_HEADER = 5, 2**20
+Count = Annotated[StrictInt, Field(ge=1)]
+_MOST = 2**31  # segments of a video, values of a segment: more is no number that was meant
+
+
+class StreamEntry(BaseModel):
+    """A `StreamSpec` as it is written."""
+
+    model_config = ConfigDict(extra="forbid")
+    width: Count
+    modality: Modality
+    frames: Count = 1
+    averaged: Count = 1
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The stream."""
+        return StreamSpec(**dict(self))
+
+
+class ShardEntry(BaseModel):
+    """A shard's part of the index.
+
+    Args:
+        file: its name. videos: their ids. segments: T of each. checksums: stream -> one a video.
+    """
+
+    file: str = Field(pattern=r"^[\w-][\w.-]*$")
+    videos: list[str] = Field(min_length=1)
+    segments: list[Annotated[StrictInt, Field(ge=1, le=_MOST)]]
+    checksums: dict[str, list[StrictInt]]
+
+    @model_validator(mode="after")
+    def _one_of_each_a_video(self) -> ShardEntry:
+        lengths = {"segments": self.segments} | {f"checksums.{name}": x for name, x in self.checksums.items()}
+        for name, values in lengths.items():
+            if len(values) != len(self.videos):
+                raise ValueError(f"{name} has {len(values)} values for {len(self.videos)} videos")
+        return self
+
+
+class _Index(BaseModel):
+    dtype: Literal["float16", "bfloat16", "float32"]
+    streams: dict[str, StreamEntry] = Field(min_length=1)
+    shards: list[ShardEntry] = Field(min_length=1)
+    annotations: dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")], StrictInt]
+
+    @model_validator(mode="after")
+    def _agree(self) -> _Index:
+        for number, shard in enumerate(self.shards):
+            if shard.checksums.keys() != self.streams.keys():
+                raise ValueError(f"shards.{number}.checksums has {list(shard.checksums)}, not {list(self.streams)}")
+        videos = [f"{shard.file.rpartition('-')[0]}/{video}" for shard in self.shards for video in shard.videos]
+        if len(set(videos)) < len(videos):
+            raise ValueError("shards: a video is in it twice")
+        for name, stream in self.streams.items():
+            if stream.width * stream.frames > _MOST:
+                raise ValueError(f"streams.{name}: {stream.frames} frames of width {stream.width} are no features")
+        return self
 
 
 class Shard:
@@ -35,18 +95,15 @@ class Shard:
 
     Args:
         path: the file.
-        entry: its part of the index: "videos", "segments" and "checksums" (stream -> one a video).
+        entry: its part of the index.
         streams: what it holds.
         dtype: of its tensors, a name in `DTYPES`.
-
-    Raises:
-        KeyError: the entry lacks something.
     """
 
-    def __init__(self, path: Path, entry: Mapping[str, Any], streams: Mapping[str, StreamSpec], dtype: str) -> None:
+    def __init__(self, path: Path, entry: ShardEntry, streams: Mapping[str, StreamSpec], dtype: str) -> None:
         self.path, self.streams, self.dtype = path, streams, DTYPES[dtype]
-        self.videos, self.checksums = entry["videos"], entry["checksums"]
-        self.starts = [0, *accumulate(entry["segments"])]
+        self.videos, self.checksums = entry.videos, entry.checksums
+        self.starts = [0, *accumulate(entry.segments)]
         self._offsets: dict[str, int] | None = None
 
     def read(self, i: int, streams: Sequence[str]) -> dict[str, Tensor]:
@@ -85,11 +142,11 @@ class Shard:
             header = json.loads(file.read(min(size, _LONGEST_HEADER)))
             found = {name: (header[name]["dtype"], tuple(header[name]["shape"])) for name in self.streams}
             offsets = {name: 8 + size + int(header[name]["data_offsets"][0]) for name in self.streams}
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as problem:
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as problem:
             raise ValueError(self._damaged(f"its header cannot be read ({type(problem).__name__})")) from problem
         for name, spec in self.streams.items():
             expected = (_NAMES[self.dtype], (spec.frames * self.starts[-1], spec.width))
-            if found[name] != expected or offsets[name] < 0:
+            if found[name] != expected or not 0 <= offsets[name] < 2**62:
                 raise ValueError(self._damaged(f"stream {name!r} is {found[name]}, not {expected}"))
         return offsets
 
@@ -113,19 +170,14 @@ class PackedFeatures:
 
     def __init__(self, root: Path) -> None:
         self.root, path = root, root / INDEX
-        index = read_json(path)
-        if index.get("format") != FORMAT:
-            raise ValueError(f"{path}: expected the format {FORMAT!r}, found {index.get('format')!r}")
-        try:
-            annotations = dict(index["annotations"])
-            self._streams = {name: StreamSpec(**spec) for name, spec in index["streams"].items()}
-            self.dtype = index["dtype"]
-            self.shards = [
-                Shard(root / SHARDS / entry["file"], entry, self._streams, self.dtype) for entry in index["shards"]
-            ]
-        except (KeyError, TypeError, AttributeError) as problem:
-            raise ValueError(f"{path}: not the index of a store: {problem!r}") from problem
-        for name, expected in annotations.items():
+        content = read_json(path)
+        if content.get("format") != FORMAT:
+            raise ValueError(f"{path}: expected the format {FORMAT!r}, found {content.get('format')!r}")
+        index = validated(_Index, content, f"{path}: not the index of a store")
+        self._streams = {name: entry.spec for name, entry in index.streams.items()}
+        self.dtype: str = index.dtype
+        self.shards = [Shard(root / SHARDS / entry.file, entry, self._streams, self.dtype) for entry in index.shards]
+        for name, expected in index.annotations.items():
             if annotations_checksum(root / name) != expected:
                 raise ValueError(f"{root / name}: damaged, or not what was packed; pack the data set anew")
         self._place = {video: (shard, i) for shard in self.shards for i, video in enumerate(shard.videos)}

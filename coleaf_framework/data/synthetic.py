@@ -173,12 +173,14 @@ class SyntheticLLP(Dataset[Video]):
     name = "synthetic LLP"
 
     def __init__(self, split: str, n: int | None = None, seed: int = 0) -> None:
-        if split not in LLP_SIZES:
+        if not isinstance(split, str) or split not in LLP_SIZES:
             raise ValueError(f"split {split!r} is not one of {list(LLP_SIZES)}")
         self.split, self.seed = split, seed
+        if n is not None and (not isinstance(n, int) or n < 1):
+            raise ValueError(f"n must be at least 1, or None for LLP's number of videos, got {n!r}")
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
         self.size = LLP_SIZES[split] if n is None else n
-        if self.size < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
         self.classes: tuple[str, ...] = LLP_CLASSES
         self.streams: Mapping[str, StreamSpec] = dict(LLP_STREAMS)
         self.ids: Sequence[str] = tuple(f"synthetic-{split}-{seed}-{i:05d}" for i in range(self.size))

@@ -71,6 +71,12 @@ def write_synthetic_features(
 def _write_video(annotations: Annotations, split: str, video: str, out: Path, rng: np.random.Generator) -> None:
     truth = draw_events(rng, annotations.weak[split][video])
     if video in annotations.dense:
+        for event in (event for events in annotations.dense[video].values() for event in events):
+            if event.offset > SEGMENTS:
+                raise ValueError(
+                    f"{event.where}: bad interval {event.onset:g} to {event.offset:g}: "
+                    f"synthetic videos last {SEGMENTS} s"
+                )
         truth = dense_labels(annotations.dense[video], SEGMENTS, len(annotations.classes))
     for stream, x in default_sensors().observe(rng, truth).items():
         np.save(out / "feats" / FOLDERS[stream][0] / f"{video}.npy", x)

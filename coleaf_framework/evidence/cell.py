@@ -9,7 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
+from coleaf_framework._config import shown, validated
 from coleaf_framework._text import log_to_stderr, say
+from coleaf_framework.data.annotations import WEAK_FILES
 from coleaf_framework.evidence.grid import CELL, DONE
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 from coleaf_framework.training.config import RunConfig
@@ -21,7 +23,10 @@ from coleaf_framework.training.run_folder import RESUME
 def run_cell(folder: Path) -> None:
     """Train what the folder's plan says, or go on with it, and keep its answers to the split that is scored."""
     plan = read_yaml(folder / CELL)
-    config, split = RunConfig(**plan["config"]), plan["split"]
+    config = validated(RunConfig, plan.get("config"), f"{folder / CELL}: config")
+    split = plan.get("split")
+    if not isinstance(split, str) or split not in WEAK_FILES:
+        raise ValueError(f"{folder / CELL}: split is {shown(split)}, not one of {', '.join(WEAK_FILES)}")
     (folder / DONE).unlink(missing_ok=True)
     trainer = train(config, folder, "resume" if (folder / RESUME).exists() else "overwrite", quiet=True)
     write_outputs(

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from coleaf_framework.evidence.grid import CELL, DONE, OUTPUT, SAID_BY_THE_GRID, Cell, Grid, Study, Variant
 from coleaf_framework.plugins import takes_option
-from coleaf_framework.storage import CONFIG, read_yaml, write_yaml
+from coleaf_framework.storage import CONFIG, read_yaml, require_place, write_yaml
 from coleaf_framework.training.config import as_setting, load_config, with_absolute_root, with_later_keys
+from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
 from coleaf_framework.training.provenance import NOT_RECORDED, changes, record_accepted
 from coleaf_framework.training.run_folder import RESUME
@@ -166,7 +167,10 @@ def _try(cell: Cell) -> None:
         ValueError: it cannot be built; names the Anchor and how it was to be trained.
     """
     try:
-        build_model(cell.config, open_split(cell.config.data, "train"))
+        data = open_split(cell.config.data, "train")
+        build_model(cell.config, data)
+        cell.config.decision.require_classes(len(data.classes), data.classes)
+        choose_device(cell.config.trainer.device)
     except (ValueError, TypeError, ImportError) as problem:
         raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
 
@@ -205,6 +209,7 @@ def _is_new(cell: Cell, grid: Grid) -> bool:
         ValueError, FileExistsError: it is another; names the first difference.
     """
     path = cell.folder / CELL
+    require_place(cell.folder, "a cell's folder", folder=True)
     held = {file.name for file in cell.folder.iterdir()} if cell.folder.is_dir() else set()
     if held <= {CELL, OUTPUT}:  # nothing was trained there
         return True

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coleaf_framework._config import StrictConfig
-from coleaf_framework.protocol import AnchorOutput
+from coleaf_framework._config import StrictConfig, WrongTypeError, shown
+from coleaf_framework.protocol import MODALITIES, AnchorOutput
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Threshold = Probability | tuple[Probability, ...]
@@ -85,12 +85,31 @@ def gate_thresholds(config: DecisionConfig, like: Tensor) -> Tensor:
     return torch.stack([like.new_tensor(row).expand(like.shape[-1]) for row in rows])
 
 
+def _require_fitting(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None) -> None:
+    for what, value, kind in (("output", output, AnchorOutput), ("config", config, DecisionConfig)):
+        if not isinstance(value, kind):
+            raise WrongTypeError(f"{what} is {shown(value)}, where a {kind.__name__} was expected")
+    found = tuple(output.segment_probs.shape)
+    if len(found) != 4 or found[2] != len(MODALITIES):
+        raise ValueError(f"segment_probs has shape {found}, where (B,T,M=2,C) was expected")
+    b, t, m, c = found
+    expected = {"video_probs": (output.video_probs, (b, c)), "modality_probs": (output.modality_probs, (b, m, c))}
+    for name, (x, shape) in (expected | {"mask": (mask, (b, t))}).items():
+        if x is not None and tuple(x.shape) != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}, where {shape} was expected, as of segment_probs {found}"
+            )
+    if mask is not None and mask.dtype != torch.bool:
+        raise ValueError(f"mask is of {mask.dtype}, where torch.bool was expected")
+
+
 def gate_and_segments(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """What the gate is on, (B, 1 or M, C), and the decisions on segments before it, (B,T,M,C) bool.
 
     Raises:
         ValueError: as `decide` does.
     """
+    _require_fitting(output, config, mask)
     config.require_classes(output.video_probs.shape[-1])
     gate = output.video_probs[:, None, :] if config.gate == "video" else output.modality_probs
     if gate is None:
@@ -111,7 +130,7 @@ def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = N
     Returns: (B,T,M,C) bool.
 
     Raises:
-        ValueError: a per-class threshold of another number of classes.
+        ValueError, TypeError: a per-class threshold of another number of classes, or tensors that do not fit together.
     """
     gate, segments = gate_and_segments(output, config, mask)
     return segments & (gate >= gate_thresholds(config, gate))[:, None]

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from coleaf_framework._config import nearest
+from coleaf_framework._config import nearest, shown
 from coleaf_framework.metrics.decision import DecisionConfig, gate_and_segments, gate_thresholds
 from coleaf_framework.metrics.events import split_types
 from coleaf_framework.metrics.scores import ALL_KEYS, SUPPORT, event_counts, segment_counts
@@ -138,14 +138,21 @@ def choose_gates(
     Raises:
         ValueError: an unknown column, modality or search, or no candidate.
     """
-    if column not in ALL_KEYS:
-        raise ValueError(f"no column {column!r}.{nearest(column, ALL_KEYS)}")
+    if not isinstance(column, str) or column not in ALL_KEYS:
+        raise ValueError(f"no column {column!r}.{nearest(str(column), ALL_KEYS)}")
     if search not in ("coordinate", "joint"):
         raise ValueError(f"search {search!r} is neither 'coordinate' nor 'joint'")
-    if not modalities or not set(modalities) <= set(MODALITIES):
+    if not isinstance(modalities, tuple | list) or not modalities or not set(modalities) <= set(MODALITIES):
         raise ValueError(f"modalities {modalities!r}: expected some of {MODALITIES}")
-    if not grid or not all(0 <= value <= 1 for value in grid):
+    numbers = isinstance(grid, tuple | list) and all(isinstance(value, int | float) for value in grid)
+    if not numbers or not grid or not all(0 <= value <= 1 for value in grid):
         raise ValueError(f"grid {grid!r}: expected values in [0, 1]")
+    shape = tuple(output.segment_probs.shape) if isinstance(output, AnchorOutput) else None
+    if shape is not None and (not isinstance(truth, Tensor) or truth.shape != shape or truth.dtype != torch.bool):
+        given = f"{tuple(truth.shape)} of {truth.dtype}" if isinstance(truth, Tensor) else shown(truth)
+        raise ValueError(f"truth is {given}, where {shape} of torch.bool was expected, as segment_probs")
+    if shape is not None and not shape[0]:
+        raise ValueError("there are no videos to choose gates on")
     found = _Search(output, truth, config, column, mask)
     gates = gate_thresholds(config, output.video_probs).expand(len(MODALITIES), -1).clone()
     before = found.column(gates)

@@ -47,7 +47,10 @@ def save(figure: Any, path: Path) -> None:
         ValueError: matplotlib cannot write that format; lists those that it can.
     """
     plt = pyplot()
-    kind = path.suffix[1:] or "png"
+    kind = path.suffix[1:].lower() or "png"
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if kind not in known:
+        raise ValueError(f"{path}: pictures cannot be written as {path.suffix!r}; known are {', '.join(known)}")
     try:
         with plt.rc_context({"svg.fonttype": "none"}):
             write_atomically(path, lambda file: figure.savefig(file, dpi=150, format=kind))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from coleaf_framework._config import StrictConfig, nearest
+from coleaf_framework._config import StrictConfig, nearest, shown, validated
 from coleaf_framework._text import printable
 from coleaf_framework.collaboration import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
@@ -70,7 +70,7 @@ class ReferenceConfig(StrictConfig):
 class TrainerConfig(StrictConfig):
     """How to train; the defaults are the paper's (section 5, Implementation Details)."""
 
-    epochs: int = Field(15, ge=1, description="passes over the training split")
+    epochs: int = Field(15, ge=1, le=1_000_000, description="passes over the training split")
     batch_size: int = Field(128, ge=1, description="videos a step, over all ranks")
     learning_rate: float = Field(5e-4, gt=0, description="of Adam")
     lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
@@ -137,7 +137,7 @@ class RunConfig(StrictConfig):
         return name
 
 
-def load_config(path: Path | None = None, settings: Iterable[str] = (), *, trust: bool = False) -> RunConfig:
+def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *, trust: bool = False) -> RunConfig:
     """A run's configuration.
 
     Args:
@@ -150,8 +150,9 @@ def load_config(path: Path | None = None, settings: Iterable[str] = (), *, trust
             file names code, and neither `trust` nor a setting allows it.
     """
     settings = tuple(settings)
-    values: dict[str, Any] = read_yaml(path) if path is not None else {}
+    values: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
     source = f"{path}" if path is not None else "config"
+    _require_sections(values, source)
     if not trust:
         _require_no_code(values, source, settings)
     if path is not None and "model" not in values:
@@ -162,7 +163,7 @@ def load_config(path: Path | None = None, settings: Iterable[str] = (), *, trust
     if "recipe" in values and file_recipe not in (None, values["recipe"]):
         theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
         raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
-    return _validated(_with_recipe(values), source)
+    return validated(RunConfig, _with_recipe(values), source)
 
 
 def recorded_config(run: Path, settings: Iterable[str] = ()) -> RunConfig:
@@ -180,11 +181,18 @@ def recorded_config(run: Path, settings: Iterable[str] = ()) -> RunConfig:
     model = values.get("model")
     if not isinstance(model, Mapping):
         raise ValueError(f"{path}: not the configuration of a run: it has no section 'model'")
+    _require_sections(values, f"{path}")
     values = _without_notes(values)
     decision = values.get("decision")
     if isinstance(decision, dict) and model.get("classes") is not None:  # older files have them there alone
         decision.setdefault("classes", model["classes"])
-    return _validated(_changed(values, tuple(settings)), f"{path}")
+    return validated(RunConfig, _changed(values, tuple(settings)), path)
+
+
+def _require_sections(values: Mapping[str, Any], source: str) -> None:
+    for section, value in values.items():
+        if section in RunConfig.model_fields and section != "recipe" and not isinstance(value, Mapping):
+            raise ValueError(f"{source}: {section!r} is a value, not a section: {shown(value)}")
 
 
 def _without_notes(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,8 +202,10 @@ def _without_notes(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _changed(values: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
+        if not isinstance(setting, str):
+            raise ValueError(f"{shown(setting)}: expected a text section.key=value, such as 'trainer.epochs=3'")
         key, equals, text = setting.partition("=")
-        if not equals or ("." not in key and key != "recipe"):
+        if not equals or ("." not in key and key != "recipe") or not all(key.split(".")):
             raise ValueError(f"--set {setting!r}: expected section.key=value, such as trainer.epochs=3")
         try:
             value = parse_yaml(text)
@@ -295,19 +305,6 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -
         if not isinstance(values, dict):
             raise ValueError(f"--set {setting!r}: {part!r} is a value, not a section")
     values[path[-1]] = value
-
-
-def _validated(values: Mapping[str, Any], source: str) -> RunConfig:
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as problem:
-        error = problem.errors()[0]
-        where = ".".join(str(part) for part in error["loc"])
-        message = error["msg"].removeprefix("Value error, ")
-        given = "" if error["type"] == "value_error" else f", got {error['input']!r}"
-        raise ValueError(f"{source}: {where + ': ' if where else ''}{message}{given}") from None
-    except TypeError as problem:
-        raise ValueError(f"{source}: {problem}") from None
 
 
 def describe() -> str:

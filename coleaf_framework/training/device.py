@@ -42,6 +42,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ValueError: there is no such device here.
     """
+    if name.partition(":")[0] == "meta":
+        raise ValueError(f"trainer.device {name!r} cannot be used here: it computes nothing")
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", local_rank())
     if name == "auto":

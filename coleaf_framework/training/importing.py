@@ -119,13 +119,18 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(x: Tensor) -> bool:
-    return x.layout == torch.strided and not x.is_meta and bool(torch.isfinite(x).all())
+    if x.layout != torch.strided or x.is_meta or x.is_quantized:
+        return False
+    return bool(torch.isfinite(x if x.is_complex() else x.double()).all())  # of 8 bits PyTorch asks nothing
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> list[str]:
     """Fill the network; returns what it has no place for."""
     own = network.state_dict()
     missing = [key for key in own if key not in tensors]
+    odd = [key for key in own if key in tensors and tensors[key].is_nested]
+    if odd:  # has no shape to be compared
+        raise ValueError(f"{source} does not fit {name!r}: {odd[0]} is not a plain tensor of finite values")
     problems = [f"it lacks {', '.join(missing)}"] if missing else []
     problems += [
         f"{key} is {tuple(tensors[key].shape)} there, {tuple(own[key].shape)} here"

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import pad
 
+from coleaf_framework._config import validated
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import DecisionConfig, decide, empty_parser, video_label_parser
-from coleaf_framework.protocol import AnchorOutput
+from coleaf_framework.protocol import MODALITIES, AnchorOutput
 from coleaf_framework.storage import WEIGHTS, file_digest, parse_state, write_state
 from coleaf_framework.training.caveats import caveats_of_answers, caveats_of_run
 from coleaf_framework.training.trainer import CoLeaFTrainer
 
 _TENSORS = ("segment_probs", "modality_probs", "video_probs", "truth", "labels", "mask")
+_ROUNDING = 1e-3  # sums of probabilities may end a little above 1
 _TEXTS = ("parser", "data", "split", "ids", "classes")
-_LISTS = ("ids", "classes", "caveats")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,49 @@ def write_outputs(run: Path, outputs: RunOutputs) -> None:
     write_state(outputs_path(run, outputs.split), state)
 
 
+class _Saved(BaseModel):
+    """What `write_outputs` writes; the fields of `RunOutputs`, held to their form."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    parser: str
+    data: str
+    split: Literal["train", "val", "test"]
+    ids: tuple[str, ...] = Field(min_length=1)
+    classes: tuple[str, ...] = Field(min_length=1)
+    decision: DecisionConfig
+    weights: str
+    segment_probs: Tensor
+    modality_probs: Tensor
+    video_probs: Tensor
+    truth: Tensor
+    labels: Tensor
+    mask: Tensor
+    caveats: tuple[str, ...] = ()  # older files have none
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> _Saved:
+        for name, texts in (("ids", self.ids), ("classes", self.classes)):
+            if len(set(texts)) < len(texts):
+                raise ValueError(f"{name}: one of them is there twice")
+        n, t, m, c = (
+            len(self.ids),
+            self.truth.shape[1] if self.truth.ndim > 1 else 0,
+            len(MODALITIES),
+            len(self.classes),
+        )
+        shapes = {"segment_probs": (n, t, m, c), "modality_probs": (n, m, c), "video_probs": (n, c)}
+        shapes |= {"truth": (n, t, m, c), "labels": (n, c), "mask": (n, t)}
+        for name, shape in shapes.items():
+            x = getattr(self, name)
+            dtype = torch.bool if name in ("truth", "mask") else torch.float32
+            if x.shape != shape or x.dtype != dtype:
+                raise ValueError(f"{name} is {tuple(x.shape)} of {x.dtype}, where {shape} of {dtype} was expected")
+            if dtype == torch.float32 and not ((x > -_ROUNDING) & (x < 1 + _ROUNDING)).all():  # NaN is neither
+                raise ValueError(f"{name} holds values that are no probabilities")
+        self.decision.require_classes(c, self.classes)
+        return self
+
+
 def read_outputs(run: Path, split: str) -> RunOutputs:
     """What `write_outputs` kept; its caveats are those that were kept, and those of the run's training as it is now.
 
@@ -131,15 +176,11 @@ def read_outputs(run: Path, split: str) -> RunOutputs:
         instead = f", or take --split {others[0]}, of which it has" if others else ""
         raise FileNotFoundError(f"{run}: has no predictions of split {split!r}: {again} first{instead}")
     state = parse_state(path.read_bytes(), path)
-    try:
-        texts: dict[str, Any] = {name: state[name] for name in _TEXTS}
-        texts["caveats"] = state.get("caveats", ())  # older files have none
-        texts |= {name: tuple(texts[name]) for name in _LISTS}
-        tensors = {name: state[name] for name in _TENSORS}
-        weights = state["weights"]
-        outputs = RunOutputs(decision=DecisionConfig(**state["decision"]), **texts, **tensors)
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ValueError(f"{path}: not what `coleaf predict` keeps: {problem!r}") from problem
+    found = validated(_Saved, state, f"{path}: not what `coleaf predict` keeps")
+    weights = found.weights
+    if found.split != split:
+        raise ValueError(f"{path}: holds predictions of split {found.split!r}: {again} again")
+    outputs = RunOutputs(**{name: getattr(found, name) for name in (*_TENSORS, *_TEXTS, "decision", "caveats")})
     if not (run / WEIGHTS).is_file():
         raise FileNotFoundError(f"{run / WEIGHTS}: no such file, though the run has predictions of its weights")
     if file_digest(run / WEIGHTS) != weights:

@@ -19,10 +19,12 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from coleaf_framework._config import validated
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.storage import (
     CONFIG,
     WEIGHTS,
+    make_folder,
     parse_state,
     read_yaml,
     require_file,
@@ -33,6 +35,7 @@ from coleaf_framework.storage import (
 )
 from coleaf_framework.training.config import with_later_keys
 from coleaf_framework.training.provenance import AS_THEY_ARE, NOT_RECORDED, changes, record_accepted
+from coleaf_framework.training.resuming import ResumeState
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +50,6 @@ _MAY_CHANGE = {
     ("trainer", "tensorboard"),
     ("trainer", "checkpoint_steps"),
 }
-
-
-_STATE = {"model", "optimizer", "history", "best", "epoch_steps", "losses"}
 
 
 class RunFolder:
@@ -69,7 +69,7 @@ class RunFolder:
         self.path, self.resuming = Path(path), False
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file, where a run folder was expected")
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         self._lock = FileLock(self.path / LOCK)  # the system lets go of it even where the process is killed
         try:
             self._lock.acquire(timeout=0)
@@ -173,9 +173,8 @@ def parse_resume(content: bytes | None, source: Path) -> dict[str, Any] | None:
     if content is None:
         return None
     state = parse_state(content, source)
-    if not isinstance(state, dict) or not state.keys() >= _STATE:
-        raise ValueError(f"{source}: expected a resume state, found something else")
-    return state
+    validated(ResumeState, state, f"{source}: not a resume state")
+    return state  # type: ignore[no-any-return]
 
 
 def _require_same(path: Path, section: str, before: Any, now: Any) -> None:
@@ -196,7 +195,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: the log is damaged; names the line.
     """
-    if not path.is_file():
+    if not path.exists():
         return []
     entries = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
@@ -205,6 +204,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             kinds = [entry[kind] for kind in ("losses", "theta") if kind in entry]
             sound = isinstance(entry["epoch"], int) and "losses" in entry
             sound = sound and all(isinstance(x, float | int) for kind in kinds for x in kind.values())
+            sound = sound and isinstance(entry.get("val", {}), dict)
             sound = sound and ("theta" not in entry or entry["theta"].keys() == set(MODALITIES))
         except (ValueError, KeyError, TypeError, AttributeError):
             sound = False

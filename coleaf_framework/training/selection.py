@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from coleaf_framework._config import validated
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import ChosenGates, DecisionConfig, ModalityThresholds, choose_gates
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
@@ -82,11 +81,7 @@ def load_decision(path: Path) -> tuple[DecisionConfig, Mapping[str, Any]]:
         raise ValueError(f"{path}: not a file that `coleaf thresholds` wrote: it has {sorted(map(str, content))}")
     # Older files have these two beside how it was chosen.
     older = {key: chosen[name] for key, name in (("classes", "classes"), ("chosen_on", "split")) if name in chosen}
-    try:
-        found = DecisionConfig(**(older | dict(decision)))
-    except (TypeError, ValueError) as problem:
-        reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
-        raise ValueError(f"{path}: not a decision: {reason}") from problem
+    found = validated(DecisionConfig, older | dict(decision), f"{path}: not a decision")
     if found.per_class() and found.classes is None:
         raise ValueError(f"{path}: its thresholds per class lack the names of the classes: choose them again")
     return found, chosen

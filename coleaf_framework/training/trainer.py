@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import averaged
@@ -38,6 +39,7 @@ from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
 from coleaf_framework.training.provenance import made_of
 from coleaf_framework.training.ranks import Ranks, lost_contact
+from coleaf_framework.training.resuming import require_fitting
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
 from coleaf_framework.wrapping import wrap
 
@@ -74,6 +76,17 @@ class CoLeaFTrainer:
         accept_changes: bool = False,
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
+        for what, given, kind in (("config", self.config, TrainerConfig), ("decision", decision, DecisionConfig)):
+            if given is not None and not isinstance(given, kind):
+                raise WrongTypeError(f"{what} is {shown(given)}, where a {kind.__name__} was expected")
+        for what, name, known in (
+            ("cache", cache, get_args(Cache)),
+            ("on_existing", on_existing, get_args(OnExisting)),
+        ):
+            if name not in known:
+                raise ValueError(f"{what} is {shown(name)}, where one of {', '.join(known)} was expected")
+        if out is not None and not isinstance(out, str | Path):
+            raise WrongTypeError(f"out is {shown(out)}, where the path of a run folder was expected")
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
         if not any(p.requires_grad for p in self.model.parameters()):
             raise ValueError(f"{self.name} has no parameter that requires a gradient: there is nothing to train")
@@ -163,6 +176,9 @@ class CoLeaFTrainer:
             compile_networks(self.model)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.ranks.first else None
         fitting = Fitting(self.model, c, self.device, self.ranks, folder, profiler)
+        if state is not None:
+            steps = -(-len(train) // c.batch_size)
+            require_fitting(state, self.model, fitting.optimizer, steps, Path(self.out or "") / RESUME)
         fitting.start(state)
         self.history = fitting.history
         score = None
@@ -258,6 +274,8 @@ class CoLeaFTrainer:
         return Feed(data, self.device, self.config.workers, self.cache, half)
 
     def _check(self, data: AVVPDataset, *, truth: bool = False) -> None:
+        if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
+            raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
         where = f"{data.name} {data.split}"
         if not len(data):
             raise ValueError(f"{where} has no videos")

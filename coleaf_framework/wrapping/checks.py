@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from coleaf_framework._config import WrongTypeError, reason
 from coleaf_framework.collaboration import own_loss, own_modality_labels
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
 
@@ -34,28 +35,32 @@ def as_output(raw: object, name: str) -> AnchorOutput:
             )
         raw = AnchorOutput(**raw)
     if not isinstance(raw, AnchorOutput):
-        raise TypeError(
+        raise WrongTypeError(
             f"{name} returns {describe_value(raw)}, not an AnchorOutput or a mapping with its fields {list(FIELDS)}: "
             "return one, or pass wrap(..., adapter=lambda net, streams: AnchorOutput(...))"
         )
     for field in FIELDS:
         value = getattr(raw, field)
         if not isinstance(value, Tensor) and not (field == "modality_probs" and value is None):
-            raise TypeError(f"{name}: {field} is a {type(value).__name__}, not a tensor")
+            raise WrongTypeError(f"{name}: {field} is {describe_value(value)}, not a tensor")
     return raw
 
 
 def describe_value(value: object) -> str:
     """A value's type, with shapes for tuples and lists, for messages."""
     if isinstance(value, tuple | list):
-        parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in value]
+        parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else _kind(x) for x in value]
         return f"a {type(value).__name__} of {len(value)} ({', '.join(parts)})"
-    return f"a {type(value).__name__}"
+    return "None" if value is None else f"a {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def failure(
     name: str,
-    problem: Exception,
+    problem: BaseException,
     streams: Mapping[str, StreamSpec],
     batch: int,
     length: int,
@@ -70,7 +75,9 @@ def failure(
         hint += (
             " If its forward calls `.cuda()`, wrap(..., follow_device=True) helps (not against torch.cuda's functions)."
         )
-    return f"{name} fails on a synthetic batch of T={length} with {given}: {type(problem).__name__}: {problem}.{hint}"
+    text = " ".join(str(problem).split())
+    why = f"{type(problem).__name__}: {text}" if text else reason(problem)
+    return f"{name} fails on a synthetic batch of T={length} with {given}: {why}.{hint}"
 
 
 def check_shapes(output: AnchorOutput, name: str, batch: int, length: int, num_classes: int) -> None:
@@ -265,7 +272,7 @@ def check_own_loss(
             "(if its `loss` is something else, pass config=CoLeaFConfig(anchor_loss='video'))"
         ) from problem
     if not isinstance(terms, Mapping) or not terms:
-        raise TypeError(f"{name}.loss returns {describe_value(terms)}, not a mapping of named scalar tensors")
+        raise WrongTypeError(f"{name}.loss returns {describe_value(terms)}, not a mapping of named scalar tensors")
     for term, value in terms.items():
         if term in RESERVED:
             raise ValueError(f"{name}.loss: {term!r} is the name of a term of CoLeaF: call yours something else")

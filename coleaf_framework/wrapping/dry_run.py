@@ -180,7 +180,7 @@ class _Rehearsal:
             # cuDNN refuses gradients of recurrent layers in evaluation mode.
             with torch.enable_grad(), checking_values(), torch.backends.cudnn.flags(enabled=training):
                 raw = self.run(self.network, given, mask)
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             raise ValueError(failure(self.name, problem, self.streams, batch, length, worked)) from problem
         self.changes_inputs |= versions != [x._version for x in given.values()]
         output = as_output(raw, self.name)

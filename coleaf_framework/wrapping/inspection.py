@@ -12,12 +12,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from coleaf_framework._config import reason
 from coleaf_framework.adapters import DERIVE, Calling, Constant, Declaration, Inputs, Out, Tap
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.candidates import candidates, possible_taps, rivals
 from coleaf_framework.wrapping.dry_run import dry_run, rehearsal, synthetic
 from coleaf_framework.wrapping.probe import BASE, Probe, find_inputs, probe
-from coleaf_framework.wrapping.wrapper import make_network, summarize
+from coleaf_framework.wrapping.wrapper import (
+    make_network,
+    plain_options,
+    read_attribute,
+    require_shape,
+    summarize,
+)
 
 _MOST_TRIES = 60
 _WIDTH = 80
@@ -68,11 +75,13 @@ def describe(
     Raises:
         ValueError, TypeError: the network cannot be made or run; says why.
     """
-    net = make_network(network, streams, num_classes, dict(anchor_options or {}))
+    net = make_network(network, streams, num_classes, plain_options("anchor_options", anchor_options))
     name = type(net).__name__
-    given = streams if streams is not None else getattr(net, "streams", None)
+    own = {what: read_attribute(net, name, what) for what in ("streams", "num_classes")}
+    given = streams if streams is not None else own["streams"]
     specs: Mapping[str, StreamSpec] = given if given is not None else LLP_STREAMS
-    classes = num_classes if num_classes is not None else getattr(net, "num_classes", None)
+    classes = num_classes if num_classes is not None else own["num_classes"]
+    require_shape(name, specs, 1 if classes is None else classes)
     spelled = {"streams": given is None or streams is not None, "num_classes": not hasattr(net, "num_classes")}
 
     def calling(how: Inputs | None) -> Calling:
@@ -92,7 +101,10 @@ def describe(
                 f"{name} does not run on {_streams_text(specs)} in any order: {problem}.{cuda} "
                 "Pass streams=... that fit it, or inputs=... with what else it takes"
             )
-    found, classes = probe(net, specs, calling(inputs), inputs, classes)
+    try:
+        found, classes = probe(net, specs, calling(inputs), inputs, classes)
+    except (RuntimeError, RecursionError, NotImplementedError) as problem_:  # of what somebody's network returns
+        raise ValueError(f"{name} runs, but what it returns cannot be looked at: {reason(problem_)}") from problem_
     lines = _page(net, name, specs, found, given is None)
     if classes is None:
         return Description(name, lines, None, "the number of classes is not to be seen: pass num_classes")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework._config import reason
 from coleaf_framework.adapters import Constant, Inputs, flatten
 from coleaf_framework.protocol import MODALITIES, StreamSpec
 from coleaf_framework.wrapping.dry_run import rehearsal, synthetic
@@ -112,15 +113,16 @@ def find_inputs(
             tries += by_name
         else:
             tries.append(order)
-    problem = f"its forward takes {needed}"
+    problem: str | None = None
     for inputs in tries:
         try:
             call(inputs)
-        except Exception as failed:  # another order may fit
-            problem = f"{type(failed).__name__}: {failed}"
+        except (Exception, SystemExit) as failed:  # another order may fit
+            text = " ".join(str(failed).split())  # the first try is by name, if any is; others fail for its order too
+            problem = problem or (f"{type(failed).__name__}: {text}" if text else reason(failed))
         else:
             return inputs, None
-    return None, problem
+    return None, problem or f"its forward takes {needed}"
 
 
 def probe(
@@ -140,14 +142,14 @@ def probe(
         base, leanings = _record(copied, streams, BASE, lambda x: call(copied, x), lean=True)
         try:
             videos, _ = _record(copied, streams, MORE_VIDEOS, lambda x: call(copied, x))
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             raise ValueError(
                 f"{type(network).__name__} runs on {BASE[0]} videos, not on {MORE_VIDEOS[0]}: a number of videos is "
                 f"written into it: {type(problem).__name__}: {problem}"
             ) from problem
         try:
             segments, _ = _record(copied, streams, MORE_SEGMENTS, lambda x: call(copied, x))
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             found.other_segments, segments = f"{type(problem).__name__}: {problem}", None
     namer = _Namer(base.returned, num_classes)
 

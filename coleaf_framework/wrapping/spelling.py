@@ -40,7 +40,10 @@ def parse_streams(texts: Iterable[str]) -> dict[str, StreamSpec]:
             )
         if match[1] in streams:
             raise ValueError(f"--stream {text!r}: {match[1]!r} was said before")
-        streams[match[1]] = StreamSpec(int(match[2]), modality, frames=int(match[3] or 1))
+        try:
+            streams[match[1]] = StreamSpec(int(match[2]), modality, frames=int(match[3] or 1))
+        except ValueError as problem:
+            raise ValueError(f"--stream {text!r}: {problem}") from None
     return streams
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig, taught_fields
 from coleaf_framework.model import CoLeaF, thaw
-from coleaf_framework.plugins import create_anchor, create_reference, require_arguments
+from coleaf_framework.plugins import construct, create_anchor, create_reference, require_network
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.standardize import StandardizedAnchor
 from coleaf_framework.wrapping.dry_run import dry_run
@@ -71,10 +72,19 @@ def wrap(
     """
     config = config if config is not None else CoLeaFConfig()
     if not isinstance(config, CoLeaFConfig):
-        raise TypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
+        raise WrongTypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
     if adapter is not None and not callable(adapter):
-        raise TypeError(f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected")
-    options = dict(anchor_options or {})
+        raise WrongTypeError(
+            f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected"
+        )
+    shape = {"streams": streams, "num_classes": num_classes}
+    said = [key for key, value in shape.items() if value is not None and isinstance(network, str)]
+    options = plain_options("anchor_options", anchor_options, said)
+    reference_options = plain_options("reference_options", reference_options, ("streams", "num_classes", "width"))
+    if not isinstance(reference, str):
+        raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
+    if num_classes is not None:
+        _require_classes("num_classes", num_classes)
     anchor = make_network(network, streams, num_classes, options)
     name = type(anchor).__name__
     streams = _declared(anchor, name, "streams", streams)
@@ -104,7 +114,6 @@ def wrap(
     )
     frozen = _dead_to_freeze(anchor, found.dead, dead_parameters)
     made = {"streams": streams, "num_classes": num_classes}
-    reference_options = dict(reference_options or {})
     branch = create_reference(reference, width=found.width, **made, **reference_options) if config.enabled else None
     described = adapter.describe() if isinstance(adapter, Declaration) else None
     description = {
@@ -140,18 +149,47 @@ def wrap(
     )
 
 
-def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
+def plain_options(what: str, options: Any, said: Collection[str] = ()) -> dict[str, Any]:
+    """Arguments of a constructor, checked to be a mapping of names without those that are said elsewhere.
+
+    Raises:
+        TypeError, ValueError: they are not; names `what` and the first wrong one.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise WrongTypeError(f"{what} is {shown(options)}, where a mapping of arguments to values was expected")
+    for key in options or {}:
+        if not isinstance(key, str) or not key.isidentifier():
+            raise ValueError(f"{what}: {key!r} cannot be the name of an argument")
+        if key in said:
+            raise ValueError(f"{what}: {key} follows from the data or the Anchor: leave it out")
+    return dict(options or {})
+
+
+def _require_classes(what: str, num_classes: Any) -> None:
     if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
-        raise TypeError(f"{name}: num_classes is {num_classes!r}, where a whole number above 0 was expected")
-    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
-        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
+        raise WrongTypeError(f"{what} is {num_classes!r}, where a whole number above 0 was expected")
+
+
+def require_shape(name: str, streams: Any, num_classes: Any) -> None:
+    """Check streams and number of classes, by whomever they were said.
+
+    Raises:
+        TypeError, ValueError: one is something else; names it.
+    """
+    _require_classes(f"{name}: num_classes", num_classes)
     if not isinstance(streams, Mapping) or not streams:
-        raise TypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
+        raise WrongTypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
     for stream, spec in streams.items():
         if not isinstance(stream, str) or not stream.isidentifier():
             raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
         if not isinstance(spec, StreamSpec):
-            raise TypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
+            raise WrongTypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
+
+
+def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
+    require_shape(name, streams, num_classes)
+    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
+        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
 
 
 def _dead_to_freeze(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[str, ...]:
@@ -200,30 +238,40 @@ def make_network(
     if isinstance(network, nn.Module):
         for wrapper, inner in _REFUSED.items():
             if isinstance(network, wrapper):
-                raise TypeError(f"wrap takes the network itself, got a {type(network).__name__}: pass {inner}")
+                raise WrongTypeError(f"wrap takes the network itself, got a {type(network).__name__}: pass {inner}")
         if hasattr(network, "_orig_mod"):
-            raise TypeError("wrap takes the network itself, got a compiled one: pass its ._orig_mod")
+            raise WrongTypeError("wrap takes the network itself, got a compiled one: pass its ._orig_mod")
         if getattr(network, "_compiled_call_impl", None) is not None:
-            raise TypeError("wrap takes the network itself, got a compiled one: pass it before its .compile()")
+            raise WrongTypeError("wrap takes the network itself, got a compiled one: pass it before its .compile()")
         if isinstance(network, torch.jit.ScriptModule):
-            raise TypeError("wrap takes the network itself, got a scripted one: pass the module that was scripted")
+            raise WrongTypeError("wrap takes the network itself, got a scripted one: pass the module that was scripted")
         if options:
             raise ValueError(f"anchor_options {sorted(options)} are for a class or a name, not for a network")
         return network
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        raise TypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
+        raise WrongTypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
     parameters = inspect.signature(network).parameters
     taken = {key: value for key, value in given.items() if key in parameters}
-    require_arguments(
-        network,
-        {**taken, **options},
-        f"{network.__name__} (pass anchor_options={{...}}, or --option, with what it lacks)",
-    )
-    return network(**taken, **options)
+    what = f"{network.__name__} (pass anchor_options={{...}}, or --option, with what it lacks)"
+    made: nn.Module = construct(network, {**taken, **options}, what)
+    require_network(made, network.__name__)
+    return made
+
+
+def read_attribute(network: nn.Module, name: str, what: str) -> Any:
+    """An attribute of a network, None where it has none; it may be a property, which may fail.
+
+    Raises:
+        ValueError: it does; says how.
+    """
+    try:
+        return getattr(network, what, None)
+    except Exception as problem:
+        raise ValueError(f"{name}: its {what} cannot be read: {reason(problem)}") from problem
 
 
 def _declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
-    own = getattr(anchor, what, None)
+    own = read_attribute(anchor, name, what)
     if given is not None and not isinstance(own, Mapping if what == "streams" else int):
         own = None  # an attribute of that name that declares nothing
     if given is None and own is None:

@@ -151,7 +151,7 @@ def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
             ("ablate", "--variant", "x: coleaf.enabled=false"),
             "coleaf.enabled is no change to CoLeaF: that is said by coleaf",
         ),
-        (("report", "nothing", "--out", "."), "--out .: is a folder, where the name of an HTML file was expected"),
+        (("report", "nothing", "--out", "."), "--out .: is a folder, where the name of a file was expected"),
         (("ablate", "--variant", "alone: coleaf.contrast=nce"), "--variant alone: a name that is taken"),
         (
             ("compare", "--anchors", "han", "--seeds", 1, "--jobs", 10**6),

@@ -110,7 +110,7 @@ COMPLAINTS = {
     "tuple": (spoiled(lambda out: tuple(out.values())), r"returns a tuple of 4 .* not an AnchorOutput"),
     "mapping without a field": (spoiled(lambda out: {"video_probs": out["video_probs"]}), r"it lacks \['segment_p"),
     "mapping with another field": (spoiled(lambda out: out | {"probs": 1}), r"may not have \['probs'\]"),
-    "not a tensor": (spoiled(lambda out: out | {"tokens": None}), "tokens is a NoneType, not a tensor"),
+    "not a tensor": (spoiled(lambda out: out | {"tokens": None}), "tokens is None, not a tensor"),
     "folded and unfolded T": (
         with_field(tokens=lambda x: x[:, :10].repeat(1, x.shape[1] // 10, 1, 1)),
         r"tokens ignores 10 of T=20 segments of the stream 'audio'",
