@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Small tensors gain nothing from threads, and on a busy machine threads that wait for each other take minutes.
@@ -12,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from coleaf_framework.training.interrupts import STOPPING
 from tests.helpers.command import Command
 from tests.helpers.data import write_data_set
 
@@ -59,3 +62,12 @@ def coleaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A command that is told to stop ignores further signals, since its process ends; here it does not."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -123,8 +123,8 @@ def test_config_files(coleaf: Command, tmp_path: Path, text: str, words: str) ->
 
 
 RUN_CONFIGS = [
-    (put("model"), "model: Field required"),
-    (put("model", [1]), "model: expected a section"),
+    (put("model"), "it has no section 'model'"),
+    (put("model", [1]), "it has no section 'model'"),
     (put("model.streams", []), "model.streams"),
     (put("model.streams.audio.width", "x"), "model.streams.audio.width|'x'"),
     (put("model.num_classes", -1), "model.num_classes|-1"),
@@ -221,7 +221,7 @@ def test_kept_outputs(coleaf: Command, here: Path, edit: Edit, words: str) -> No
 DECISIONS = [
     (put("decision.segment_threshold", [0.5]), "segment_threshold has 1 values for 3 classes"),
     (put("decision.gate_threshold", {"audio": [0.5], "visual": [0.5]}), "gate_threshold.audio has 1 values"),
-    (put("chosen.classes", 3), "chosen.classes is 3"),
+    (put("decision.classes", 3), "classes: Input should be a valid tuple, got 3"),
 ]
 
 
@@ -283,8 +283,8 @@ DATA: dict[str, tuple[Callable[[Path], object], str]] = {
         "AVVP_eval_audio.csv:2|interval",
     ),
     "./AVVP_eval_audio.csv": (_folder, "is a folder"),
-    "feats/vggish/tr03.npy": (_folder, "tr03.npy: cannot be read: Is a directory"),
-    "feats/res152/va01.npy": (_folder, "va01.npy: cannot be read: Is a directory"),
+    "feats/vggish/tr03.npy": (_folder, "tr03.npy: not a regular file"),
+    "feats/res152/va01.npy": (_folder, "va01.npy: not a regular file"),
 }
 
 

@@ -493,6 +493,10 @@ def test_the_installed_command_is_called_coleaf() -> None:
     assert "Usage: coleaf [OPTIONS]" in done.stdout
 
 
-def test_an_unexpected_error_is_told_in_its_first_line(coleaf: Command) -> None:
-    said = coleaf("flops", "--anchor", "han", "--videos", 10**30, fails=True)
+def test_an_unexpected_error_is_told_in_its_first_line(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("something of PyTorch\nException raised from ... at ...:1")
+
+    monkeypatch.setattr("coleaf_framework.cli_evidence.measure_costs", fails)
+    said = coleaf("flops", "--anchor", "han", fails=True)
     assert len(said.strip().splitlines()) == 2  # the other one says how to see more

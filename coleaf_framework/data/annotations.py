@@ -202,7 +202,7 @@ def read_classes(root: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # `splitlines` would take control characters for ends
     except UnicodeDecodeError as problem:
-        raise ValueError(f"{path}: not a UTF-8 text: {problem}") from problem
+        raise ValueError(f"{path}: not a UTF-8 text file: {problem}") from problem
     for number, line in enumerate(lines, 1):
         if one_line(line.strip(" \t")) != line.strip(" \t"):
             raise ValueError(f"{path}:{number}: a control character in the class name {line.strip()!r}")

@@ -143,7 +143,8 @@ class NpyFeatures:
                 content.update(f"{video} {about.st_size}\n".encode())
                 written.update(f"{about.st_mtime_ns}\n".encode())
                 if i % step == 0:
-                    content.update(path.read_bytes())
+                    with _open(path) as file:
+                        content.update(file.read())
             found[stream] = "npy:" + content.hexdigest()[:16] + (f" {written.hexdigest()[:16]}" if step > 1 else "")
         return found
 

@@ -216,7 +216,7 @@ def _changed(values: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
 
 
 def _require_no_code(values: Mapping[str, Any], source: str, settings: Iterable[str]) -> None:
-    told = {setting.partition("=")[0] for setting in settings}
+    told = {setting.partition("=")[0] for setting in settings if isinstance(setting, str)}
     for kind in ("anchor", "reference"):
         section = values.get(kind)
         name = section.get("name") if isinstance(section, Mapping) else None
