@@ -14,7 +14,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from coleaf_framework.evidence.grid import ALONE, CELL, OUTPUT, Study, plan_grid
+from coleaf_framework.evidence.grid import ALONE, CELL, OUTPUT, Study
+from coleaf_framework.evidence.planning import plan_grid
 from coleaf_framework.evidence.running import cell_environment, run_grid
 from coleaf_framework.storage import WEIGHTS, read_tensors, read_yaml
 from coleaf_framework.training.config import RunConfig
