@@ -13,7 +13,7 @@ from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.predictions import VideoPrediction, write_predictions
 from coleaf_framework.storage import write_text
 from coleaf_framework.training.config import RunConfig, as_setting, load_config
-from coleaf_framework.training.experiment import open_split, train
+from coleaf_framework.training.experiment import has_split, open_split, train
 from coleaf_framework.training.outputs import collect_outputs, write_outputs
 
 # The paper's recipe at the published width, with batches for 1,000 videos; the last epoch is kept, so that nothing is
@@ -108,7 +108,8 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
 
 def _checked(config: RunConfig) -> AVVPDataset:
     """The test split, after every video of every split of a folder was read."""
-    splits = {split: open_split(config.data, split) for split in ("train", "val", "test")}
+    found = (split for split in ("train", "val", "test") if split != "val" or has_split(config.data, split))
+    splits = {split: open_split(config.data, split) for split in found}
     if config.data.root is not None:
         for videos in splits.values():
             for i in range(len(videos)):

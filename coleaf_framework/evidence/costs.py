@@ -168,6 +168,7 @@ def _step(model: CoLeaF, batch: Batch, config: RunConfig) -> Callable[[], object
             optimizer.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+        model.after_step()
 
     return run
 
