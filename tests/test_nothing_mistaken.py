@@ -278,3 +278,15 @@ def test_digests_of_an_npy_folder_follow_its_content(data_root: Path) -> None:
     np.save(path, x)
     now = open_folder(data_root, "train").digests()
     assert {name for name in now if now[name] != before[name]} == {"visual"}
+
+
+def test_seeds_of_other_data_are_not_averaged(coleaf: Command, data_root: Path, run: str) -> None:
+    write_features(data_root, "tr01", seed=1)
+    coleaf("train", "--data", data_root, "--out", "runs/two", *TINY, "--set", "trainer.seed=1")
+    for folder in (run, "runs/two"):
+        coleaf("predict", folder)
+    assert "seeds" not in coleaf("evaluate", run, "runs/two")
+    assert "HAN in CoLeaF (one) has" in coleaf("report", run, "runs/two")
+    write_features(data_root, "tr01")
+    coleaf("train", "--data", data_root, "--out", "runs/three", *TINY, "--set", "trainer.seed=1")
+    assert "HAN in CoLeaF (2 seeds)" in coleaf("evaluate", run, "runs/three")

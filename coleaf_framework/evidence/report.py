@@ -27,6 +27,7 @@ from coleaf_framework.report.pictures import loss_curves, pyplot, save
 from coleaf_framework.storage import CONFIG, read_yaml, to_json, write_text
 from coleaf_framework.training.config import recorded_config
 from coleaf_framework.training.outputs import RunOutputs, read_outputs
+from coleaf_framework.training.provenance import identity
 from coleaf_framework.training.run_folder import LOG, read_log
 from coleaf_framework.training.scoring import all_but_seed
 
@@ -54,7 +55,9 @@ class Report:
         for run in runs:
             outputs, config = read_outputs(run, split), recorded_config(run)
             # A network trained from Python has no name in the configuration, but its model is described.
-            about = (read_yaml(run / CONFIG).get("model"), outputs.parser, outputs.decision.model_dump(mode="json"))
+            recorded = read_yaml(run / CONFIG)
+            about = [recorded.get("model"), outputs.parser, outputs.decision.model_dump(mode="json")]
+            about.append(identity(recorded.get("made_of")))
             kind = all_but_seed(config) + json.dumps(about)
             groups.setdefault(kind, []).append((run, Member(str(run), config.trainer.seed, outputs)))
         parsers = [members[0][1].outputs.parser for members in groups.values()]

@@ -111,6 +111,18 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, moved: bool = 
     return found
 
 
+def identity(made: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What two runs have in common that are of the same code and data, wherever these lie; empty where not recorded."""
+    if not made:
+        return {}
+    data = {
+        split: {part: digest.split()[0] for part, digest in parts.items()}
+        for split, parts in (made.get("data") or {}).items()
+        if split != "test"
+    }
+    return {key: made.get(key) for key in ("version", "anchor", "reference")} | {"data": data}
+
+
 def _and(parts: Sequence[str]) -> str:
     named = [part if part == "annotations" else f"features {part!r}" for part in parts]
     return ", ".join(named)

@@ -14,6 +14,7 @@ from coleaf_framework.storage import CONFIG, WEIGHTS, file_digest, read_yaml
 from coleaf_framework.training.caveats import caveats_of_run, together
 from coleaf_framework.training.config import RunConfig
 from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
+from coleaf_framework.training.provenance import identity
 from coleaf_framework.training.selection import load_decision
 from coleaf_framework.training.trainer import CoLeaFTrainer
 
@@ -75,7 +76,8 @@ def score_runs(
         if len(evaluated) > 1:
             raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
         # An imported checkpoint says nothing of its training, so no two are seeds of one.
-        kind = all_but_seed(config) if "train" in read_yaml(run / CONFIG) else str(run)
+        about = read_yaml(run / CONFIG)
+        kind = all_but_seed(config) + json.dumps(identity(about.get("made_of"))) if "train" in about else str(run)
         one = _Scored(evaluation.name, run, config.trainer.seed, dict(evaluation.scores))
         groups.setdefault(kind, []).append(one)
         scored[str(run)] = one.scores
