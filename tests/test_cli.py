@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -483,6 +484,9 @@ def test_ctrl_c_while_pytorch_is_imported_ends_in_a_sentence(tmp_path: Path, the
         capture_output=True,
         text=True,
         timeout=50,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a job in the background ignores it
     )
     assert (done.returncode, done.stderr) == (130, "coleaf: interrupted\n")
 
