@@ -286,6 +286,8 @@ def thresholds(
         table.add_row(Text(one_line(name)), *(f"{gate:.2f}" for gate in gates))  # a str would be read as markup
     console.print(table)
     say(f"{column} on {videos.name} {split}: {selection.chosen.before:.1f} -> {selection.chosen.after:.1f}; {out}")
+    for note in (*caveats_of_run(run, split), *caveats_of_data(run, data_of(run, config, data))):
+        say(f"NOTE: {note}")
     if selection.about["forced"]:
         say("CHOSEN ON THE TEST SPLIT: scores on it with these thresholds are no test")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ import yaml
 
 from coleaf_framework.data import AVVPFolder, open_folder, pack
 from coleaf_framework.storage import read_yaml, write_yaml
-from coleaf_framework.training.provenance import changes, sources
+from coleaf_framework.training.provenance import changes, data_changes, rewritten
+from coleaf_framework.training.sources import sources
 from tests.evidence.test_grid import NETWORK
 from tests.helpers.command import Command
 from tests.helpers.data import last, write_features
@@ -53,11 +57,11 @@ def test_a_grid_of_other_data_is_refused_kept_with_a_note_or_trained_anew(
 ) -> None:
     write_features(data_root, "tr01", seed=1)
     told = coleaf(*compare, fails=True)
-    assert "2 of 2 runs in grid are of other code or data than now; of han-alone-seed0, the features 'audio'" in told
+    assert "2 of 2 runs in grid are of other code or data than now; of han-alone-seed0, the features (audio" in told
     assert "--rerun trains them anew, --accept-changes keeps them and says so" in told
     before = (tmp_path / "grid/han-alone-seed0/model.safetensors").stat().st_mtime_ns
     for printed in (coleaf(*compare, "--accept-changes"), coleaf(*compare)):
-        assert "NOTE: kept or resumed with --accept-changes, though the features 'audio'" in printed
+        assert "NOTE: kept or resumed with --accept-changes, though the features (audio" in printed
     for name in ("compare.md", "compare.csv", "compare.json", "compare-types.md"):
         assert "--accept-changes" in (tmp_path / "grid" / name).read_text()
     assert (tmp_path / "grid/han-alone-seed0/model.safetensors").stat().st_mtime_ns == before
@@ -81,21 +85,40 @@ def test_a_grid_of_other_code_is_refused(coleaf: Command, data_root: Path, tmp_p
 def test_a_run_goes_on_with_other_data_only_where_that_is_accepted(coleaf: Command, data_root: Path, run: str) -> None:
     write_features(data_root, "va01", seed=1)
     again = ("train", "--out", run, "--resume", "--set", "trainer.epochs=2")
-    assert "since the run began, features 'audio'" in coleaf(*again, fails=True).replace("the features", "features")
+    assert "since the run began, the features (audio" in coleaf(*again, fails=True)
     coleaf(*again, "--accept-changes")
     assert "NOTE: kept or resumed with --accept-changes, though the features" in coleaf("evaluate", run)
 
 
 def test_files_written_again_are_told_where_not_all_was_read() -> None:
-    before, now = ({"data": {"train": {"audio": f"npy:1 {when}"}}} for when in "ab")
-    assert "written again, with the same sizes" in changes(before, now)[0]
-    assert changes(before, now, moved=True) == []
-
-
-def test_a_folder_and_its_store_are_not_taken_for_different_data(data_root: Path, tmp_path: Path) -> None:
-    pack(data_root, tmp_path / "s", dtype="float32")
-    before, now = ({"data": {"train": open_folder(root, "train").digests()}} for root in (data_root, tmp_path / "s"))
+    before, now = ({"data": {"train": {"audio": f"npy:1 written:{when}"}}} for when in "ab")
+    assert "written again, with the same sizes" in rewritten(before, now)[0]
     assert changes(before, now) == []
+
+
+def test_a_folder_and_a_store_of_it_are_the_same_data(data_root: Path, tmp_path: Path) -> None:
+    """Also a store of that store; a store of other content is not."""
+    pack(data_root, tmp_path / "s", dtype="float32")
+    pack(tmp_path / "s", tmp_path / "again", dtype="bfloat16")
+    roots = (data_root, tmp_path / "s", tmp_path / "again")
+    first, *others = ({"train": open_folder(root, "train").digests()} for root in roots)
+    assert [data_changes(first, other) for other in others] == [[], []]
+    write_features(data_root, "tr02", seed=1)
+    pack(data_root, tmp_path / "other")
+    other = {"train": open_folder(tmp_path / "other", "train").digests()}
+    assert data_changes(first, other) == ["the features (audio, visual, visual_st) of 'train' differ"]
+
+
+def test_a_store_that_does_not_tell_its_source_is_said_to_be_incomparable() -> None:
+    told = data_changes({"train": {"audio": "npy:1"}}, {"train": {"audio": "store:1"}})
+    assert told == ["whether the features of 'train' are the same cannot be told of a folder and a store"]
+
+
+@pytest.mark.parametrize("now", [{}, {"val": {"annotations": "1"}}])
+def test_a_split_that_came_or_went_is_a_change(now: dict[str, dict[str, str]]) -> None:
+    before = {"train": {"annotations": "1"}}
+    found = changes({"data": before | ({} if now else {"val": {}})}, {"data": before | now})
+    assert found == [f"the split 'val' is {'new' if now else 'gone'}"]
 
 
 def test_a_store_of_other_content_has_another_digest(data_root: Path, tmp_path: Path) -> None:
@@ -103,7 +126,7 @@ def test_a_store_of_other_content_has_another_digest(data_root: Path, tmp_path: 
     write_features(data_root, "tr02", seed=1)
     pack(data_root, tmp_path / "b", dtype="float32")
     before, now = ({"data": {"train": open_folder(tmp_path / name, "train").digests()}} for name in "ab")
-    assert changes(before, now) == ["the features 'audio', features 'visual', features 'visual_st' of 'train' differ"]
+    assert changes(before, now) == ["the features (audio, visual, visual_st) of 'train' differ"]
 
 
 def test_a_large_folder_notices_files_that_were_not_sampled(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +134,13 @@ def test_a_large_folder_notices_files_that_were_not_sampled(data_root: Path, mon
     before = open_folder(data_root, "train").digests()
     write_features(data_root, "tr03", seed=1)
     now = open_folder(data_root, "train").digests()
-    assert "written again" in changes({"data": {"train": before}}, {"data": {"train": now}})[0]
+    assert "written again" in rewritten({"data": {"train": before}}, {"data": {"train": now}})[0]
 
 
 def test_a_class_without_a_file_has_no_sources() -> None:
     made: dict[str, type] = {}
     exec("class Typed: pass", {"__name__": "console"}, made)
     assert sources(made["Typed"]) == {}
-    assert set(sources(AVVPFolder)) >= {"folder.py", "annotations.py", "store.py"}
 
 
 def test_the_framework_s_own_files_are_told_by_its_version() -> None:
@@ -133,7 +155,7 @@ def test_scores_on_other_data_than_those_of_training_are_told(
     write_features(tmp_path / "moved", "tr01", seed=1)
     assert f"NOTE: its data are moved, not {data_root}: the features" in coleaf("evaluate", run, "--data", "moved")
     write_features(data_root, "te01", seed=1)
-    assert "NOTE: its data are others now: the features 'audio'" in coleaf("evaluate", run)
+    assert "NOTE: its data are others now: the features (audio" in coleaf("evaluate", run)
     assert f"of {'test'!r} differ" in coleaf("evaluate", run)
 
 
@@ -231,8 +253,6 @@ def test_a_run_of_somebody_else_executes_nothing_unasked(coleaf: Command, data_r
     name = "untrusted_net:Own"
     coleaf("train", "--data", data_root, "--anchor", name, "--out", "runs/own", *TINY[:2], *TINY[4:])
     coleaf("predict", "runs/own", "--trust")
-    import sys
-
     del sys.modules["untrusted_net"]
     (tmp_path / "untrusted_net.py").write_text(CODE)
     commands = (
@@ -290,3 +310,85 @@ def test_seeds_of_other_data_are_not_averaged(coleaf: Command, data_root: Path, 
     write_features(data_root, "tr01")
     coleaf("train", "--data", data_root, "--out", "runs/three", *TINY, "--set", "trainer.seed=1")
     assert "HAN in CoLeaF (2 seeds)" in coleaf("evaluate", run, "runs/three")
+
+
+def write_package(folder: Path, **files: str) -> None:
+    folder.mkdir()
+    for name, text in ({"__init__": ""} | files).items():
+        (folder / f"{name}.py").write_text(text)
+
+
+def test_sources_are_what_a_file_imports_whatever_the_process_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also constants, imports within functions, relative ones; not the package's other networks."""
+    write_package(
+        tmp_path / "srcpkg",
+        a="import srcpkg.layers\nfrom srcpkg.consts import X\nclass A:\n    def f(self):\n        from . import late\n",
+        b="import srcpkg.layers\nclass B: pass\n",
+        layers="import torch, json",
+        consts="X = 1",
+        late="",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    first = sources(importlib.import_module("srcpkg.a").A)
+    importlib.import_module("srcpkg.b")
+    importlib.import_module("srcpkg.late")
+    assert sources(importlib.import_module("srcpkg.a").A) == first
+    assert first.keys() == {"__init__.py", "a.py", "consts.py", "late.py", "layers.py"}
+
+
+def test_installed_packages_beside_a_network_are_not_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / ".venv/lib/site-packages"
+    installed.mkdir(parents=True)
+    (installed / "src_dep.py").write_text("")
+    (tmp_path / "src_net.py").write_text("import src_dep\nclass N: pass\n")
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert sources(importlib.import_module("src_net").N).keys() == {"src_net.py"}
+    (installed / "src_single.py").write_text("import src_dep\nclass S: pass\n")
+    assert sources(importlib.import_module("src_single").S).keys() == {"src_single.py"}
+
+
+def test_other_lines_of_a_script_are_not_its_network(tmp_path: Path) -> None:
+    found = []
+    for epochs, width in ((1, 1), (2, 1), (2, 2)):
+        (tmp_path / "s.py").write_text(
+            f"from coleaf_framework.training.sources import sources\nEPOCHS = {epochs}\n"
+            f"class Net:\n    width = {width}\nprint(sources(Net))\n"
+        )
+        run = [sys.executable, str(tmp_path / "s.py")]
+        found.append(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+    assert found[0] == found[1] != found[2]
+    assert found[0].startswith("{'Net': ")
+
+
+def test_accepted_cells_are_trained_anew_on_request(
+    coleaf: Command, data_root: Path, tmp_path: Path, compare: tuple[object, ...]
+) -> None:
+    write_features(data_root, "tr01", seed=1)
+    coleaf(*compare, "--accept-changes")
+    assert "NOTE" not in coleaf(*compare, "--rerun")
+
+
+def test_a_run_of_before_code_and_data_were_recorded_says_so(coleaf: Command, run: str) -> None:
+    content = unsigned(Path(run) / "config.yaml")
+    del content["made_of"]
+    write_yaml(Path(run) / "config.yaml", content)
+    coleaf("train", "--out", run, "--resume", "--set", "trainer.epochs=2")
+    assert "NOTE: it was begun before code and data were recorded" in coleaf("evaluate", run)
+
+
+def test_a_model_that_was_handed_on_without_its_log_was_not_cut_short(coleaf: Command, run: str) -> None:
+    (Path(run) / "log.jsonl").unlink()
+    assert "NOTE" not in coleaf("evaluate", run)
+
+
+def test_thresholds_of_ones_own_are_not_said_to_be_chosen(coleaf: Command, run: str) -> None:
+    content = unsigned(Path(run) / "config.yaml")
+    content["decision"]["chosen_on"] = "test"  # type: ignore[index]
+    write_yaml(Path(run) / "config.yaml", content)
+    assert "no test scores" in coleaf("evaluate", run)
+    assert "no test scores" not in coleaf("evaluate", run, "--set", "decision.gate_threshold=0.3")

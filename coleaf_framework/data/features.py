@@ -59,10 +59,11 @@ class Features(Protocol):
         """Stream name -> (2, width), mean and deviation over the training split, where they are known already."""
         ...
 
-    def digests(self, videos: Sequence[str]) -> dict[str, str]:
-        """Stream name -> KIND:DIGEST of the features of these videos, comparable within a kind of store.
+    def digests(self, videos: Sequence[str], split: str) -> dict[str, str]:
+        """Stream name -> digests of the features of these videos of a split, KIND:DIGEST each with spaces between.
 
-        Where it does not cover every byte, a second one, of when the files were written, follows after a space.
+        Kinds: "npy", of a folder's files; "store", of checksums; "written", of when files were written, where the first
+        does not cover every byte of them. A store tells the "npy" of the folder that it was packed from.
         """
         ...
 
@@ -131,7 +132,7 @@ class NpyFeatures:
     def statistics(self) -> None:
         """Unknown before every file was read."""
 
-    def digests(self, videos: Sequence[str]) -> dict[str, str]:
+    def digests(self, videos: Sequence[str], split: str) -> dict[str, str]:
         """As `Features.digests`: of the size of every file and the content of some, evenly spaced; of all, if few."""
         found = {}
         step = max(1, -(-len(videos) // _SAMPLED))
@@ -145,7 +146,9 @@ class NpyFeatures:
                 if i % step == 0:
                     with _open(path) as file:
                         content.update(file.read())
-            found[stream] = "npy:" + content.hexdigest()[:16] + (f" {written.hexdigest()[:16]}" if step > 1 else "")
+            found[stream] = (
+                "npy:" + content.hexdigest()[:16] + (f" written:{written.hexdigest()[:16]}" if step > 1 else "")
+            )
         return found
 
     def _path(self, stream: str, video: str) -> Path:

@@ -149,7 +149,7 @@ class AVVPFolder(Dataset[Video]):
         }
         labels = [(v, notes.filenames[v], notes.weak[self.split][v]) for v in self.ids]
         annotations = text_digest(json.dumps([self.classes, labels, intervals]))
-        return {"annotations": annotations, **self.features.digests(self.ids)}
+        return {"annotations": annotations, **self.features.digests(self.ids, self.split)}
 
     def _require_features(self) -> None:
         if missing := self.features.missing(self.ids):

@@ -21,7 +21,7 @@ from coleaf_framework._config import shown, validated
 from coleaf_framework.data.annotations import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.features import Features
-from coleaf_framework.data.folder import SYNTHETIC_MARKER, open_folder
+from coleaf_framework.data.folder import SYNTHETIC_MARKER, AVVPFolder, open_folder
 from coleaf_framework.data.store import (
     DTYPES,
     FORMAT,
@@ -53,7 +53,7 @@ class _Part:
 
     def source(self) -> dict[str, str]:
         """Digests of what is packed, as it is now."""
-        return self.features.digests([self.data.ids[i] for i in self.videos])
+        return self.features.digests([self.data.ids[i] for i in self.videos], self.data.split)
 
 
 def pack(
@@ -129,6 +129,7 @@ def pack(
             raise ValueError(f"{root}: files of {part.data.split!r} changed while they were packed: pack again")
     content = {"format": FORMAT, "dtype": dtype, "streams": described(streams), "shards": entries}
     content["annotations"] = {name: annotations_checksum(out / name) for name in _ANNOTATIONS if (out / name).exists()}
+    content["sources"] = {split: _npy_digests(folder) for split, folder in folders.items()}
     write_json(out / INDEX, content)
     if "train" in splits:
         write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))
@@ -154,6 +155,12 @@ def _copy_annotations(root: Path, out: Path) -> None:
     for name in _ANNOTATIONS:
         if (source := find_file(root, name)) is not None:
             write_atomically(out / name, lambda file, source=source: shutil.copyfile(source, file))  # type: ignore[misc]
+
+
+def _npy_digests(folder: AVVPFolder) -> dict[str, str]:
+    """Of the files that a split is packed from; of a store, of those that it was packed from."""
+    kinds = {name: digest.split() for name, digest in folder.digests().items()}
+    return {name: kind for name, each in kinds.items() for kind in each if kind.startswith("npy:")}
 
 
 def _parts(

@@ -1,7 +1,7 @@
 """A packed store: features of many videos in few files, with checksums. Written by `packing.py`.
 
 root/index.json                   streams, dtype, checksums of the annotations, and of each shard: file, videos, their
-                                  segments and checksums
+                                  segments and checksums; digests of the files that they were packed from
 root/shards/<split>-00000.safetensors    one tensor a stream, (rows of all its videos, width)
 root/statistics.safetensors       mean and deviation of each stream over the training split
 root/AVVP_*.csv, classes.txt      the annotations, as in a folder in LLP's layout
@@ -75,6 +75,7 @@ class _Index(BaseModel):
     streams: dict[str, StreamEntry] = Field(min_length=1)
     shards: list[ShardEntry] = Field(min_length=1)
     annotations: dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")], StrictInt]
+    sources: dict[str, dict[str, str]] = {}  # older stores have none
 
     @model_validator(mode="after")
     def _agree(self) -> _Index:
@@ -175,6 +176,7 @@ class PackedFeatures:
             raise ValueError(f"{path}: expected the format {FORMAT!r}, found {content.get('format')!r}")
         index = validated(_Index, content, f"{path}: not the index of a store")
         self._streams = {name: entry.spec for name, entry in index.streams.items()}
+        self._sources = index.sources
         self.dtype: str = index.dtype
         self.shards = [Shard(root / SHARDS / entry.file, entry, self._streams, self.dtype) for entry in index.shards]
         for name, expected in index.annotations.items():
@@ -211,12 +213,13 @@ class PackedFeatures:
         path = self.root / STATISTICS
         return read_tensors(path) if path.is_file() else None
 
-    def digests(self, videos: Sequence[str]) -> dict[str, str]:
-        """As `Features.digests`: of the checksums of every video."""
-        return {
-            stream: "store:" + text_digest(json.dumps([self._checksum(v, stream) for v in videos]))
-            for stream in self._streams
-        }
+    def digests(self, videos: Sequence[str], split: str) -> dict[str, str]:
+        """As `Features.digests`: of the checksums of every video, and of the files that it was packed from."""
+        found = {}
+        for stream in self._streams:
+            own = "store:" + text_digest(json.dumps([self._checksum(v, stream) for v in videos]))
+            found[stream] = " ".join([own, *filter(None, [self._sources.get(split, {}).get(stream)])])
+        return found
 
     def _checksum(self, video: str, stream: str) -> Any:
         shard, i = self._place[video]

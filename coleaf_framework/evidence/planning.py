@@ -13,10 +13,11 @@ from typing import Any, Literal
 from coleaf_framework.evidence.grid import CELL, DONE, OUTPUT, SAID_BY_THE_GRID, Cell, Grid, Study, Variant
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.storage import CONFIG, read_yaml, require_place, write_yaml
+from coleaf_framework.training.caveats import together
 from coleaf_framework.training.config import as_setting, load_config, with_absolute_root, with_later_keys
 from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
-from coleaf_framework.training.provenance import NOT_RECORDED, changes, record_accepted
+from coleaf_framework.training.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
 from coleaf_framework.training.run_folder import RESUME
 
 logger = logging.getLogger(__name__)
@@ -85,18 +86,21 @@ def plan_grid(
         )
     grid = Grid(study, tuple(anchors), seeds, tuple(cells), split, out, tuple(notes))
     new = [cell for cell in cells if _is_new(cell, grid)]
-    notes |= dict.fromkeys(f"{cell.name}: {NOT_RECORDED}" for cell in cells if _made_of(cell) == {})
-    grid = replace(grid, notes=tuple(notes))
-    changed = changed_cells(grid)
+    changed, doubtful = _compared(grid)
     if changed and on_change == "refuse":
         raise ValueError(_told(grid, changed))
-    anew = [cell for cell in cells if cell.name in changed] if on_change == "rerun" else []
+    anew = []
+    if on_change == "rerun":
+        anew = [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
+    if on_change != "rerun":
+        grid = replace(grid, notes=(*notes, *together(doubtful)))
     for cell in {(cell.anchor, cell.variant.name): cell for cell in (*new, *anew)}.values():
         _try(cell)
     for cell in cells:
         if on_change == "accept" and cell.name in changed:
             about = read_yaml(cell.folder / CONFIG)
-            about["made_of"] = record_accepted(about["made_of"], run_made_of(cell.config), changed[cell.name])
+            now = run_made_of(cell.config)
+            about["made_of"] = record_accepted(about["made_of"], now, accepted(changed[cell.name]))
             write_yaml(cell.folder / CONFIG, about)
     for cell in (*new, *anew):
         for name in (DONE, RESUME):  # without which it is trained from its beginning
@@ -105,19 +109,27 @@ def plan_grid(
     return grid
 
 
-def changed_cells(grid: Grid) -> dict[str, list[str]]:
-    """Cells that were trained on other code or data than now: name -> what `provenance.changes` says."""
-    found, known = {}, dict[str, dict[str, Any]]()
+def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """What cells were trained on, against what there is now.
+
+    Returns: name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be
+    told of it.
+    """
+    changed, doubtful, known = dict[str, list[str]](), dict[str, list[str]](), dict[str, dict[str, Any]]()
     for cell in grid.cells:
+        doubtful[cell.name] = []
         before = _made_of(cell)
         if not before:
+            doubtful[cell.name] += [NOT_RECORDED] if before is not None else []
             continue
-        kind = json.dumps([cell.anchor, cell.config.reference.name, cell.config.coleaf.enabled])
+        config = cell.config.model_dump(mode="json", include={"anchor", "reference", "coleaf"})
+        kind = json.dumps([config["anchor"], config["reference"], config["coleaf"]["enabled"]])
         if kind not in known:
             known[kind] = run_made_of(cell.config)
-        if changed := changes(before, known[kind]):
-            found[cell.name] = changed
-    return found
+        if clauses := changes(before, known[kind]):
+            changed[cell.name] = clauses
+        doubtful[cell.name] += [f"since it was trained, {clause}" for clause in rewritten(before, known[kind])]
+    return changed, doubtful
 
 
 def _made_of(cell: Cell) -> Mapping[str, Any] | None:
@@ -129,13 +141,17 @@ def _made_of(cell: Cell) -> Mapping[str, Any] | None:
     return before if isinstance(before, Mapping) else {}
 
 
+def _was_accepted(cell: Cell) -> bool:
+    return bool((_made_of(cell) or {}).get("accepted"))
+
+
 def require_unchanged(grid: Grid) -> None:
     """Check that no code or data changed while a grid was trained.
 
     Raises:
         ValueError: some cell is of other code or data than there are now; names it and what has changed.
     """
-    if changed := changed_cells(grid):
+    if changed := _compared(grid)[0]:
         raise ValueError(_told(grid, changed))
 
 

@@ -36,12 +36,11 @@ def caveats_of_run(run: Path, split: str) -> list[str]:
     epochs = (about.get("trainer") or {}).get("epochs")
     log = read_log(run / LOG)
     found = []
-    if isinstance(epochs, int) and len(log) < epochs:
+    if isinstance(epochs, int) and 0 < len(log) < epochs:  # a model that was saved or handed on has no log
         found.append(f"it was trained for {len(log)} of {epochs} epochs")
     if split == "val" and any("monitor" in entry for entry in log):
         found.append("the best epoch was chosen on the very split that is scored: trainer.monitor=[] keeps the last")
-    accepted = (about.get("made_of") or {}).get("accepted") or ()
-    return [*found, *(f"kept or resumed with --accept-changes, though {what}" for what in accepted)]
+    return [*found, *((about.get("made_of") or {}).get("accepted") or ())]
 
 
 def together(caveats: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

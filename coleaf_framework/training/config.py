@@ -212,6 +212,8 @@ def _changed(values: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
         except (yaml.YAMLError, RecursionError) as problem:
             raise ValueError(f"--set {setting!r}: the value is not readable as YAML: {problem}") from problem
         _assign(values, key.split("."), value, setting)
+        if key.startswith("decision.gate_threshold") and isinstance(values["decision"], dict):
+            values["decision"].pop("chosen_on", None)  # which is said of those that were chosen
     return values
 
 
@@ -222,8 +224,8 @@ def _require_no_code(values: Mapping[str, Any], source: str, settings: Iterable[
         name = section.get("name") if isinstance(section, Mapping) else None
         if isinstance(name, str) and ":" in name and f"{kind}.name" not in told:
             raise ValueError(
-                f"{source}: its {kind} is {name!r}, code that is no plugin and would be imported: pass --trust if you "
-                f"know it, or name it yourself by {'--anchor or ' if kind == 'anchor' else ''}--set {kind}.name={name}"
+                f"{source}: its {kind} is {name!r}, code that is no plugin and would be imported: if you know it, "
+                f"name it yourself by --set {kind}.name={name}, or pass --trust where there is that option"
             )
 
 
@@ -231,10 +233,14 @@ def _require_class_names(values: Mapping[str, Any], source: str) -> None:
     decision = values.get("decision")
     if not isinstance(decision, Mapping) or decision.get("classes") is not None:
         return
+    if _is_per_class(decision):
+        raise ValueError(f"{source}: has thresholds per class: name the classes, in their order, as decision.classes")
+
+
+def _is_per_class(decision: Mapping[str, Any]) -> bool:
     gate = decision.get("gate_threshold")
     each = [decision.get("segment_threshold"), *(gate.values() if isinstance(gate, Mapping) else [gate])]
-    if any(isinstance(value, list) for value in each):
-        raise ValueError(f"{source}: has thresholds per class: name the classes, in their order, as decision.classes")
+    return any(isinstance(value, list) for value in each)
 
 
 def as_setting(key: str, value: str) -> str:
@@ -252,6 +258,9 @@ def with_later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, StrictConfig) and isinstance(filled.get(name), Mapping):
             filled[name] = section().model_dump(mode="json") | dict(filled[name])
+    decision, model = filled.get("decision"), filled.get("model")
+    if isinstance(decision, dict) and isinstance(model, Mapping) and _is_per_class(decision):
+        decision["classes"] = decision.get("classes") or model.get("classes")
     data = filled.get("data")
     if isinstance(data, dict) and isinstance(data.get("root"), str):  # older runs have it as it was written
         data["root"] = Path(data["root"]).resolve().as_posix()

@@ -19,7 +19,7 @@ from coleaf_framework.plugins import find_plugin
 from coleaf_framework.storage import CONFIG, read_yaml
 from coleaf_framework.training.config import DataConfig, RunConfig, recorded_config, with_absolute_root
 from coleaf_framework.training.device import seed_everything
-from coleaf_framework.training.provenance import changes, made_of
+from coleaf_framework.training.provenance import data_changes, made_of
 from coleaf_framework.training.ranks import Ranks
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
@@ -171,26 +171,43 @@ def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
     return config.data
 
 
-def caveats_of_data(run: Path, scored: DataConfig) -> list[str]:
+Digests = dict[tuple[str | None, str], dict[str, str]]
+"""Root and split -> digests, as a command has taken them."""
+
+
+def caveats_of_data(run: Path, scored: DataConfig, known: Digests | None = None) -> list[str]:
     """What must be said where the data to score a run on are not those that it was trained on.
 
     Splits that either lacks are passed over.
+
+    Args:
+        run: its folder.
+        scored: the data.
+        known: grows by what is taken here, for runs that are scored on the same.
 
     Raises:
         FileNotFoundError, ValueError: the run's config.yaml cannot be read.
     """
     about = read_yaml(run / CONFIG)
     before = (about.get("made_of") or {}).get("data") or {}
-    trained_on = (about.get("data") or {}).get("root")
-    moved = scored.root is None or trained_on != Path(scored.root).resolve().as_posix()
-    now = {}
+    root = (about.get("data") or {}).get("root")
+    known = {} if known is None else known
     for split in before:
-        with contextlib.suppress(ValueError, OSError):  # a split that is not scored may be broken or missing
-            now[split] = digests_of(open_split(scored, split))
-    if not (changed := changes({"data": before}, {"data": now}, moved=moved)):
+        if (scored.root, split) not in known:
+            known[scored.root, split] = _digests(scored, split)
+    now = {split: found for split in before if (found := known[scored.root, split])}
+    if not (changed := data_changes(before, now)):
         return []
-    where = f"{scored.root or 'synthetic LLP'}, not {trained_on or 'what it was trained on'}" if moved else "others now"
+    moved = scored.root is None or root != Path(scored.root).resolve().as_posix()
+    where = f"{scored.root or 'synthetic LLP'}, not {root or 'what it was trained on'}" if moved else "others now"
     return [f"its data are {where}: {'; '.join(changed)}"]
+
+
+def _digests(data: DataConfig, split: str) -> dict[str, str]:
+    """Of a split; none where it cannot be opened, since only what is scored must be sound."""
+    with contextlib.suppress(ValueError, OSError):
+        return digests_of(open_split(data, split))
+    return {}
 
 
 def load_run(run: Path, settings: tuple[str, ...] = (), *, trust: bool = False) -> tuple[RunConfig, CoLeaFTrainer]:

@@ -3,28 +3,24 @@
 As plain values, in a run's config.yaml and a grid cell's plan:
 
     version: of this package
-    anchor, reference: source file -> digest, of the network's own file and of files beside it that it imports
+    anchor, reference: source file -> digest (`sources.py`)
     data: split -> part ("annotations" or a stream) -> digest
-    accepted: sentences on what had changed when the run went on all the same
+    accepted: sentences on what was gone on with all the same, to be said beside every score
 """
 
 from __future__ import annotations
 
-import inspect
-import sys
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from types import ModuleType
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import digests_of
-from coleaf_framework.storage import file_digest
+from coleaf_framework.training.sources import sources
 
-_INSTALLED = {"site-packages", "dist-packages"}
-AS_THEY_ARE = "--accept-changes, which is then said beside every score"
-NOT_RECORDED = "it was trained before code and data were recorded, so it cannot be told whether they are the same now"
+NOT_RECORDED = "it was begun before code and data were recorded, so it cannot be told whether they are the same now"
+_TRAINED_ON = ("train", "val")
 
 
 def made_of(anchor: object, reference: object | None, splits: Iterable[AVVPDataset]) -> dict[str, Any]:
@@ -34,55 +30,24 @@ def made_of(anchor: object, reference: object | None, splits: Iterable[AVVPDatas
         anchor, reference: networks, or the classes or functions that make them.
         splits: those whose videos count.
     """
-    found: dict[str, Any] = {"version": version("coleaf-framework"), "anchor": sources(anchor)}
+    found: dict[str, Any] = {"anchor": sources(anchor)}
+    with contextlib.suppress(PackageNotFoundError):  # on the path without being installed
+        found["version"] = version("coleaf-framework")
     if reference is not None:
         found["reference"] = sources(reference)
     return found | {"data": {split.split: digests_of(split) for split in splits}}
 
 
-def sources(network: object) -> dict[str, str]:
-    """Source file -> digest, of a network's own file and of files below its folder that this one imports, and so on.
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is another now; one clause each, such as "the annotations of 'test' differ".
 
-    Installed packages are left out, but for the network's own. Empty where there is no file, such as for a class that
-    was typed into a console.
-    """
-    maker = network if inspect.isclass(network) or inspect.isroutine(network) else type(network)
-    path = _file(maker.__module__)
-    if path is None:
-        return {}
-    found, waiting = {path}, [maker.__module__]
-    while waiting:
-        for value in list(vars(sys.modules[waiting.pop()]).values()):
-            name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-            file = _file(name)
-            if file is not None and file not in found and _is_beside(file, path):
-                found.add(file)
-                waiting.append(str(name))
-    return {file.relative_to(path.parent).as_posix(): file_digest(file) for file in sorted(found)}
-
-
-def _file(module: object) -> Path | None:
-    name = getattr(sys.modules.get(module), "__file__", None) if isinstance(module, str) else None
-    path = Path(name).resolve() if isinstance(name, str) else None
-    return path if path is not None and path.is_file() else None
-
-
-def _is_beside(file: Path, own: Path) -> bool:
-    if own.parent not in file.parents or own.parent.name in _INSTALLED:
-        return False
-    below = file.relative_to(own.parent).parts
-    return not (_INSTALLED & set(below)) and below[0] != "coleaf_framework"
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, moved: bool = False) -> list[str]:
-    """What is another now; one clause each, such as "the annotations of 'test' differ". What one lacks is passed over.
+    A network without source, and a test split that either lacks, are passed over.
 
     Args:
         before, now: from `made_of`.
-        moved: the data lie in another folder, so that when their files were written says nothing.
     """
     found = []
-    if before.get("version", now.get("version")) != now.get("version"):
+    if before.get("version") and now.get("version") and before["version"] != now["version"]:
         found.append(f"coleaf_framework was {before['version']} and is {now['version']}")
     for kind in ("anchor", "reference"):
         old, new = before.get(kind), now.get(kind)
@@ -90,25 +55,67 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, moved: bool = 
             files = [name for name in {**old, **new} if old.get(name) != new.get(name)]
             found.append(f"the {kind.capitalize()}'s code has changed ({', '.join(files)})")
     old_data, new_data = before.get("data") or {}, now.get("data") or {}
-    for split, old in old_data.items():
-        other, again = [], []
-        for part, digest in old.items():
-            content, written = [*digest.split(), ""][:2]
-            content_now, written_now = [*new_data.get(split, {}).get(part, digest).split(), ""][:2]
-            if content.partition(":")[0] != content_now.partition(":")[0] and ":" in content:
-                continue  # a folder and a store of it, which nothing tells to be the same
-            if content != content_now:
-                other.append(part)
-            elif written != written_now and not moved:
-                again.append(part)
-        if other:
-            found.append(f"the {_and(other)} of {split!r} differ")
-        if again:
-            found.append(
-                f"the files of {_and(again)} of {split!r} were written again, with the same sizes and, where that was "
-                "looked at, the same content"
-            )
+    for split in _TRAINED_ON:
+        if old_data and new_data and (split in old_data) != (split in new_data):
+            found.append(f"the split {split!r} is {'gone' if split in old_data else 'new'}")
+    return found + data_changes(old_data, new_data)
+
+
+def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs in the splits that both have, one clause a split.
+
+    Args:
+        before, now: split -> part -> digest.
+    """
+    found = []
+    for split in sorted(before.keys() & now.keys()):
+        both = [(part, before[split][part], now[split][part]) for part in before[split] if part in now[split]]
+        parts = [part for part, old, new in both if _differ(old, new)]
+        what = ["the annotations"] if "annotations" in parts else []
+        if features := [part for part in parts if part != "annotations"]:
+            what.append(f"the features ({', '.join(features)})")
+        if what:
+            found.append(f"{' and '.join(what)} of {split!r} differ")
+        if any(_incomparable(old, new) for _, old, new in both):
+            found.append(f"whether the features of {split!r} are the same cannot be told of a folder and a store")
     return found
+
+
+def rewritten(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Splits whose files were written again, though all that a digest covers is the same: one clause each.
+
+    Args:
+        before, now: from `made_of`, on data in the same folder.
+    """
+    old, new = before.get("data") or {}, now.get("data") or {}
+    return [
+        f"files of {split!r} were written again, with the same sizes and, in a sample, the same content"
+        for split in sorted(old.keys() & new.keys())
+        if any(
+            "written" in (a := _kinds(old[split][part])) and "written" in (b := _kinds(new[split][part]))
+            and a["written"] != b["written"] and not _differ(old[split][part], new[split][part])
+            for part in old[split].keys() & new[split].keys()
+        )
+    ]  # fmt: skip
+
+
+def _kinds(digest: str) -> dict[str, str]:
+    """The parts of a feature's digest, kind -> digest; see `Features.digests`. Annotations have one kind."""
+    return {kind: rest for kind, _, rest in (part.partition(":") for part in digest.split())}
+
+
+def _shared(a: str, b: str) -> set[str]:
+    return (_kinds(a).keys() & _kinds(b).keys()) - {"written"} if ":" in a else {""}
+
+
+def _differ(a: str, b: str) -> bool:
+    if ":" not in a:
+        return a != b
+    return bool(_shared(a, b)) and all(_kinds(a)[kind] != _kinds(b)[kind] for kind in _shared(a, b))
+
+
+def _incomparable(a: str, b: str) -> bool:
+    return ":" in a and not _shared(a, b)
 
 
 def identity(made: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -118,17 +125,17 @@ def identity(made: Mapping[str, Any] | None) -> dict[str, Any]:
     data = {
         split: {part: digest.split()[0] for part, digest in parts.items()}
         for split, parts in (made.get("data") or {}).items()
-        if split != "test"
+        if split in _TRAINED_ON
     }
     return {key: made.get(key) for key in ("version", "anchor", "reference")} | {"data": data}
 
 
-def _and(parts: Sequence[str]) -> str:
-    named = [part if part == "annotations" else f"features {part!r}" for part in parts]
-    return ", ".join(named)
+def record_accepted(before: Mapping[str, Any], now: Mapping[str, Any], accepted: Iterable[str]) -> dict[str, Any]:
+    """`now`, with the sentences that had been accepted `before` and those that are now."""
+    told = [*(before.get("accepted") or ()), *accepted]
+    return dict(now) | ({"accepted": list(dict.fromkeys(told))} if told else {})
 
 
-def record_accepted(before: Mapping[str, Any], now: Mapping[str, Any], changed: Iterable[str]) -> dict[str, Any]:
-    """`now`, with what had been accepted `before` and what is accepted with it."""
-    accepted = [*(before.get("accepted") or ()), *changed]
-    return dict(now) | ({"accepted": accepted} if accepted else {})
+def accepted(changed: Sequence[str]) -> list[str]:
+    """What must be said of a run that was kept or gone on with though this had changed."""
+    return [f"kept or resumed with --accept-changes, though {clause}" for clause in changed]

@@ -34,7 +34,7 @@ from coleaf_framework.storage import (
     write_yaml,
 )
 from coleaf_framework.training.config import with_later_keys
-from coleaf_framework.training.provenance import AS_THEY_ARE, NOT_RECORDED, changes, record_accepted
+from coleaf_framework.training.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
 from coleaf_framework.training.resuming import ResumeState
 
 logger = logging.getLogger(__name__)
@@ -137,14 +137,17 @@ class RunFolder:
     def _still_made_of(self, before: Any, now: Mapping[str, Any], accept_changes: bool) -> dict[str, Any]:
         if not isinstance(before, Mapping):
             logger.warning("%s: %s", self.path, NOT_RECORDED)
-            return dict(now)
+            return record_accepted({}, now, [NOT_RECORDED])
         changed = changes(before, now)
         if changed and not accept_changes:
             raise ValueError(
-                f"{self.path}: since the run began, {'; '.join(changed)}: go on with what it began with, or "
-                f"{AS_THEY_ARE}; or begin anew in another folder"
+                f"{self.path}: since the run began, {'; '.join(changed)}: go on with what it began with, or accept it "
+                "by --accept-changes (accept_changes=True), which is then said beside every score; or begin anew in "
+                "another folder"
             )
-        return record_accepted(before, now, changed)
+        for clause in rewritten(before, now):
+            logger.warning("%s: since the run began, %s", self.path, clause)
+        return record_accepted(before, now, accepted(changed))
 
     def save_resume(self, state: Mapping[str, Any]) -> None:
         """Write what training goes on from: tensors and plain values only."""

@@ -13,7 +13,7 @@ from coleaf_framework.metrics import ALL_KEYS, over_seeds
 from coleaf_framework.storage import CONFIG, WEIGHTS, file_digest, read_yaml
 from coleaf_framework.training.caveats import caveats_of_run, together
 from coleaf_framework.training.config import RunConfig
-from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
+from coleaf_framework.training.experiment import Digests, caveats_of_data, data_of, load_run, open_split
 from coleaf_framework.training.provenance import identity
 from coleaf_framework.training.selection import load_decision
 from coleaf_framework.training.trainer import CoLeaFTrainer
@@ -63,7 +63,7 @@ def score_runs(
     """
     groups: dict[str, list[_Scored]] = {}
     scored, evaluated = {}, set()
-    caveats = {}
+    caveats, known = {}, Digests()
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is named twice")
     for run in runs:
@@ -71,7 +71,12 @@ def score_runs(
         where = data_of(run, config, data)
         told = use_decision(trainer, run, decision, settings)
         evaluation = trainer.evaluate(open_split(where, split))
-        caveats[str(run)] = [*evaluation.caveats, *told, *caveats_of_run(run, split), *caveats_of_data(run, where)]
+        caveats[str(run)] = [
+            *evaluation.caveats,
+            *told,
+            *caveats_of_run(run, split),
+            *caveats_of_data(run, where, known),
+        ]
         evaluated.add((evaluation.data, evaluation.videos, str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
             raise ValueError(f"{run}: its data {evaluation.data!r} differ from the other runs': pass --data for all")
