@@ -202,7 +202,7 @@ OUTPUTS = [
     (put("decision", {"segment_threshold": [0.5]}), "1 values for 3 classes"),
     (put("segment_probs", lambda x: x[:-1]), "segment_probs is (2, 4, 2, 3)"),
     (put("modality_probs", None), "modality_probs|None"),
-    (put("video_probs", lambda x: x + 7), "video_probs|no probabilities"),
+    (put("video_probs", lambda x: x - 7), "video_probs|no probabilities"),
     (put("segment_probs", lambda x: x * torch.nan), "segment_probs|no probabilities"),
     (put("truth", lambda x: x.float()), "truth|float32"),
     (put("mask", lambda x: x[None]), "mask is (1, 3, 4)"),

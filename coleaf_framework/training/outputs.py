@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,7 +155,9 @@ class _Saved(BaseModel):
             dtype = torch.bool if name in ("truth", "mask") else torch.float32
             if x.shape != shape or x.dtype != dtype:
                 raise ValueError(f"{name} is {tuple(x.shape)} of {x.dtype}, where {shape} of {dtype} was expected")
-            if dtype == torch.float32 and not ((x > -_ROUNDING) & (x < 1 + _ROUNDING)).all():  # NaN is neither
+            # HAN's video probability is a sum whose weights may exceed 1 together. NaN is in no range.
+            most = 1 + _ROUNDING if name in ("segment_probs", "labels") else math.inf
+            if dtype == torch.float32 and not ((x > -_ROUNDING) & (x < most)).all():
                 raise ValueError(f"{name} holds values that are no probabilities")
         self.decision.require_classes(c, self.classes)
         return self

@@ -258,3 +258,10 @@ def test_what_events_were_taken_for_adds_up_over_seeds() -> None:
     assert "| HAN, audible-only | 1 | 50.0 % | 0.0 % | 50.0 % | 0.0 % |" in lines
     assert "| HAN, visible-only | 0 | - | - | - | - |" in lines
     assert "| HAN, audible-visible | 1 | 0.0 % | 50.0 % | 0.0 % | 50.0 % |" in lines
+
+
+def test_answers_whose_video_probability_exceeds_1_are_kept(tmp_path: Path) -> None:
+    """As HAN's, which sums segments by weights that may exceed 1 together."""
+    answers = made_up(0)
+    run = write_run(tmp_path / "run", replace(answers, video_probs=1.5 * answers.video_probs))
+    assert read_outputs(run, "val").video_probs.max() > 1
