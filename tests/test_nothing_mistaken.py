@@ -114,9 +114,9 @@ def test_a_store_that_does_not_tell_its_source_is_said_to_be_incomparable() -> N
     assert told == ["whether the features of 'train' are the same cannot be told of a folder and a store"]
 
 
-@pytest.mark.parametrize("now", [{}, {"val": {"annotations": "1"}}])
+@pytest.mark.parametrize("now", [{}, {"val": {"annotations": "text:1"}}])
 def test_a_split_that_came_or_went_is_a_change(now: dict[str, dict[str, str]]) -> None:
-    before = {"train": {"annotations": "1"}}
+    before = {"train": {"annotations": "text:1"}}
     found = changes({"data": before | ({} if now else {"val": {}})}, {"data": before | now})
     assert found == [f"the split 'val' is {'new' if now else 'gone'}"]
 

@@ -148,7 +148,7 @@ class AVVPFolder(Dataset[Video]):
             if self.has_ground_truth
         }
         labels = [(v, notes.filenames[v], notes.weak[self.split][v]) for v in self.ids]
-        annotations = text_digest(json.dumps([self.classes, labels, intervals]))
+        annotations = f"text:{text_digest(json.dumps([self.classes, labels, intervals]))}"
         return {"annotations": annotations, **self.features.digests(self.ids, self.split)}
 
     def _require_features(self) -> None:

@@ -89,24 +89,33 @@ def plan_grid(
     changed, doubtful = _compared(grid)
     if changed and on_change == "refuse":
         raise ValueError(_told(grid, changed))
-    anew = []
     if on_change == "rerun":
-        anew = [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
-    if on_change != "rerun":
+        new += [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
+    else:
         grid = replace(grid, notes=(*notes, *together(doubtful)))
-    for cell in {(cell.anchor, cell.variant.name): cell for cell in (*new, *anew)}.values():
+    for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
         _try(cell)
-    for cell in cells:
-        if on_change == "accept" and cell.name in changed:
-            about = read_yaml(cell.folder / CONFIG)
-            now = run_made_of(cell.config)
-            about["made_of"] = record_accepted(about["made_of"], now, accepted(changed[cell.name]))
-            write_yaml(cell.folder / CONFIG, about)
-    for cell in (*new, *anew):
-        for name in (DONE, RESUME):  # without which it is trained from its beginning
-            (cell.folder / name).unlink(missing_ok=True)
-        write_yaml(cell.folder / CELL, {"split": split, "config": cell.config.model_dump(mode="json")})
+    if on_change == "accept":
+        for cell in cells:
+            _accept(cell, changed.get(cell.name, ()))
+    for cell in new:
+        _begin(cell, split)
     return grid
+
+
+def _accept(cell: Cell, clauses: Sequence[str]) -> None:
+    """Record that a cell is kept though something has changed."""
+    if clauses:
+        about = read_yaml(cell.folder / CONFIG)
+        about["made_of"] = record_accepted(about["made_of"], run_made_of(cell.config), accepted(clauses))
+        write_yaml(cell.folder / CONFIG, about)
+
+
+def _begin(cell: Cell, split: str) -> None:
+    """Write a cell's plan; without the files that are removed it is trained from its beginning."""
+    for name in (DONE, RESUME):
+        (cell.folder / name).unlink(missing_ok=True)
+    write_yaml(cell.folder / CELL, {"split": split, "config": cell.config.model_dump(mode="json")})
 
 
 def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -193,8 +202,8 @@ def _try(cell: Cell) -> None:
 
 def _require_both_ways(config: Path | None, study: Study) -> None:
     """A file for all cells must not say what would be passed over."""
-    together = read_yaml(config).get("coleaf") if config is not None else None
-    if isinstance(together, Mapping) and together.get("enabled") is False:
+    section = read_yaml(config).get("coleaf") if config is not None else None
+    if isinstance(section, Mapping) and section.get("enabled") is False:
         raise ValueError(f"{config}: coleaf.enabled is false, but {study.name} says that itself: leave it out")
 
 

@@ -1,10 +1,10 @@
 """What a run is made of: code and data, as digests, so that it can be told when either has changed since.
 
-As plain values, in a run's config.yaml and a grid cell's plan:
+As plain values, in a run's config.yaml:
 
     version: of this package
     anchor, reference: source file -> digest (`sources.py`)
-    data: split -> part ("annotations" or a stream) -> digest
+    data: split -> part ("annotations" or a stream) -> digests, KIND:DIGEST each (`Features.digests`)
     accepted: sentences on what was gone on with all the same, to be said beside every score
 """
 
@@ -76,7 +76,7 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
             what.append(f"the features ({', '.join(features)})")
         if what:
             found.append(f"{' and '.join(what)} of {split!r} differ")
-        if any(_incomparable(old, new) for _, old, new in both):
+        if not all(_shared_kinds(old, new) for _, old, new in both):
             found.append(f"whether the features of {split!r} are the same cannot be told of a folder and a store")
     return found
 
@@ -88,34 +88,30 @@ def rewritten(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before, now: from `made_of`, on data in the same folder.
     """
     old, new = before.get("data") or {}, now.get("data") or {}
-    return [
-        f"files of {split!r} were written again, with the same sizes and, in a sample, the same content"
-        for split in sorted(old.keys() & new.keys())
-        if any(
-            "written" in (a := _kinds(old[split][part])) and "written" in (b := _kinds(new[split][part]))
-            and a["written"] != b["written"] and not _differ(old[split][part], new[split][part])
-            for part in old[split].keys() & new[split].keys()
-        )
-    ]  # fmt: skip
+    found = []
+    for split in sorted(old.keys() & new.keys()):
+        both = [(old[split][part], new[split][part]) for part in old[split].keys() & new[split].keys()]
+        if any(_kinds(a).get("written") != _kinds(b).get("written") and not _differ(a, b) for a, b in both):
+            found.append(
+                f"files of {split!r} were written again, with the same sizes and, in a sample, the same content"
+            )
+    return found
 
 
 def _kinds(digest: str) -> dict[str, str]:
-    """The parts of a feature's digest, kind -> digest; see `Features.digests`. Annotations have one kind."""
+    """The digests in a part's text: kind -> digest."""
     return {kind: rest for kind, _, rest in (part.partition(":") for part in digest.split())}
 
 
-def _shared(a: str, b: str) -> set[str]:
-    return (_kinds(a).keys() & _kinds(b).keys()) - {"written"} if ":" in a else {""}
+def _shared_kinds(a: str, b: str) -> set[str]:
+    """The kinds of content that both tell."""
+    return (_kinds(a).keys() & _kinds(b).keys()) - {"written"}
 
 
 def _differ(a: str, b: str) -> bool:
-    if ":" not in a:
-        return a != b
-    return bool(_shared(a, b)) and all(_kinds(a)[kind] != _kinds(b)[kind] for kind in _shared(a, b))
-
-
-def _incomparable(a: str, b: str) -> bool:
-    return ":" in a and not _shared(a, b)
+    """Whether no kind of content that both tell is the same."""
+    shared = _shared_kinds(a, b)
+    return bool(shared) and all(_kinds(a)[kind] != _kinds(b)[kind] for kind in shared)
 
 
 def identity(made: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -130,9 +126,9 @@ def identity(made: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: made.get(key) for key in ("version", "anchor", "reference")} | {"data": data}
 
 
-def record_accepted(before: Mapping[str, Any], now: Mapping[str, Any], accepted: Iterable[str]) -> dict[str, Any]:
+def record_accepted(before: Mapping[str, Any], now: Mapping[str, Any], sentences: Iterable[str]) -> dict[str, Any]:
     """`now`, with the sentences that had been accepted `before` and those that are now."""
-    told = [*(before.get("accepted") or ()), *accepted]
+    told = [*(before.get("accepted") or ()), *sentences]
     return dict(now) | ({"accepted": list(dict.fromkeys(told))} if told else {})
 
 
