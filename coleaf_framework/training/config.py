@@ -183,9 +183,7 @@ def recorded_config(run: Path, settings: Iterable[str] = ()) -> RunConfig:
         raise ValueError(f"{path}: not the configuration of a run: it has no section 'model'")
     _require_sections(values, f"{path}")
     values = _without_notes(values)
-    decision = values.get("decision")
-    if isinstance(decision, dict) and model.get("classes") is not None:  # older files have them there alone
-        decision.setdefault("classes", model["classes"])
+    _name_classes(values.get("decision"), model)
     return validated(RunConfig, _changed(values, tuple(settings)), path)
 
 
@@ -243,6 +241,12 @@ def _is_per_class(decision: Mapping[str, Any]) -> bool:
     return any(isinstance(value, list) for value in each)
 
 
+def _name_classes(decision: Any, model: Any) -> None:
+    """Give thresholds per class the names of the run's classes, which older files have in `model` alone."""
+    if isinstance(decision, dict) and isinstance(model, Mapping) and _is_per_class(decision):
+        decision["classes"] = decision.get("classes") or model.get("classes")
+
+
 def as_setting(key: str, value: str) -> str:
     """A text as a setting that says just this text, whatever it holds, such as a path that is not UTF-8."""
     return f"{key}={printable(json.dumps(value, ensure_ascii=False))}"  # YAML knows `printable`'s escapes
@@ -258,9 +262,7 @@ def with_later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, StrictConfig) and isinstance(filled.get(name), Mapping):
             filled[name] = section().model_dump(mode="json") | dict(filled[name])
-    decision, model = filled.get("decision"), filled.get("model")
-    if isinstance(decision, dict) and isinstance(model, Mapping) and _is_per_class(decision):
-        decision["classes"] = decision.get("classes") or model.get("classes")
+    _name_classes(filled.get("decision"), filled.get("model"))
     data = filled.get("data")
     if isinstance(data, dict) and isinstance(data.get("root"), str):  # older runs have it as it was written
         data["root"] = Path(data["root"]).resolve().as_posix()

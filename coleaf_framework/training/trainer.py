@@ -112,9 +112,10 @@ class CoLeaFTrainer:
         """Train; afterwards the model has the weights of the best epoch.
 
         Args:
-            train, val: see below.
-            test: never read here; the run folder records its digests, so that a score on it can tell later whether it
-                is the same.
+            train: to train on.
+            val: to choose the best epoch on; it needs ground truth.
+            test: never trained or scored on here; the run folder records its digests, so that a later score can tell
+                whether it is still the same.
 
         The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
         or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
