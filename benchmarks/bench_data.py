@@ -23,7 +23,7 @@ from benchmarks.measuring import main_arguments, report, synchronize
 from coleaf_framework.data import LLP, LLP_CLASSES, AveragedFrames, pack
 from coleaf_framework.data.features import FOLDERS
 from coleaf_framework.protocol import LLP_STREAMS
-from coleaf_framework.training.feed import Feed
+from coleaf_framework.training.batch_loader import Feed
 from coleaf_framework.training.plan import plan_epoch
 
 BATCH = 128

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measuring import Products, main_arguments, minima, peak_memory, peak_memory_of, report
 from benchmarks.straightforward import losses_of_step, plain_model
 from coleaf_framework import CoLeaFConfig, wrap
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import LLP_STREAMS, Batch, Progress
 
 VIDEOS, SEGMENTS, CLASSES = 128, 10, 25

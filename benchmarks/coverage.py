@@ -15,12 +15,12 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from coleaf_framework.evidence.comparison import PRIMARY
 from coleaf_framework.metrics import ALL_KEYS
 from coleaf_framework.metrics.intervals import VideoScores, paired_difference, standard_error
-from coleaf_framework.training.config import load_config
+from coleaf_framework.record.config import load_config
+from coleaf_framework.results.comparison import PRIMARY
+from coleaf_framework.results.predictions import predictions_path, read_predictions, write_predictions
 from coleaf_framework.training.experiment import open_split, train
-from coleaf_framework.training.outputs import collect_outputs, outputs_path, read_outputs, write_outputs
 
 MINI = Path(__file__).parents[1] / "examples/tuxav_mini"
 SEEDS = (2, 3, 5, 10)
@@ -78,10 +78,10 @@ def trainings(n: int, out: Path) -> VideoScores:
             )
         )
         folder = out / f"seed{seed}"
-        if not outputs_path(folder, "test").is_file():
+        if not predictions_path(folder, "test").is_file():
             trainer = train(config, folder, "overwrite", quiet=True)
-            write_outputs(folder, collect_outputs(trainer, open_split(config.data, "test")))
-        each.append(read_outputs(folder, "test"))
+            write_predictions(folder, trainer.predict(open_split(config.data, "test"), truth=True))
+        each.append(read_predictions(folder, "test"))
     return VideoScores.of([x.decided() for x in each], each[0].truth)
 
 

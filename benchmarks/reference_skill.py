@@ -13,7 +13,7 @@ import torch
 
 from coleaf_framework.data import AveragedFrames, AVVPDataset, collate, open_folder
 from coleaf_framework.metrics import DecisionConfig, all_scores, decide
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import AnchorOutput, ReferenceOutput
 
 COLUMNS = ("support/segment/Ao", "support/segment/Vo", "support/segment/AV", "support/segment/Type@AVo")

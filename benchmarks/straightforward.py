@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from coleaf_framework.collaboration import anchor_loss, anchor_terms, reference_terms
 from coleaf_framework.losses import smooth_visual_labels
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput
 
 

@@ -29,8 +29,8 @@ from rich.progress import track
 from benchmarks.measuring import main_arguments, report
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, open_folder, pack
+from coleaf_framework.record import load_config
 from coleaf_framework.storage import read_tensors
-from coleaf_framework.training import load_config
 from coleaf_framework.training.progress import TrainingProgress
 from tests.helpers.data import write_data_set
 

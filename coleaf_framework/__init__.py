@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from coleaf_framework.model import CoLeaF, load_anchor
     from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
     from coleaf_framework.protocol import AnchorOutput, Batch, ReferenceOutput, StreamSpec
-    from coleaf_framework.training import CoLeaFTrainer, TrainerConfig, import_checkpoint, recipe
+    from coleaf_framework.record import TrainerConfig, recipe
+    from coleaf_framework.results import select_thresholds
+    from coleaf_framework.training import CoLeaFTrainer, import_checkpoint
     from coleaf_framework.wrapping import check_anchor, describe, wrap
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "list_references",
     "load_anchor",
     "recipe",
+    "select_thresholds",
     "wrap",
 ]
 # PyTorch takes seconds to import, in which the command line must already answer Ctrl-C: each name is imported when it
@@ -45,7 +48,9 @@ _HOMES = {
     "model": ("CoLeaF", "load_anchor"),
     "plugins": ("create_anchor", "create_reference", "list_anchors", "list_references"),
     "protocol": ("AnchorOutput", "Batch", "ReferenceOutput", "StreamSpec"),
-    "training": ("CoLeaFTrainer", "TrainerConfig", "import_checkpoint", "recipe"),
+    "record": ("TrainerConfig", "recipe"),
+    "results": ("select_thresholds",),
+    "training": ("CoLeaFTrainer", "import_checkpoint"),
     "wrapping": ("check_anchor", "describe", "wrap"),
 }
 _SUBPACKAGES = {"data", "losses", "metrics", *_HOMES}

@@ -12,7 +12,7 @@ def main() -> None:
     if before is signal.default_int_handler:  # otherwise whoever started this process has it ignored
         signal.signal(signal.SIGINT, _end_at_once)
     from coleaf_framework._text import end_interrupted
-    from coleaf_framework.cli import main as run
+    from coleaf_framework.cli.main import main as run
 
     signal.signal(signal.SIGINT, before)
     try:

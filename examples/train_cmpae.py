@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from coleaf_framework import CoLeaFTrainer, recipe, wrap
+from coleaf_framework import CoLeaFTrainer, recipe, select_thresholds, wrap
 from coleaf_framework.data import AVVPFolder
-from coleaf_framework.training import select_thresholds
 
 MINI = Path(__file__).parent / "tuxav_mini"
 NO_DENOISING = {"audio": 0.0, "visual": 0.0}  # label-noise ratios are published for LLP's 25 classes only
@@ -33,7 +32,7 @@ def main(root: Path | str = MINI, out: str = "runs/train_cmpae", epochs: int = 1
     )
     trainer.fit(train, val)
     print(trainer.evaluate(test))
-    chosen = select_thresholds(trainer, val, column="event/V").chosen
+    chosen = select_thresholds(trainer.predict(val), column="event/V").chosen
     print(
         f"event-level V on {val.split}, where the visual gates were chosen: {chosen.before:.1f} -> {chosen.after:.1f}"
     )

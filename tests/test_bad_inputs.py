@@ -14,12 +14,12 @@ import torch
 import yaml
 
 from coleaf_framework import AnchorOutput, CoLeaF, CoLeaFTrainer, load_anchor, wrap
-from coleaf_framework.cli import main
+from coleaf_framework.cli.main import main
 from coleaf_framework.data import AVVPFolder, SyntheticLLP, open_folder, pack
-from coleaf_framework.evidence.cell import run_cell
+from coleaf_framework.experiments.cell import run_cell
 from coleaf_framework.metrics import DecisionConfig, choose_gates, decide
+from coleaf_framework.record.config import load_config, recipe
 from coleaf_framework.storage import parse_state, read_json, read_yaml, write_json, write_state, write_tensors
-from coleaf_framework.training.config import load_config, recipe
 from coleaf_framework.training.importing import import_checkpoint
 from tests.helpers.command import Command
 from tests.helpers.data import write_data_set
@@ -211,11 +211,11 @@ OUTPUTS = [
 
 @pytest.mark.parametrize(("edit", "words"), OUTPUTS, ids=[words for _, words in OUTPUTS])
 def test_kept_outputs(coleaf: Command, here: Path, edit: Edit, words: str) -> None:
-    path = here / "run/outputs-test.safetensors"
+    path = here / "run/predictions-test.safetensors"
     state = parse_state(path.read_bytes(), path)
     edit(state)
     write_state(path, state)
-    refuses(coleaf, f"outputs-test.safetensors|{words}", "report", here / "run")
+    refuses(coleaf, f"predictions-test.safetensors|{words}", "report", here / "run")
 
 
 DECISIONS = [

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coleaf_framework.cli import main
+from coleaf_framework.cli.main import main
 from coleaf_framework.data import LLP
 from coleaf_framework.plugins import Plugin
 from tests.helpers.command import Command
@@ -77,8 +77,8 @@ def test_runs_on_differing_data_are_not_put_into_one_table(
     coleaf("train", "--data", tmp_path / "other", "--out", "runs/other", *TINY)
     assert "differ from the other runs'" in coleaf("evaluate", run, "runs/other", fails=True)
     table = coleaf("evaluate", run, "runs/other", "--data", data_root, "--markdown")
-    assert "| HAN in CoLeaF han |" in table
-    assert "| HAN in CoLeaF other |" in table
+    assert "| HAN in CoLeaF (han) |" in table
+    assert "| HAN in CoLeaF (other) |" in table
 
 
 def test_a_trained_run_cannot_be_changed_afterwards(run: Path, coleaf: Command) -> None:
@@ -168,14 +168,14 @@ def test_check_data_says_what_is_there_missing_and_odd(coleaf: Command, data_roo
 
 
 def test_plugins_names_each_distribution(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coleaf_framework.cli.console", Console(width=200))
+    monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
     printed = coleaf("plugins")
     assert "class_token" in printed
     assert "coleaf-framework 0.1.0" in " ".join(printed.split())
 
 
 def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_root: Path) -> None:
-    coleaf.monkeypatch.setattr("coleaf_framework.cli.console", Console(width=200))
+    coleaf.monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
     printed = coleaf("thresholds", run, "--modality", "both", "--search", "joint", "--column", "segment/Type@AVo")
     assert "segment/Type@AVo on tiny val" in printed
     after = float(printed.rpartition("->")[2].partition(";")[0])
@@ -203,7 +203,7 @@ def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_ro
 def test_a_published_checkpoint_becomes_a_run(coleaf: Command, run: Path, data_root: Path) -> None:
     import torch
 
-    from coleaf_framework.model import load_anchor
+    from coleaf_framework.model.coleaf import load_anchor
 
     weights = dict(load_anchor(run).state_dict())
     torch.save({"model": weights | {"old.weight": torch.ones(3)}}, "han.pt")
@@ -217,7 +217,7 @@ def test_a_published_checkpoint_becomes_a_run(coleaf: Command, run: Path, data_r
 
 def test_inspect_says_how_to_wrap(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(
-        "from tests.helpers.lookalikes import PositionalTuple\n"
+        "from tests.helpers.published_style import PositionalTuple\n"
         "class Theirs(PositionalTuple):\n    def __init__(self, extra=0): super().__init__()\n"
     )
     streams = ("--stream", "audio=6", "--stream", "visual=8x2")
@@ -272,7 +272,7 @@ def test_a_copy_of_a_run_is_no_second_seed_and_two_imports_are_two_rows(
 
     import torch
 
-    from coleaf_framework.model import load_anchor
+    from coleaf_framework.model.coleaf import load_anchor
 
     shutil.copytree(run, tmp_path / "runs/copy")
     assert "are the same training from the same seed 0" in coleaf("evaluate", run, "runs/copy", fails=True)
@@ -282,8 +282,8 @@ def test_a_copy_of_a_run_is_no_second_seed_and_two_imports_are_two_rows(
         shape = ("--data", data_root, "--option", "width=8")
         coleaf("import", f"{name}.pt", "--as", "han", "--out", f"runs/{name}", *shape)
     table = coleaf("evaluate", "runs/one", "runs/two", "--data", data_root, "--markdown")
-    assert "| HAN one |" in table
-    assert "| HAN two |" in table
+    assert "| HAN (one) |" in table
+    assert "| HAN (two) |" in table
     assert "seeds" not in table
 
 
@@ -356,7 +356,7 @@ def test_an_imported_run_and_its_thresholds_know_the_order_of_their_classes(
 
     import torch
 
-    from coleaf_framework.model import load_anchor
+    from coleaf_framework.model.coleaf import load_anchor
 
     shutil.copytree(data_root, tmp_path / "other")
     reorder(tmp_path / "other")
@@ -399,8 +399,8 @@ def test_runs_in_folders_of_one_name_are_two_rows(coleaf: Command, data_root: Pa
     for folder, rate in (("a/run", "0.0005"), ("b/run", "0.1")):
         coleaf("train", "--data", data_root, "--out", folder, *TINY, "--set", f"trainer.learning_rate={rate}")
     table = coleaf("evaluate", "a/run", "b/run", "--split", "val", "--markdown")
-    assert "| HAN in CoLeaF run |" in table
-    assert "| HAN in CoLeaF run (b/run) |" in table
+    assert "| HAN in CoLeaF (run) |" in table
+    assert "| HAN in CoLeaF (b/run) |" in table
 
 
 def test_a_comparison_is_told_its_recipes_by_one_option(coleaf: Command, data_root: Path) -> None:
@@ -412,7 +412,7 @@ def test_a_comparison_is_told_its_recipes_by_one_option(coleaf: Command, data_ro
 def test_classes_with_markup_in_their_names_are_shown_as_they_are(
     coleaf: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coleaf_framework.cli.console", Console(width=200))
+    monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
     root = write_data_set(tmp_path / "data", classes=("[/]", "[red]x", ":dog:"))
     coleaf("train", "--data", root, "--anchor", "han", "--out", "run", *TINY)
     printed = coleaf("thresholds", "run")
@@ -422,7 +422,7 @@ def test_classes_with_markup_in_their_names_are_shown_as_they_are(
 def test_plugins_with_markup_in_their_errors_are_listed(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Plugin("anchor", "[/]", "a:B", "dist\x1b", "ImportError: [/b]")
     monkeypatch.setattr("coleaf_framework.plugins.list_plugins", lambda kind: [broken])
-    monkeypatch.setattr("coleaf_framework.cli.console", Console(width=200))
+    monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
     printed = coleaf("plugins")
     assert all(text in printed for text in ("[/]", "[/b]", r"dist\x1b"))
 
@@ -464,7 +464,7 @@ def test_ctrl_c_ends_any_command_in_a_sentence(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt(reason)
 
-    monkeypatch.setattr(f"coleaf_framework.cli.{where}", interrupted)
+    monkeypatch.setattr(f"coleaf_framework.cli.main.{where}", interrupted)
     monkeypatch.setattr(sys, "argv", ["coleaf", *command])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -501,6 +501,6 @@ def test_an_unexpected_error_is_told_in_its_first_line(coleaf: Command, monkeypa
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("something of PyTorch\nException raised from ... at ...:1")
 
-    monkeypatch.setattr("coleaf_framework.cli_evidence.measure_costs", fails)
+    monkeypatch.setattr("coleaf_framework.cli.experiments.measure_costs", fails)
     said = coleaf("flops", "--anchor", "han", fails=True)
     assert len(said.strip().splitlines()) == 2  # the other one says how to see more

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coleaf_framework.training.config import describe
+from coleaf_framework.record.config import describe
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/configuration.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    """`python -m coleaf_framework.training.config > docs/configuration.md` makes it so."""
+    """`python -m coleaf_framework.record.config > docs/configuration.md` makes it so."""
     assert PAGE.read_text() == describe() + "\n"

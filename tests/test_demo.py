@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from coleaf_framework import CoLeaF
+from coleaf_framework.cli.demo import run_demo
 from coleaf_framework.data import open_folder
-from coleaf_framework.demo import run_demo
-from coleaf_framework.training.config import load_config
+from coleaf_framework.record.config import load_config
 from coleaf_framework.training.experiment import open_split, train
 
 MINI = Path(__file__).resolve().parents[1] / "examples/tuxav_mini"
@@ -85,7 +85,7 @@ def test_a_linked_marker_is_replaced_and_its_target_stays(tmp_path: Path, monkey
     def stop(*_: object) -> None:
         raise ValueError("far enough")
 
-    monkeypatch.setattr("coleaf_framework.demo.train", stop)
+    monkeypatch.setattr("coleaf_framework.cli.demo.train", stop)
     (tmp_path / "target").write_text("somebody's")
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/DEMO.txt").symlink_to(tmp_path / "target")

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from coleaf_framework.data import AVVPFolder, open_folder, pack
+from coleaf_framework.record.provenance import changes, data_changes, rewritten
+from coleaf_framework.record.sources import sources
 from coleaf_framework.storage import read_yaml, write_yaml
-from coleaf_framework.training.provenance import changes, data_changes, rewritten
-from coleaf_framework.training.sources import sources
-from tests.evidence.test_grid import NETWORK
+from tests.experiments.test_grid import NETWORK
 from tests.helpers.command import Command
 from tests.helpers.data import last, write_features
 
@@ -356,7 +356,7 @@ def test_other_lines_of_a_script_are_not_its_network(tmp_path: Path) -> None:
     found = []
     for epochs, width in ((1, 1), (2, 1), (2, 2)):
         (tmp_path / "s.py").write_text(
-            f"from coleaf_framework.training.sources import sources\nEPOCHS = {epochs}\n"
+            f"from coleaf_framework.record.sources import sources\nEPOCHS = {epochs}\n"
             f"class Net:\n    width = {width}\nprint(sources(Net))\n"
         )
         run = [sys.executable, str(tmp_path / "s.py")]

@@ -9,7 +9,7 @@ import torch
 
 from coleaf_framework import Batch, CoLeaFConfig, StreamSpec, recipe, wrap
 from coleaf_framework.collaboration import anchor_terms
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import Progress
 from tests.helpers import plain_official
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coleaf_framework.report.predictions import read_video
+from coleaf_framework.results.events_file import read_video_events
 from coleaf_framework.storage import (
     parse_state,
     read_json,
@@ -226,7 +226,7 @@ def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
         ("index.json", read_json),
         ("model.safetensors", read_tensors),
         ("HAN.pt", lambda path: import_checkpoint(path, "han")),
-        ("predictions.json", lambda path: read_video(path, "tr00")),
+        ("predictions.json", lambda path: read_video_events(path, "tr00")),
         (RESUME, lambda path: RunFolder(path.parent, "resume").resume_bytes()),
     ],
 )

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from coleaf_framework.model import CoLeaF
-from coleaf_framework.training.ranks import local_rank
+from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.training.distributed import local_rank
 
 
 def seed_everything(seed: int) -> None:

@@ -14,13 +14,13 @@ from torch import Tensor
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotations import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import digests_of
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.plugins import find_plugin
+from coleaf_framework.record.config import DataConfig, RunConfig, recorded_config, with_absolute_root
+from coleaf_framework.record.provenance import data_changes, made_of
 from coleaf_framework.storage import CONFIG, read_yaml
-from coleaf_framework.training.config import DataConfig, RunConfig, recorded_config, with_absolute_root
 from coleaf_framework.training.device import seed_everything
-from coleaf_framework.training.provenance import data_changes, made_of
-from coleaf_framework.training.ranks import Ranks
+from coleaf_framework.training.distributed import Ranks
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
 from coleaf_framework.wrapping import wrap

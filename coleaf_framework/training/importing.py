@@ -16,8 +16,8 @@ from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import LLP_CLASSES
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.plugins import create_anchor, published_decision
+from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.storage import require_file
-from coleaf_framework.training.config import TrainerConfig
 from coleaf_framework.training.run_folder import OnExisting, RunFolder
 from coleaf_framework.wrapping import wrap
 

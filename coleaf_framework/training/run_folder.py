@@ -20,7 +20,9 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from coleaf_framework._config import validated
-from coleaf_framework.protocol import MODALITIES
+from coleaf_framework.record.config import with_later_keys
+from coleaf_framework.record.log import LOG, write_log
+from coleaf_framework.record.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
 from coleaf_framework.storage import (
     CONFIG,
     WEIGHTS,
@@ -28,18 +30,14 @@ from coleaf_framework.storage import (
     parse_state,
     read_yaml,
     require_file,
-    to_json,
-    write_atomically,
     write_state,
     write_yaml,
 )
-from coleaf_framework.training.config import with_later_keys
-from coleaf_framework.training.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
 from coleaf_framework.training.resuming import ResumeState
 
 logger = logging.getLogger(__name__)
 
-RESUME, LOG, DECISION, LOCK = "resume.safetensors", "log.jsonl", "decision.yaml", ".lock"
+RESUME, DECISION, LOCK = "resume.safetensors", "decision.yaml", ".lock"
 TRACE = "trace.json"
 OnExisting = Literal["refuse", "resume", "overwrite"]
 # A run may go on for more epochs or on another machine; anything else would make it another run.
@@ -163,8 +161,7 @@ class RunFolder:
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """Write one line per epoch."""
-        text = "".join(to_json(entry) + "\n" for entry in history)
-        write_atomically(self.path / LOG, lambda file: file.write_text(text, encoding="utf-8"))
+        write_log(self.path / LOG, history)
 
 
 def parse_resume(content: bytes | None, source: Path) -> dict[str, Any] | None:
@@ -190,28 +187,3 @@ def _require_same(path: Path, section: str, before: Any, now: Any) -> None:
                 f"{path}: the run to resume has {section}.{key} = {before.get(key)!r}, "
                 f"now it is {now.get(key)!r}: resume with the same configuration, or take another folder"
             )
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """A run's epochs as `RunFolder.write_log` wrote them; none where there is no such file.
-
-    Raises:
-        ValueError: the log is damaged; names the line.
-    """
-    if not path.exists():
-        return []
-    entries = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            kinds = [entry[kind] for kind in ("losses", "theta") if kind in entry]
-            sound = isinstance(entry["epoch"], int) and "losses" in entry
-            sound = sound and all(isinstance(x, float | int) for kind in kinds for x in kind.values())
-            sound = sound and isinstance(entry.get("val", {}), dict)
-            sound = sound and ("theta" not in entry or entry["theta"].keys() == set(MODALITIES))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            sound = False
-        if not sound:
-            raise ValueError(f"{path}, line {number}: not an epoch that training logged: {line[:60]!r}")
-        entries.append(entry)
-    return entries

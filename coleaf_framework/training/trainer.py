@@ -9,36 +9,28 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import averaged
-from coleaf_framework.metrics import (
-    DecisionConfig,
-    ParsingScores,
-    decide,
-    empty_parser,
-    list_events,
-    video_label_parser,
-)
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.metrics import DecisionConfig, ParsingScores, decide
+from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
-from coleaf_framework.report.predictions import VideoPrediction
-from coleaf_framework.training.caveats import caveats_of_answers
-from coleaf_framework.training.config import TrainerConfig
+from coleaf_framework.record.config import Cache, TrainerConfig
+from coleaf_framework.record.provenance import made_of
+from coleaf_framework.results.evaluation import Evaluation
+from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
+from coleaf_framework.training.batch_loader import Feed
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
-from coleaf_framework.training.evaluation import Evaluation, merged
-from coleaf_framework.training.feed import Cache, Feed
-from coleaf_framework.training.fitting import Fitting
+from coleaf_framework.training.distributed import Ranks, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
+from coleaf_framework.training.loop import Fitting
 from coleaf_framework.training.plan import Part
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
-from coleaf_framework.training.provenance import made_of
-from coleaf_framework.training.ranks import Ranks, lost_contact
 from coleaf_framework.training.resuming import require_fitting
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
 from coleaf_framework.wrapping import wrap
@@ -192,8 +184,31 @@ class CoLeaFTrainer:
             if profiler is not None:
                 profiler.stop()
 
+    def predict(self, data: AVVPDataset, *, truth: bool = False, name: str | None = None) -> Predictions:
+        """Run the Anchor over a split in evaluation mode; scores, events and thresholds are read from the result.
+
+        Under torchrun the videos are divided among the ranks, and every rank gets all predictions.
+
+        Args:
+            data: the split.
+            truth: whether it must have ground truth.
+            name: what tables call the model; the class of its Anchor, and whether in CoLeaF, where None.
+
+        Raises:
+            ValueError: the data set does not fit the model, or has no ground truth though it must.
+            FloatingPointError: a probability is NaN or infinite.
+        """
+        self._check(data, truth=truth)
+        own = self.ranks.part(len(data))
+        # A rank that has none of a few videos runs the first, whose predictions are then dropped.
+        ids, tensors = collect_tensors(self._run(self._feed(data), own or range(1)))
+        tensors = self.ranks.interleaved(tensors, len(own), len(data))
+        return assemble(
+            name or self.name, data, self.decision, ids if self.ranks.size == 1 else tuple(data.ids), tensors
+        )
+
     def evaluate(self, data: AVVPDataset, name: str | None = None) -> Evaluation:
-        """Score the model on a split with ground truth.
+        """Score the model on a split with ground truth, beside two trivial parsers.
 
         Args:
             data: the split.
@@ -201,61 +216,16 @@ class CoLeaFTrainer:
 
         Raises:
             ValueError: the data set does not fit the model, or has no ground truth.
+            FloatingPointError: a probability is NaN or infinite.
         """
-        self._check(data, truth=True)
-        meters = [ParsingScores() for _ in range(3)]
-        for batch, output in self._run(self._feed(data), self.ranks.part(len(data))):
-            truth, mask = _truth_and_mask(batch)
-            decided = decide(output, self.decision, batch.mask)
-            for meter, predicted in zip(
-                meters, (decided, empty_parser(truth), video_label_parser(batch.labels, mask)), strict=True
-            ):
-                meter.update(predicted.cpu(), truth.cpu())
-        scores, empty, video_label = (merged(meter) for meter in meters)
-        caveats = tuple(caveats_of_answers(self.decision, data))
-        return Evaluation(
-            name or self.name, f"{data.name} {data.split}", len(data), scores, empty, video_label, caveats
-        )
-
-    def predict(self, data: AVVPDataset) -> list[VideoPrediction]:
-        """The events of every video, with the annotated ones where the split has them.
-
-        Raises:
-            ValueError: the data set does not fit the model.
-        """
-        predictions = []
-        for batch, output in self.outputs(data):
-            decided = decide(output, self.decision, batch.mask).cpu()
-            probs = output.segment_probs.float().cpu()
-            lengths = [decided.shape[1]] * len(decided) if batch.mask is None else batch.mask.sum(1).tolist()
-            for i, (video, length) in enumerate(zip(batch.ids, lengths, strict=True)):
-                events = list_events(decided[i, :length], data.classes, probs[i, :length])
-                truth = None
-                if batch.segment_labels is not None:
-                    truth = list_events(batch.segment_labels[i, :length].cpu(), data.classes)
-                predictions.append(VideoPrediction(video, float(length), events, truth))
-        return predictions
-
-    def outputs(self, data: AVVPDataset, *, truth: bool = False) -> Iterator[tuple[Batch, AnchorOutput]]:
-        """Batches of a split with the Anchor's answers, in evaluation mode, without gradient.
-
-        Args:
-            data: the split.
-            truth: whether it must have ground truth.
-
-        Raises:
-            ValueError: the data set does not fit the model, or has no ground truth.
-            FloatingPointError: an answer is NaN or infinite.
-        """
-        self._check(data, truth=truth)
-        yield from self._run(self._feed(data), range(len(data)))
+        return self.predict(data, truth=True, name=name).evaluation()
 
     def _score(self, feed: Feed) -> dict[str, float]:
         meter = ParsingScores()
         for batch, output in self._run(feed, self.ranks.part(len(feed.data))):
-            truth, _ = _truth_and_mask(batch)
-            meter.update(decide(output, self.decision, batch.mask).cpu(), truth.cpu())
-        return merged(meter)
+            assert batch.segment_labels is not None
+            meter.update(decide(output, self.decision, batch.mask).cpu(), batch.segment_labels.cpu())
+        return _merged(meter)
 
     def _run(self, feed: Feed, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
         self.model.to(self.device).eval()
@@ -325,7 +295,10 @@ def _in_float32(output: AnchorOutput) -> AnchorOutput:
     return replace(output, **{name: x.float() for name, x in fields.items() if x is not None})
 
 
-def _truth_and_mask(batch: Batch) -> tuple[Tensor, Tensor]:
-    truth = batch.segment_labels
-    assert truth is not None
-    return truth, truth.new_ones(truth.shape[:2]) if batch.mask is None else batch.mask
+def _merged(meter: ParsingScores) -> dict[str, float]:
+    """Scores over the videos of all ranks, of which this one may have had none."""
+    if not meter.update_called:
+        none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
+        meter.update(none, none)
+    scores: dict[str, float] = meter.compute()
+    return scores

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coleaf_framework.adapters import call_anchor
-from coleaf_framework.model import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 from coleaf_framework.wrapping.checks import FIELDS
 from coleaf_framework.wrapping.dry_run import synthetic

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig, taught_fields
-from coleaf_framework.model import CoLeaF, thaw
+from coleaf_framework.model.coleaf import CoLeaF, thaw
+from coleaf_framework.model.standardize import StandardizedAnchor
 from coleaf_framework.plugins import construct, create_anchor, create_reference, require_network
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.standardize import StandardizedAnchor
 from coleaf_framework.wrapping.dry_run import dry_run
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework import DERIVE, Constant, Out, Tap, wrap
-from tests.helpers import lookalikes as nets
-from tests.helpers.lookalikes import DECLARED, FRAMES
+from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
+from tests.helpers.published_style import DECLARED, FRAMES
 
 GOOD = DECLARED[nets.PositionalTuple]
 

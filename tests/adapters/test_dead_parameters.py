@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from coleaf_framework import DERIVE, AnchorOutput, CoLeaF, CoLeaFConfig, Tap, load_anchor, wrap
 from coleaf_framework.protocol import Progress
-from tests.helpers import lookalikes as nets
-from tests.helpers.lookalikes import DECLARED, put_in
+from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS
+from tests.helpers.published_style import DECLARED, put_in
 
 
 def test_dead_parameters(caplog: pytest.LogCaptureFixture) -> None:

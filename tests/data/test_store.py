@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from coleaf_framework import StreamSpec, create_anchor
-from coleaf_framework.cli import app
+from coleaf_framework.cli.main import app
 from coleaf_framework.data import AveragedFrames, AVVPFolder, open_folder, pack
 from coleaf_framework.data import packing as packing_module
 from coleaf_framework.data.check import check_folder
@@ -321,7 +321,7 @@ def test_a_disk_that_fills_leaves_no_half_shard(data_root: Path, tmp_path: Path)
     """A file-size limit stands in for the full disk."""
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600));"
-        "from coleaf_framework.cli import main;"
+        "from coleaf_framework.cli.main import main;"
         f"sys.argv = ['coleaf', 'pack', {str(data_root)!r}, '--out', {str(tmp_path / 's')!r}, '--dtype', 'float32'];"
         "main()"
     )

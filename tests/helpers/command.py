@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coleaf_framework.cli import main
+from coleaf_framework.cli.main import main
 
 
 class Command:

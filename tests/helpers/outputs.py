@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.training.outputs import RunOutputs, write_outputs
+from coleaf_framework.results.predictions import Predictions, write_predictions
 
 
-def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) -> RunOutputs:
+def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) -> Predictions:
     """Random answers to the same random videos, of which some are shorter than others."""
     same = torch.Generator().manual_seed(0)
     mask = torch.arange(segments) < torch.randint(2, segments + 1, (videos, 1), generator=same)
@@ -31,16 +31,16 @@ def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) ->
         "labels": truth.any((1, 2)).float(),
         "mask": mask,
     }
-    return RunOutputs(**(fields | changes))
+    return Predictions(**(fields | changes))
 
 
-def write_run(folder: Path, outputs: RunOutputs, config: str = "", log: str = "") -> Path:
+def write_run(folder: Path, outputs: Predictions, config: str = "", log: str = "") -> Path:
     """A run folder that holds the answers and no network."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"stands for weights")
     config = config or "anchor: {name: han}\n"
-    (folder / "config.yaml").write_text(config + ("" if "model:" in config else "model: {}\n"))
+    (folder / "config.yaml").write_text(config + ("" if "model:" in config else "model: {}\ntrain: {}\n"))
     if log:
         (folder / "log.jsonl").write_text(log)
-    write_outputs(folder, outputs)
+    write_predictions(folder, outputs)
     return folder

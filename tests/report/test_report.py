@@ -18,8 +18,8 @@ from coleaf_framework.metrics import KEYS, SUPPORT, Event
 from coleaf_framework.metrics.analysis import Calibration
 from coleaf_framework.report import figures
 from coleaf_framework.report.pictures import loss_curves, save, timeline
-from coleaf_framework.report.predictions import VideoPrediction, read_video, write_predictions
-from coleaf_framework.report.tables import plain_table, score_table
+from coleaf_framework.results.events_file import VideoEvents, read_video_events, write_events
+from coleaf_framework.results.tables import plain_table, score_table
 
 SCORES = {key: float(i) for i, key in enumerate((*KEYS, *(SUPPORT + key for key in KEYS)))}
 
@@ -78,9 +78,9 @@ def test_loss_curves_have_a_panel_for_each_branch(tmp_path: Path) -> None:
 
 
 def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
-    video = VideoPrediction("v1", 10.0, EVENTS, None)
-    write_predictions(tmp_path / "p.json", "HAN", "LLP", "test", [video])
-    assert read_video(tmp_path / "p.json", "v1") == ("HAN", video)
+    video = VideoEvents("v1", 10.0, EVENTS, None)
+    write_events(tmp_path / "p.json", "HAN", "LLP", "test", [video])
+    assert read_video_events(tmp_path / "p.json", "v1") == ("HAN", video)
 
 
 NASTY = "[/] :dog: a|b\\\n\x1b[31m\x00\udcff</text>"
@@ -183,4 +183,4 @@ def event(**changes: Any) -> str:
 def test_something_else_than_predictions_is_named(tmp_path: Path, content: str, wrong: str) -> None:
     (tmp_path / "p.json").write_text(content)
     with pytest.raises(ValueError, match=re.escape(f"p.json: not a file that `coleaf predict` wrote: {wrong}")):
-        read_video(tmp_path / "p.json", "v1")
+        read_video_events(tmp_path / "p.json", "v1")

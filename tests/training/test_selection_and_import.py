@@ -15,7 +15,7 @@ import yaml
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, create_anchor, import_checkpoint, wrap
 from coleaf_framework.data import open_folder
 from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.training import load_decision, select_thresholds
+from coleaf_framework.results import load_decision, select_thresholds
 from coleaf_framework.training.importing import import_run
 
 SMALL = {"width": 8, "num_classes": 3}
@@ -31,7 +31,7 @@ def trainer(data_root: Path) -> CoLeaFTrainer:
 def test_chosen_gates_give_the_score_that_was_said(trainer: CoLeaFTrainer, data_root: Path, tmp_path: Path) -> None:
     val = open_folder(data_root, "val")
     how = {"column": "segment/Type@AVo", "modalities": ("audio", "visual"), "grid": (0.1, 0.3, 0.5, 0.7)}
-    selection = select_thresholds(trainer, val, **how)
+    selection = select_thresholds(trainer.predict(val), **how)
     selection.save(tmp_path / "decision.yaml")
     decision, chosen = load_decision(tmp_path / "decision.yaml")
     assert decision == selection.decision
@@ -43,8 +43,8 @@ def test_chosen_gates_give_the_score_that_was_said(trainer: CoLeaFTrainer, data_
 def test_the_test_split_must_be_forced(trainer: CoLeaFTrainer, data_root: Path) -> None:
     test = open_folder(data_root, "test")
     with pytest.raises(ValueError, match="make its scores worthless: take --split val, or --force"):
-        select_thresholds(trainer, test)
-    assert select_thresholds(trainer, test, force=True).about["forced"] is True
+        select_thresholds(trainer.predict(test))
+    assert select_thresholds(trainer.predict(test), force=True).about["forced"] is True
 
 
 def test_another_file_is_no_decision(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from coleaf_framework.metrics import DecisionConfig, all_scores
 from coleaf_framework.storage import parse_state, read_tensors
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.losslog import LossLog
-from coleaf_framework.training.outputs import collect_outputs
 from tests.helpers.data import CLASSES, last
 from tests.helpers.networks import TinyNet
 
@@ -229,7 +228,7 @@ def test_unequal_lengths_train_and_score(data_root: Path) -> None:
     last(data_root, "tr01", 6)
     last(data_root, "va02", 7)
     trainer = run(data_root, None, epochs=2)
-    lengths = {video.id: video.seconds for video in trainer.predict(AVVPFolder(data_root, "val"))}
+    lengths = {video.id: video.seconds for video in trainer.predict(AVVPFolder(data_root, "val")).events()}
     assert lengths == {"va00": 4.0, "va01": 4.0, "va02": 7.0}
 
 
@@ -380,7 +379,7 @@ def test_kept_answers_decide_as_the_evaluation_does_in_bf16(data_root: Path) -> 
     """bfloat16 rounds 0.52 to 0.5195, so thresholds must be compared in one precision everywhere."""
     data = AVVPFolder(data_root, "val")
     made = CoLeaFTrainer(small_model(data), TrainerConfig(precision="bf16", device="cpu"), quiet=True)
-    outputs = collect_outputs(made, data)
+    outputs = made.predict(data, truth=True)
     between = sorted(x for x in outputs.segment_probs.unique().tolist() if x > 0)
     for x in between[:: max(1, len(between) // 20)]:
         threshold = x + 1e-4  # above it, and below the next of bfloat16's steps

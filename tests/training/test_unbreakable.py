@@ -19,8 +19,8 @@ from filelock import FileLock
 
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, Video
-from coleaf_framework.training.fitting import Fitting
 from coleaf_framework.training.interrupts import Interrupts
+from coleaf_framework.training.loop import Fitting
 from coleaf_framework.training.run_folder import RunFolder
 from tests.training.test_trainer import FAST, SMALL, resume_state, same_weights
 
@@ -263,7 +263,7 @@ def test_a_second_run_into_the_folder_is_refused_while_the_first_goes_on(data_ro
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from coleaf_framework.training.fitting import Fitting
+from coleaf_framework.training.loop import Fitting
 from tests.training.test_unbreakable import fit
 original = Fitting.save
 def save(fitting):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, check_anchor
-from tests.helpers import lookalikes as nets
-from tests.helpers.lookalikes import DECLARED
+from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet
+from tests.helpers.published_style import DECLARED
 
 SMALL = {"width": 8}
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import coleaf_framework
 from coleaf_framework import CoLeaF, Constant, StreamSpec, describe
-from coleaf_framework.wrapping.spelling import find_network, parse_options, parse_streams
-from tests.helpers import lookalikes as nets
-from tests.helpers.lookalikes import DECLARED
+from coleaf_framework.cli.parsing import find_network, parse_options, parse_streams
+from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
+from tests.helpers.published_style import DECLARED
 
 HOW: dict[Any, dict[str, Any]] = {
     nets.LabelEmbeddings: {"inputs": DECLARED[nets.LabelEmbeddings]["inputs"]},

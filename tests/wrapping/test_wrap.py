@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, CoLeaFConfig, StreamSpec, wrap
-from coleaf_framework.standardize import StandardizedAnchor, Standardizer
-from tests.helpers import lookalikes
-from tests.helpers.lookalikes import DECLARED
+from coleaf_framework.model.standardize import StandardizedAnchor, Standardizer
+from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
+from tests.helpers.published_style import DECLARED
 
 
 def spoiled(spoil: Callable[[dict[str, Tensor]], Any]) -> TinyNet:
@@ -139,7 +139,12 @@ def test_a_network_that_mixes_videos_is_named(leak: Callable[[Tensor], Tensor]) 
 
 def test_classes_written_into_a_network_are_named() -> None:
     with pytest.raises(ValueError, match=r"segment_probs has shape \(3, 10, 2, 3\) where .*C=25"):
-        wrap(lookalikes.PositionalTuple(), streams=STREAMS, num_classes=25, **DECLARED[lookalikes.PositionalTuple])
+        wrap(
+            nets.PositionalTuple(),
+            streams=STREAMS,
+            num_classes=25,
+            **DECLARED[nets.PositionalTuple],
+        )
 
 
 def test_an_ignored_stream_is_named() -> None:

@@ -1,0 +1,54 @@
+"""One cell of a grid, in a process of its own: `python -m coleaf_framework.experiments.cell FOLDER`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from coleaf_framework._config import shown, validated
+from coleaf_framework._text import log_to_stderr, say
+from coleaf_framework.data.annotations import WEAK_FILES
+from coleaf_framework.experiments.grid import CELL, DONE
+from coleaf_framework.record.config import RunConfig
+from coleaf_framework.results.predictions import predictions_path, write_predictions
+from coleaf_framework.storage import file_digest, read_yaml, write_yaml
+from coleaf_framework.training.experiment import caveats_of_data, open_split, train
+from coleaf_framework.training.run_folder import RESUME
+
+
+def run_cell(folder: Path) -> None:
+    """Train what the folder's plan says, or go on with it, and keep its predictions of the split that is scored."""
+    plan = read_yaml(folder / CELL)
+    config = validated(RunConfig, plan.get("config"), f"{folder / CELL}: config")
+    split = plan.get("split")
+    if not isinstance(split, str) or split not in WEAK_FILES:
+        raise ValueError(f"{folder / CELL}: split is {shown(split)}, not one of {', '.join(WEAK_FILES)}")
+    (folder / DONE).unlink(missing_ok=True)
+    trainer = train(config, folder, "resume" if (folder / RESUME).exists() else "overwrite", quiet=True)
+    predictions = trainer.predict(open_split(config.data, split), truth=True)
+    write_predictions(folder, predictions.with_caveats(caveats_of_data(folder, config.data)))
+    write_yaml(folder / DONE, {"predictions": file_digest(predictions_path(folder, split))})
+
+
+def _end_with_parent() -> None:
+    """Stop, with a checkpoint, when the process that started this one has gone and its end of the pipe closes."""
+    while os.read(0, 1):  # not `sys.stdin`, whose lock a waiting thread would hold at the interpreter's end
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    log_to_stderr()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        run_cell(Path(sys.argv[1]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as problem:
+        logging.getLogger().debug("failed", exc_info=True)
+        say(f"{type(problem).__name__}: {problem}", sys.stderr)
+        sys.exit(1)

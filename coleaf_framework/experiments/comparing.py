@@ -1,0 +1,94 @@
+"""A finished grid's rows, and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from coleaf_framework._text import one_line
+from coleaf_framework.experiments.grid import ALONE, COLEAF, Cell, Grid, Variant
+from coleaf_framework.results.caveats import together
+from coleaf_framework.results.comparison import PRIMARY, Comparison, compare_rows, require_column
+from coleaf_framework.results.paper import PaperTable
+from coleaf_framework.results.predictions import require_same_videos
+from coleaf_framework.results.rows import Member, Pair, Row
+
+
+@dataclass(frozen=True)
+class Group:
+    """A grid's cells of one Anchor and one way to train it.
+
+    Args:
+        name: its row. anchor, variant: which. members: one per seed.
+    """
+
+    name: str
+    anchor: str
+    variant: Variant
+    members: tuple[Member, ...]
+
+
+def gather(grid: Grid) -> list[Group]:
+    """A finished grid's rows.
+
+    Raises:
+        FileNotFoundError: a cell is not done.
+        ValueError: the cells' videos differ.
+    """
+    cells: dict[tuple[str, str], list[Cell]] = {}
+    for cell in grid.cells:
+        cells.setdefault((cell.anchor, cell.variant.name), []).append(cell)
+    found = {key: tuple(Member(c.name, c.seed, grid.predictions(c)) for c in own) for key, own in cells.items()}
+    require_same_videos([(member.run, member.predictions) for members in found.values() for member in members])
+    classes = {
+        anchor: members[0].predictions.parser.removesuffix(" in CoLeaF") for (anchor, _), members in found.items()
+    }
+    groups = []
+    for (anchor, _), members in found.items():
+        variant = cells[anchor, _][0].variant
+        name = classes[anchor]
+        if list(classes.values()).count(name) > 1:  # two networks whose classes are called alike
+            name += f" ({anchor})"
+        groups.append(Group(one_line(f"{name} {variant.label}"), anchor, variant, members))
+    return groups
+
+
+def compare_groups(grid: Grid, groups: Sequence[Group], column: str = PRIMARY) -> Comparison:
+    """Compare a finished grid's rows, as its study asks.
+
+    Args:
+        grid: all of whose cells are done.
+        groups: its rows, from `gather`.
+        column: of the concluding sentence.
+
+    Raises:
+        ValueError: no such column.
+    """
+    require_column(column)
+    rows = {(group.anchor, group.variant.name): Row.of(group.name, group.members) for group in groups}
+    labels = {variant.name: variant.label for variant in grid.study.variants}
+    pairs = [
+        Pair.of(rows[anchor, treated], rows[anchor, control])
+        for anchor in grid.anchors
+        for treated, control in grid.study.pairs
+        if (anchor, treated) in rows and (anchor, control) in rows
+    ]
+    paper, predictions = _paper_rows(grid.study.paper, labels), groups[0].members[0].predictions
+    notes = notes_of(grid, groups)
+    return compare_rows(grid.study.question, list(rows.values()), pairs, predictions, column, paper, notes)
+
+
+def notes_of(grid: Grid, groups: Sequence[Group]) -> tuple[str, ...]:
+    """What must be said beside whatever is made of a finished grid's rows."""
+    caveats = {member.run: member.predictions.caveats for group in groups for member in group.members}
+    return (*grid.notes, *together(caveats))
+
+
+def _paper_rows(table: PaperTable | None, labels: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
+    if table is None:
+        return {}
+    labels = {ALONE.name: ALONE.label, COLEAF.name: COLEAF.label, **labels}
+    return {
+        f"PAPER, Table {table.number}: {anchor} {labels[variant]}": values
+        for (anchor, variant), values in table.rows.items()
+    }

@@ -1,0 +1,198 @@
+"""What each branch costs: parameters, FLOPs and time per video, in a training step and in inference."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.plugins import create_reference, takes_option
+from coleaf_framework.protocol import PAST_EVERY_WARMUP, Batch, StreamSpec
+from coleaf_framework.record.config import RunConfig
+from coleaf_framework.results.tables import plain_table
+from coleaf_framework.training.device import choose_device, fused_adam, seed_everything
+from coleaf_framework.wrapping import wrap
+
+_ROUNDS = 7
+_TOKENS = {True: "Reference with class tokens, forward", False: "Reference without class tokens, forward"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something costs.
+
+    Args:
+        parameters: that it has, or trains.
+        gflops: 10^9 floating-point operations a video, two a multiply-add, of matrix products, attention and
+            convolutions; with the gradient's in a training step.
+        milliseconds: a video, the median of several batches.
+    """
+
+    parameters: int
+    gflops: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What `measure_costs` found.
+
+    Args:
+        anchor: its class. rows: name -> cost. videos: of a batch. segments: T. device: where.
+    """
+
+    anchor: str
+    rows: Mapping[str, Cost]
+    videos: int
+    segments: int
+    device: str
+
+    def table(self, *, markdown: bool = False) -> str:
+        """The costs, and what they say."""
+        body = [
+            [name, f"{x.parameters:,}", f"{x.gflops:.4f}", f"{x.milliseconds:.3f}"] for name, x in self.rows.items()
+        ]
+        title = f"Costs a video: batches of {self.videos} videos of {self.segments} segments, on {self.device}"
+        table = plain_table(["", "parameters", "GFLOPs", "ms"], body, title, markdown=markdown)
+        return f"{table}\n\n{self.conclusion()}"
+
+    def conclusion(self) -> str:
+        """What CoLeaF costs: a sentence each for inference, class tokens and training."""
+        alone, inside = (self.rows[f"{self.anchor}{where}, inference"] for where in ("", " in CoLeaF"))
+        step, step_inside = (self.rows[f"{self.anchor} {where}, training step"] for where in ("alone", "in CoLeaF"))
+        same = "the FLOPs" if inside.gflops == alone.gflops else "NOT the FLOPs"
+        said = [f"In inference {self.anchor} from CoLeaF takes {same} of {self.anchor}: the Reference is thrown away."]
+        if _TOKENS[False] in self.rows:
+            more = self.rows[_TOKENS[True]].gflops / self.rows[_TOKENS[False]].gflops - 1
+            said.append(
+                f"Class tokens add {100 * more:.1f} % to the Reference's FLOPs, in training alone (the paper: 41.7 %, "
+                "of a Reference that it does not describe to the last layer)."
+            )
+        flops, time_ = step_inside.gflops / step.gflops, step_inside.milliseconds / step.milliseconds
+        said.append(
+            f"A training step in CoLeaF takes {flops:.2f} times the FLOPs of one alone, {time_:.2f} times its time."
+        )
+        return "\n".join(said)
+
+
+def measure_costs(
+    config: RunConfig, streams: Mapping[str, StreamSpec], num_classes: int, *, videos: int = 32, segments: int = 10
+) -> Costs:
+    """Count and time an Anchor, alone and in CoLeaF, on random videos.
+
+    Args:
+        config: names the Anchor, the Reference, their options and the loss terms.
+        streams, num_classes: of the data.
+        videos: of a batch. segments: T.
+
+    Raises:
+        ValueError, TypeError: as `wrap` does.
+    """
+    device = choose_device(config.trainer.device)
+    seed_everything(0)
+    made: dict[str, Any] = {"streams": streams, "num_classes": num_classes}
+    alone, inside = (
+        wrap(
+            config.anchor.name or "",
+            reference=config.reference.name,
+            config=config.coleaf.model_copy(update={"enabled": enabled}),
+            anchor_options=config.anchor.options,
+            reference_options=config.reference.options,
+            **made,
+        ).to(device)
+        for enabled in (False, True)
+    )
+    batch = Batch(
+        {name: torch.randn(videos, spec.frames * segments, spec.width) for name, spec in streams.items()},
+        (torch.rand(videos, num_classes) < 0.2).float(),
+    ).to(device)
+    width = inside.description["model"]["width"]
+    references = {"Reference, forward": config.reference.options}
+    if takes_option("reference", config.reference.name, "class_tokens"):
+        references = {row: {**config.reference.options, "class_tokens": with_} for with_, row in _TOKENS.items()}
+    branches = {
+        row: create_reference(config.reference.name, width=width, **made, **options).to(device)
+        for row, options in references.items()
+    }
+    name = type(alone.anchor).__name__
+    runs: dict[str, tuple[nn.Module, Callable[[], object]]] = {
+        f"{name}, inference": (alone.anchor, _inference(alone, batch)),
+        f"{name} in CoLeaF, inference": (inside.anchor, _inference(inside, batch)),
+        **{row: (branch, _forward(branch, batch)) for row, branch in branches.items()},
+        f"{name} alone, training step": (alone, _step(alone, batch, config)),
+        f"{name} in CoLeaF, training step": (inside, _step(inside, batch, config)),
+    }
+    seconds = _medians({row: run for row, (_, run) in runs.items()}, device)
+    rows = {
+        row: Cost(
+            sum(p.numel() for p in network.parameters()), _flops(run) / videos / 1e9, 1000 * seconds[row] / videos
+        )
+        for row, (network, run) in runs.items()
+    }
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return Costs(name, rows, videos, segments, where)
+
+
+def _inference(model: CoLeaF, batch: Batch) -> Callable[[], object]:
+    def run() -> object:
+        model.eval()
+        with torch.no_grad():
+            return model.infer(batch)
+
+    return run
+
+
+def _forward(reference: nn.Module, batch: Batch) -> Callable[[], object]:
+    def run() -> object:
+        reference.eval()
+        with torch.no_grad():
+            return reference(**batch.streams)
+
+    return run
+
+
+def _step(model: CoLeaF, batch: Batch, config: RunConfig) -> Callable[[], object]:
+    optimizer = fused_adam(list(model.parameters()), config.trainer.learning_rate, next(model.parameters()).device)
+
+    def run() -> None:
+        model.train()
+        for terms in model.updates(batch, PAST_EVERY_WARMUP):
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        model.after_step()
+
+    return run
+
+
+def _flops(run: Callable[[], object]) -> float:
+    # The counter knows attention by its products; the CPU's fused kernel it does not know.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    return float(counter.get_total_flops())
+
+
+def _medians(runs: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
+    """Seconds of each, taken in turn so that a busy moment hits all alike."""
+
+    def timed(run: Callable[[], object]) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    for run in runs.values():  # the first time is never like the others
+        run()
+    rounds = [{name: timed(run) for name, run in runs.items()} for _ in range(_ROUNDS)]
+    return {name: statistics.median(each[name] for each in rounds) for name in runs}

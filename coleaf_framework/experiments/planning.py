@@ -1,0 +1,260 @@
+"""What a grid is to train: checked before anything is trained, and held to what its folder holds already."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from coleaf_framework.experiments.grid import CELL, DONE, OUTPUT, SAID_BY_THE_GRID, Cell, Grid, Study, Variant
+from coleaf_framework.plugins import takes_option
+from coleaf_framework.record.config import as_setting, load_config, with_absolute_root, with_later_keys
+from coleaf_framework.record.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
+from coleaf_framework.results.caveats import together
+from coleaf_framework.storage import CONFIG, read_yaml, require_place, write_yaml
+from coleaf_framework.training.device import choose_device
+from coleaf_framework.training.experiment import build_model, open_split, run_made_of
+from coleaf_framework.training.run_folder import RESUME
+
+logger = logging.getLogger(__name__)
+
+OnChange = Literal["refuse", "rerun", "accept"]
+# Where a cell ran and how often it was saved; anything else would make it another run.
+_MAY_DIFFER = {"trainer": ("device", "workers", "tensorboard", "checkpoint_steps"), "data": ("cache",)}
+_SCORED_VIDEOS = ("root", "synthetic_val", "synthetic_test", "synthetic_seed")
+
+
+def plan_grid(
+    study: Study,
+    anchors: Sequence[str],
+    seeds: int,
+    out: Path,
+    *,
+    data: Path | None = None,
+    split: str = "test",
+    config: Path | None = None,
+    settings: Sequence[str] = (),
+    on_change: OnChange = "refuse",
+) -> Grid:
+    """Say what is to be trained, and check everything that can be checked before training; writes each cell's plan.
+
+    Args:
+        study: see there.
+        anchors: names of plugins, or "module:Class".
+        seeds: how many, at least 1.
+        out: folder; cells that it holds are used if they were trained as is asked for now. Nothing is written there
+            before everything was checked.
+        data: folder in LLP's layout; synthetic LLP where None.
+        split: to score, which must have ground truth.
+        config: YAML file for all cells.
+        settings: "section.key=value" for all, or "ANCHOR:section.key=value" for one.
+        on_change: what to do with cells of other code or data than now: refuse them, train them anew ("rerun"), or keep
+            them with a note ("accept").
+
+    Raises:
+        ValueError: an Anchor is unknown or named twice, a setting is wrong, a cell in `out` was trained otherwise, or
+            the split has no ground truth.
+        FileNotFoundError: as `open_folder` does.
+    """
+    if not anchors or len(set(anchors)) < len(anchors):
+        raise ValueError(f"--anchors {','.join(anchors)!r}: expected each name once, such as han,cmpae")
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: at least 1")
+    shared, own = _divide(settings, anchors, study)
+    _require_both_ways(config, study)
+    if data is not None:
+        shared.append(as_setting("data.root", data.resolve().as_posix()))
+    cells = []
+    notes: dict[str, None] = {}
+    for anchor, variant in itertools.product(anchors, study.variants):
+        if variant.needs is not None and not takes_option("anchor", anchor, variant.needs):
+            notes[f"{anchor}: takes no option {variant.needs}, so it has no row {variant.label!r}"] = None
+            continue
+        own_settings = [*shared, *own[anchor], *variant.settings]
+        cells += [_cell(anchor, variant, seed, out, config, own_settings) for seed in range(seeds)]
+    _require_same_scored_videos(cells)
+    scored = open_split(cells[0].config.data, split)
+    if not scored.has_ground_truth:
+        raise ValueError(f"{scored.name} {split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
+    if split == "val" and cells[0].config.trainer.monitor:  # said now too, since training takes long
+        logger.warning(
+            "the best epoch is chosen on the very split that is scored: --set trainer.monitor=[] keeps the last"
+        )
+    grid = Grid(study, tuple(anchors), seeds, tuple(cells), split, out, tuple(notes))
+    new = [cell for cell in cells if _is_new(cell, grid)]
+    changed, doubtful = _compared(grid)
+    if changed and on_change == "refuse":
+        raise ValueError(_told(grid, changed))
+    if on_change == "rerun":
+        new += [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
+    else:
+        grid = replace(grid, notes=(*notes, *together(doubtful)))
+    for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
+        _try(cell)
+    if on_change == "accept":
+        for cell in cells:
+            _accept(cell, changed.get(cell.name, ()))
+    for cell in new:
+        _begin(cell, split)
+    return grid
+
+
+def _accept(cell: Cell, clauses: Sequence[str]) -> None:
+    """Record that a cell is kept though something has changed."""
+    if clauses:
+        about = read_yaml(cell.folder / CONFIG)
+        about["made_of"] = record_accepted(about["made_of"], run_made_of(cell.config), accepted(clauses))
+        write_yaml(cell.folder / CONFIG, about)
+
+
+def _begin(cell: Cell, split: str) -> None:
+    """Write a cell's plan; without the files that are removed it is trained from its beginning."""
+    for name in (DONE, RESUME):
+        (cell.folder / name).unlink(missing_ok=True)
+    write_yaml(cell.folder / CELL, {"split": split, "config": cell.config.model_dump(mode="json")})
+
+
+def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """What cells were trained on, against what there is now.
+
+    Returns: name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be
+    told of it.
+    """
+    changed, doubtful, known = dict[str, list[str]](), dict[str, list[str]](), dict[str, dict[str, Any]]()
+    for cell in grid.cells:
+        doubtful[cell.name] = []
+        before = _made_of(cell)
+        if not before:
+            doubtful[cell.name] += [NOT_RECORDED] if before is not None else []
+            continue
+        config = cell.config.model_dump(mode="json", include={"anchor", "reference", "coleaf"})
+        kind = json.dumps([config["anchor"], config["reference"], config["coleaf"]["enabled"]])
+        if kind not in known:
+            known[kind] = run_made_of(cell.config)
+        if clauses := changes(before, known[kind]):
+            changed[cell.name] = clauses
+        doubtful[cell.name] += [f"since it was trained, {clause}" for clause in rewritten(before, known[kind])]
+    return changed, doubtful
+
+
+def _made_of(cell: Cell) -> Mapping[str, Any] | None:
+    """What a cell was made of, empty where that was not recorded; None where it was not begun."""
+    path = cell.folder / CONFIG
+    if not path.is_file():
+        return None
+    before = read_yaml(path).get("made_of")
+    return before if isinstance(before, Mapping) else {}
+
+
+def _was_accepted(cell: Cell) -> bool:
+    return bool((_made_of(cell) or {}).get("accepted"))
+
+
+def require_unchanged(grid: Grid) -> None:
+    """Check that no code or data changed while a grid was trained.
+
+    Raises:
+        ValueError: some cell is of other code or data than there are now; names it and what has changed.
+    """
+    if changed := _compared(grid)[0]:
+        raise ValueError(_told(grid, changed))
+
+
+def _told(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
+    first, what = next(iter(changed.items()))
+    return (
+        f"{len(changed)} of {len(grid.cells)} runs in {grid.out} are of other code or data than now; of {first}, "
+        f"{'; '.join(what)}: --rerun trains them anew, --accept-changes keeps them and says so"
+    )
+
+
+def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
+    told = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
+    resolved = with_absolute_root(load_config(config, [*settings, *told]))
+    return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
+
+
+def _require_same_scored_videos(cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        for key in _SCORED_VIDEOS:
+            if getattr(cell.config.data, key) != getattr(cells[0].config.data, key):
+                raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
+
+
+def _try(cell: Cell) -> None:
+    """Build what a cell trains, which tells what is wrong with its options.
+
+    Raises:
+        ValueError: it cannot be built; names the Anchor and how it was to be trained.
+    """
+    try:
+        data = open_split(cell.config.data, "train")
+        build_model(cell.config, data)
+        cell.config.decision.require_classes(len(data.classes), data.classes)
+        choose_device(cell.config.trainer.device)
+    except (ValueError, TypeError, ImportError) as problem:
+        raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
+
+
+def _require_both_ways(config: Path | None, study: Study) -> None:
+    """A file for all cells must not say what would be passed over."""
+    section = read_yaml(config).get("coleaf") if config is not None else None
+    if isinstance(section, Mapping) and section.get("enabled") is False:
+        raise ValueError(f"{config}: coleaf.enabled is false, but {study.name} says that itself: leave it out")
+
+
+def _divide(settings: Sequence[str], anchors: Sequence[str], study: Study) -> tuple[list[str], dict[str, list[str]]]:
+    """Settings for all, and those for one Anchor."""
+    shared: list[str] = []
+    own: dict[str, list[str]] = {anchor: [] for anchor in anchors}
+    for setting in settings:
+        anchor = next((a for a in anchors if setting.startswith(f"{a}:")), None)
+        text = setting if anchor is None else setting.removeprefix(f"{anchor}:")
+        key = text.partition("=")[0]
+        if key in SAID_BY_THE_GRID:
+            raise ValueError(f"--set {setting!r}: a grid is told that by {SAID_BY_THE_GRID[key]}")
+        if all(any(said.partition("=")[0] == key for said in variant.settings) for variant in study.variants):
+            raise ValueError(f"--set {setting!r}: {study.name} says that itself, each row in its own way: leave it out")
+        if anchor is None and ":" in key:
+            raise ValueError(
+                f"--set {setting!r}: {key.rpartition(':')[0]!r} is not among --anchors {','.join(anchors)}"
+            )
+        (shared if anchor is None else own[anchor]).append(text)
+    return shared, own
+
+
+def _is_new(cell: Cell, grid: Grid) -> bool:
+    """Whether a cell's plan is still to be written; otherwise it must be the one in its folder.
+
+    Raises:
+        ValueError, FileExistsError: it is another; names the first difference.
+    """
+    path = cell.folder / CELL
+    require_place(cell.folder, "a cell's folder", folder=True)
+    held = {file.name for file in cell.folder.iterdir()} if cell.folder.is_dir() else set()
+    if held <= {CELL, OUTPUT}:  # nothing was trained there
+        return True
+    if CELL not in held:
+        raise FileExistsError(f"{cell.folder}: holds something else than a cell of a grid: take another --out")
+    before = read_yaml(path)
+    if before.get("split") != grid.split:
+        raise ValueError(f"{path}: was scored on {before.get('split')!r}, now it is {grid.split!r}: take another --out")
+    was = before.get("config")
+    if not isinstance(was, dict):
+        raise ValueError(f"{path}: not the plan of a cell: take another --out")
+    was = with_later_keys(was)
+    for section, new in cell.config.model_dump(mode="json").items():
+        old = was.get(section)
+        if not isinstance(new, dict) or not isinstance(old, dict):
+            old, new = {section: old}, {section: new}
+        for key, value in new.items():
+            if key not in _MAY_DIFFER.get(section, ()) and old.get(key) != value:
+                raise ValueError(
+                    f"{path}: has {section}.{key} = {old.get(key)!r}, now it is {value!r}: give the grid the same "
+                    "settings, or another --out"
+                )
+    return False

@@ -1,0 +1,155 @@
+"""Several cells of a grid at once, with one progress display for all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from coleaf_framework._text import one_line
+from coleaf_framework.experiments.grid import DONE, OUTPUT, Cell, Grid
+from coleaf_framework.record.log import LOG
+from coleaf_framework.training.device import cores, require_processes
+from coleaf_framework.training.interrupts import Interrupts
+
+# As `python -m coleaf_framework.experiments.cell`, but without the current folder at the head of the path: a random.py
+# there would be taken for Python's.
+_START = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; "
+    "runpy.run_module('coleaf_framework.experiments.cell', run_name='__main__', alter_sys=True)"
+)
+_LOOK_EVERY = 0.2  # seconds
+
+
+def run_grid(grid: Grid, jobs: int = 1) -> None:
+    """Train and score every cell that is not done, `jobs` of them at a time.
+
+    A cell that fails does not stop the others. SIGINT and SIGTERM end every cell after its step, with a checkpoint; the
+    same call goes on from there.
+
+    Raises:
+        ValueError: `jobs` is below 1, or more than this machine could run.
+        ChildProcessError: cells failed; names each with what it said.
+        KeyboardInterrupt: it was told to stop.
+    """
+    if jobs < 1:
+        raise ValueError(f"--jobs {jobs}: at least 1")
+    require_processes("--jobs", jobs)
+    waiting = [cell for cell in grid.cells if grid.needs_work(cell)]
+    for cell in waiting:
+        (cell.folder / DONE).unlink(missing_ok=True)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    failed: dict[str, str] = {}
+    by_name = {cell.name: cell for cell in grid.cells}
+    environment = cell_environment(jobs)
+    with Interrupts(patient=False) as interrupts, _Display(grid) as display:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs and not interrupts.requested:
+                    cell = waiting.pop(0)
+                    running[cell.name] = _start(cell, environment)
+                if interrupts.requested:
+                    waiting = []
+                    _stop(running)
+                time.sleep(_LOOK_EVERY)
+                for name in [name for name, process in running.items() if process.poll() is not None]:
+                    process = running.pop(name)
+                    if process.returncode and not interrupts.requested:
+                        failed[name] = _last_words(by_name[name].folder / OUTPUT, process.returncode)
+                display.show(tuple(running), failed)
+        finally:
+            _stop(running)
+            for process in running.values():
+                process.wait()
+    done = sum(grid.is_done(cell) for cell in grid.cells)
+    if interrupts.requested:
+        raise KeyboardInterrupt(f"{done} of {len(grid.cells)} runs are done; the same command goes on")
+    if failed:
+        said = "; ".join(f"{name}: {words}" for name, words in failed.items())
+        raise ChildProcessError(
+            f"{len(failed)} of {len(grid.cells)} runs failed ({said}); the same command tries them again"
+        )
+
+
+def cell_environment(jobs: int) -> dict[str, str]:
+    """The environment of a cell's process: the cores are shared by the jobs, unless OMP_NUM_THREADS says otherwise."""
+    return {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
+
+
+def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    path = cell.folder / OUTPUT
+    path.unlink(missing_ok=True)  # it may be a link, whose target is not this grid's to empty
+    with path.open("xb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-c", _START, str(cell.folder)],
+            stdin=subprocess.PIPE,  # held open: that it closes tells the cell that this process has gone
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,  # the terminal's Ctrl-C reaches it through this process, once
+        )
+
+
+def _stop(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    for process in running.values():
+        process.terminate()
+
+
+def _last_words(path: Path, code: int) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1] if lines else f"ended with code {code} and said nothing"
+
+
+class _Display:
+    """One bar over the epochs of all cells, with the names of those under way."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._bar = Progress(
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        epochs = sum(cell.config.trainer.epochs for cell in grid.cells)
+        # What was done before is no measure of this machine's speed.
+        self._task = self._bar.add_task("", total=epochs, completed=sum(map(self._epochs_done, grid.cells)))
+        self._said = {cell.name for cell in grid.cells if grid.is_done(cell)}
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, running: Sequence[str], failed: Mapping[str, str]) -> None:
+        """Bring the bar up to date; a line for every cell that ended."""
+        cells = self._grid.cells
+        for number, cell in enumerate(cells, 1):
+            done = self._grid.is_done(cell)
+            if cell.name in self._said or not (done or cell.name in failed):
+                continue
+            self._said.add(cell.name)
+            state = "failed: " + failed[cell.name] if cell.name in failed else "done"
+            line = Text(one_line(f"{number}/{len(cells)} {cell.name} {state}"))  # a str would be read as rich's markup
+            self._bar.console.print(line, soft_wrap=True)
+        epochs = sum(map(self._epochs_done, cells))
+        self._bar.update(self._task, completed=epochs, description=one_line(", ".join(running)))
+
+    def _epochs_done(self, cell: Cell) -> int:
+        if self._grid.is_done(cell):
+            return cell.config.trainer.epochs
+        log = cell.folder / LOG
+        return log.read_bytes().count(b"\n") if log.is_file() else 0

@@ -1,0 +1,6 @@
+"""Anchor and Reference as one module, its standardisation, and how it is saved and loaded."""
+
+from coleaf_framework.model.coleaf import CoLeaF, load_anchor
+from coleaf_framework.model.standardize import StandardizedAnchor, Standardizer
+
+__all__ = ["CoLeaF", "StandardizedAnchor", "Standardizer", "load_anchor"]

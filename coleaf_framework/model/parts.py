@@ -1,0 +1,163 @@
+"""The networks of a saved model, built and checked from its folder. Shape letters: see `protocol.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from coleaf_framework._config import WrongTypeError, reason, shown, validated
+from coleaf_framework.adapters import Adapter, Declaration
+from coleaf_framework.plugins import create_anchor, create_reference
+from coleaf_framework.protocol import StreamSpec
+from coleaf_framework.record.run_record import ModelDescription
+from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors, read_yaml
+
+
+@dataclass(frozen=True)
+class SavedParts:
+    """What a saved model is built of; the arguments of `CoLeaF`, and the weights to fill it with.
+
+    Args:
+        anchor: with fresh weights, or the one that was given.
+        reference: with fresh weights; None where it is not wanted or the Anchor was trained alone.
+        arguments: the other arguments of `CoLeaF`.
+        tensors: name -> weights.
+        source: the file that they are from.
+    """
+
+    anchor: nn.Module
+    reference: nn.Module | None
+    arguments: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    source: Path
+
+    def fill(self, model: nn.Module) -> None:
+        """Give the model made of these parts its weights.
+
+        Raises:
+            ValueError: they do not fit it, or parameters are to be frozen that it lacks; names the file and up to five
+                tensors.
+        """
+        own, tensors = model.state_dict(), self.tensors
+        problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
+        problems += [f"{name} is unknown" for name in tensors.keys() - own.keys()]
+        problems += [
+            f"{name} is {tuple(tensors[name].shape)}, the network's {tuple(own[name].shape)}"
+            for name in own.keys() & tensors.keys()
+            if own[name].shape != tensors[name].shape
+        ]
+        if problems:
+            first = "; ".join(sorted(problems)[:5]) + ("; ..." if len(problems) > 5 else "")
+            raise ValueError(
+                f"{self.source} does not fit {type(self.anchor).__name__} with {self.arguments['num_classes']} "
+                f"classes: {len(problems)} of {len(own)} tensors differ: {first}"
+            )
+        model.load_state_dict(dict(tensors))
+        if unknown := set(self.arguments["frozen"]) - {name for name, _ in self.anchor.named_parameters()}:
+            file = self.source.with_name(CONFIG)
+            raise ValueError(f"{file}: model.frozen names {min(unknown)!r}, which is no parameter of the Anchor")
+
+
+def read_parts(
+    directory: Path,
+    *,
+    anchor: nn.Module | None = None,
+    adapter: Adapter | None = None,
+    with_reference: bool = True,
+    trust: bool = False,
+) -> SavedParts:
+    """Read a folder that `CoLeaF.save` or a training run wrote, and build its networks.
+
+    Args:
+        directory: the folder.
+        anchor: the network to fill, where the Anchor was no plugin.
+        adapter: as it was passed to `wrap`.
+        with_reference: whether the Reference is wanted too.
+        trust: whether code that the folder names and that is no plugin may be imported.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or code is not trusted; names the folder.
+    """
+    source = directory / CONFIG
+    described = read_yaml(source)
+    tensors = read_tensors(directory / WEIGHTS)
+    found = validated(ModelDescription, described, f"{source}: not the description of a model")
+    about = found.model
+    streams = {name: entry.spec for name, entry in about.streams.items()}
+    if anchor is not None and not isinstance(anchor, nn.Module):
+        raise WrongTypeError(f"anchor is {shown(anchor)}, where the network itself was expected")
+    if adapter is not None and not callable(adapter):
+        raise WrongTypeError(f"adapter is {shown(adapter)}, where a function (network, streams) was expected")
+    with_reference = with_reference and found.coleaf.enabled
+    _require_known_code(directory, found, needs_anchor=anchor is None, needs_reference=with_reference, trust=trust)
+    anchor, reference = _networks(source, found, streams, anchor, with_reference=with_reference)
+    if reference is None:
+        tensors = {name: x for name, x in tensors.items() if not name.startswith(("reference.", "teacher."))}
+    prefix = "standardizer."
+    statistics = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+    arguments = {
+        "streams": streams,
+        "num_classes": about.num_classes,
+        "config": found.coleaf,
+        "segments": about.segments,
+        "adapter": adapter or _declared(source, about.adapter, streams),
+        "statistics": statistics or None,
+        "description": described,
+        "frozen": tuple(about.frozen),
+        "changes_inputs": about.changes_inputs,
+    }
+    return SavedParts(anchor, reference, arguments, tensors, directory / WEIGHTS)
+
+
+def _require_known_code(
+    directory: Path, found: ModelDescription, *, needs_anchor: bool, needs_reference: bool, trust: bool
+) -> None:
+    if needs_anchor and found.anchor.name is None:
+        raise ValueError(
+            f"{directory}: its Anchor is {found.model.anchor_class}, not a plugin: pass anchor=<that network>"
+        )
+    for what, name, needed in (
+        ("Anchor", found.anchor.name, needs_anchor),
+        ("Reference", found.reference.name, needs_reference),
+    ):
+        if needed and not trust and ":" in str(name):
+            raise ValueError(
+                f"{directory}: its {what} is {name!r}, code that is no plugin and would be imported: pass --trust, or "
+                "from Python trust=True, if you know it"
+            )
+
+
+def _networks(
+    source: Path,
+    found: ModelDescription,
+    streams: Mapping[str, StreamSpec],
+    anchor: nn.Module | None,
+    *,
+    with_reference: bool,
+) -> tuple[nn.Module, nn.Module | None]:
+    shape: dict[str, Any] = {"streams": streams, "num_classes": found.model.num_classes}
+    reference = None
+    try:
+        if anchor is None:
+            anchor = create_anchor(str(found.anchor.name), **(found.anchor.options | shape))
+        if with_reference:
+            options = found.reference.options | shape | {"width": found.model.width}
+            reference = create_reference(str(found.reference.name), **options)
+    except (ValueError, ImportError) as problem:
+        raise ValueError(f"{source}: {problem}") from problem
+    return anchor, reference
+
+
+def _declared(source: Path, adapter: Any, streams: Mapping[str, StreamSpec]) -> Adapter | None:
+    """The declaration that a folder describes; None where it describes none."""
+    if not isinstance(adapter, Mapping):
+        return None
+    try:
+        return Declaration.from_description(adapter, streams)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise ValueError(f"{source}: model.adapter is no declaration: {reason(problem)}") from problem

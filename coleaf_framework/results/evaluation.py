@@ -1,0 +1,45 @@
+"""Scores of a model beside the trivial parsers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coleaf_framework.results.tables import score_table
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a model on a split, with those of two trivial parsers.
+
+    `evaluation["segment/Ao"]` is a column in percent, `evaluation["support/segment/Ao"]` its support-only twin,
+    and `print(evaluation)` shows the table.
+
+    Args:
+        name: row of the model in the table.
+        data: name of the data set and split.
+        videos: how many were scored.
+        scores: the model's columns.
+        empty: of the parser that predicts nothing.
+        video_label: of the parser that spreads the true video label over all segments and both modalities.
+        caveats: what must be said beside the scores; shown below the table.
+    """
+
+    name: str
+    data: str
+    videos: int
+    scores: Mapping[str, float]
+    empty: Mapping[str, float]
+    video_label: Mapping[str, float]
+    caveats: tuple[str, ...] = ()
+
+    def __getitem__(self, column: str) -> float:
+        return self.scores[column]
+
+    def rows(self) -> dict[str, Mapping[str, float]]:
+        """Row name -> columns, the trivial parsers last."""
+        return {self.name: self.scores, "empty parser": self.empty, "video-label parser": self.video_label}
+
+    def __str__(self) -> str:
+        table = score_table(self.rows(), f"{self.data}, {self.videos} videos, F-scores in percent")
+        return "\n".join([table, *(f"NOTE: {caveat}" for caveat in self.caveats)])

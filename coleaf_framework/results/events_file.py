@@ -1,0 +1,140 @@
+"""`predictions.json`: the events of every video, for people and programs.
+
+    {"parser": "...", "data": "...", "split": "...", "notes": [what must be said beside scores of these, ...],
+     "videos": {ID: {"seconds": 10.0, "events": [EVENT, ...], "ground_truth": [EVENT, ...] or null}}}
+
+with EVENT = {"label", "modality", "onset", "offset", "confidence"}, times in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from coleaf_framework._config import nearest
+from coleaf_framework.metrics import Event
+from coleaf_framework.storage import require_file, to_json, write_atomically
+
+
+@dataclass(frozen=True)
+class VideoEvents:
+    """What a model sees and hears in one video.
+
+    Args:
+        id: of the video.
+        seconds: its length.
+        events: predicted, in order of onset.
+        ground_truth: annotated events, or None where the split has none.
+    """
+
+    id: str
+    seconds: float
+    events: list[Event]
+    ground_truth: list[Event] | None
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Event(_Strict):
+    """An event as the file has it."""
+
+    label: str
+    modality: Literal["audible-only", "visible-only", "audible-visible"]
+    onset: float = Field(ge=0)
+    offset: float
+    confidence: float | None = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> _Event:
+        if self.offset <= self.onset:
+            raise ValueError(f"offset {self.offset} is not after onset {self.onset}")
+        return self
+
+
+class _Video(_Strict):
+    """A video as the file has it."""
+
+    seconds: float = Field(gt=0, le=1e6)
+    events: list[_Event]
+    ground_truth: list[_Event] | None
+
+    @model_validator(mode="after")
+    def _holds_its_events(self) -> _Video:
+        for event in (*self.events, *(self.ground_truth or ())):
+            if event.offset > self.seconds:
+                raise ValueError(f"an event ends at {event.offset}, after the video's {self.seconds} seconds")
+        return self
+
+
+class _File(BaseModel):
+    """A file; of its videos only the one that is asked for is looked into."""
+
+    model_config = ConfigDict(strict=True)
+
+    parser: str
+    videos: dict[str, Any]
+
+
+_Checked = TypeVar("_Checked", _File, _Video)
+
+
+def write_events(
+    path: Path, parser: str, data: str, split: str, videos: Sequence[VideoEvents], notes: Sequence[str] = ()
+) -> None:
+    """Write predictions as JSON, atomically."""
+
+    def plain(video: VideoEvents) -> dict[str, Any]:
+        return {key: value for key, value in asdict(video).items() if key != "id"}
+
+    content: dict[str, Any] = {"parser": parser, "data": data, "split": split, "notes": list(notes)}
+    content["videos"] = {v.id: plain(v) for v in videos}
+    text = to_json(content, indent=1)
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def read_video_events(path: Path, video: str) -> tuple[str, VideoEvents]:
+    """One video of a predictions file, with the name of the parser.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no predictions file, or has no such video; names the nearest.
+    """
+    require_file(path)
+    what = f"{path}: not a file that `coleaf predict` wrote"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ValueError(f"{what}: {problem}") from problem
+    except RecursionError:
+        raise ValueError(f"{what}: nested too deeply") from None
+    file = _checked(_File, content, what)
+    if video not in file.videos:
+        raise ValueError(f"{path}: no video {video!r} among its {len(file.videos)}.{nearest(video, file.videos)}")
+    found = _checked(_Video, file.videos[video], f"{what}: video {video!r}")
+
+    def events(of: list[_Event]) -> list[Event]:
+        return [Event(**dict(event)) for event in of]
+
+    truth = found.ground_truth
+    return file.parser, VideoEvents(
+        video, found.seconds, events(found.events), None if truth is None else events(truth)
+    )
+
+
+def _checked(kind: type[_Checked], content: Any, what: str) -> _Checked:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        where = ".".join(map(str, error["loc"]))
+        message = "expected a mapping" if error["type"] == "model_type" else error["msg"].removeprefix("Value error, ")
+        given = "" if error["type"] in ("missing", "value_error") else f", got {reprlib.repr(error['input'])}"
+        raise ValueError(f"{what}: {where + ': ' if where else ''}{message}{given}") from None

@@ -1,0 +1,126 @@
+"""The processes of a run under torchrun; one process is a run of one rank."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together.
+
+    Args:
+        rank: its number, from 0.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def join(cls) -> Ranks:
+        """Meet the other processes that torchrun started; alone where it started none.
+
+        CPU tensors travel by gloo, CUDA tensors by nccl.
+        """
+        if not dist.is_available():
+            return cls()
+        if not dist.is_initialized():
+            if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+                return cls()
+            if torch.cuda.is_available():
+                torch.cuda.set_device(local_rank())
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            atexit.register(_leave)
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes files and shows progress."""
+        return self.rank == 0
+
+    def part(self, n: int) -> range:
+        """This rank's share of `n` things; every one is in exactly one rank's."""
+        return range(self.rank, n, self.size)
+
+    def highest(self, value: int) -> int:
+        """The highest value that any rank gives."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor)
+
+    def total(self, values: list[float]) -> list[float]:
+        """Sums over ranks; every rank gives as many."""
+        if self.size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def interleaved(self, tensors: Mapping[str, Tensor], own: int, total: int) -> dict[str, Tensor]:
+        """What all ranks have of `total` things that `part` divided among them, in the things' own order.
+
+        Args:
+            tensors: name -> (K, ...), of which the first `own` rows count, on the CPU. All ranks have the same names
+                and, but for the first two axes, the same shapes; the second axis, if it differs, is padded with zeros.
+            own: how many rows this rank gives.
+            total: how many there are.
+        """
+        if self.size == 1:
+            return dict(tensors)
+        found = {}
+        for name, x in tensors.items():
+            rows, second = -(-total // self.size), self.highest(x.shape[1])
+            padded = torch.zeros(rows, second, *x.shape[2:], dtype=torch.uint8 if x.dtype == torch.bool else x.dtype)
+            padded[:own, : x.shape[1]] = x[:own]
+            all_ = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(all_, padded)
+            found[name] = torch.stack(all_, dim=1).flatten(0, 1)[:total].to(x.dtype)
+        return found
+
+    def from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Give all ranks the tensors that the first one has, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def bytes_from_first(self, content: bytes | None) -> bytes | None:
+        """What the first rank has, on every rank."""
+        if self.size == 1:
+            return content
+        length = torch.tensor(-1 if content is None else len(content))
+        dist.broadcast(length, src=0)
+        if length < 0:
+            return None
+        buffer = torch.empty(int(length), dtype=torch.uint8)
+        if content is not None and self.first:
+            buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        dist.broadcast(buffer, src=0)
+        return buffer.numpy().tobytes()
+
+
+def local_rank() -> int:
+    """This process's number on its machine, which is that of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def lost_contact(problem: BaseException) -> bool:
+    """Whether an error says that another rank has gone."""
+    text = str(problem)
+    return isinstance(problem, RuntimeError) and (
+        isinstance(problem, dist.DistError) or any(word in text for word in ("gloo", "NCCL", "Connection closed"))
+    )
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

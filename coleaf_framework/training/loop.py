@@ -1,0 +1,308 @@
+"""One training run: its steps on one or several ranks, what is saved of it, and how it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from coleaf_framework.metrics import mean_of
+from coleaf_framework.model.coleaf import CoLeaF, phase
+from coleaf_framework.protocol import Batch, Progress
+from coleaf_framework.record.config import TrainerConfig
+from coleaf_framework.training.batch_loader import Feed, plain_error
+from coleaf_framework.training.best import BestWeights
+from coleaf_framework.training.device import autocast, fused_adam, seed_everything
+from coleaf_framework.training.distributed import Ranks, lost_contact
+from coleaf_framework.training.interrupts import Interrupts
+from coleaf_framework.training.losslog import LossLog
+from coleaf_framework.training.plan import Part, mixed_seed, plan_epoch
+from coleaf_framework.training.profiling import Profiler
+from coleaf_framework.training.progress import TensorBoard, TrainingProgress
+from coleaf_framework.training.run_folder import RunFolder
+
+_OBSERVED = "theta/"
+_GO_ON, _STOP, _FAILED = 0, 1, 2
+
+
+def _with_note(problem: Exception, note: str) -> Exception:
+    if isinstance(problem, OSError | ValueError):
+        return plain_error(problem, note)
+    kind = FloatingPointError if isinstance(problem, FloatingPointError) else RuntimeError
+    return kind(f"{problem}; {note}")
+
+
+class _NextUpdate(nn.Module):
+    """What DistributedDataParallel wraps: the next update of a step, whichever parameters it trains."""
+
+    def __init__(self, model: CoLeaF) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, updates: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return next(updates)
+
+
+class Fitting:
+    """A training run under way.
+
+    Everything random in a step follows from the seed, the step's number and the rank, and the order of videos from
+    the seed and the epoch; so a run that goes on from any step repeats what an uninterrupted one would have done.
+
+    Args:
+        model: on its device.
+        config: how to train.
+        device: where.
+        ranks: this process among those that train.
+        folder: the run's, on the first rank; None writes nothing.
+        profiler: of some steps, or None.
+    """
+
+    def __init__(
+        self,
+        model: CoLeaF,
+        config: TrainerConfig,
+        device: torch.device,
+        ranks: Ranks,
+        folder: RunFolder | None,
+        profiler: Profiler | None = None,
+    ) -> None:
+        self.model, self.config, self.device, self.ranks, self.folder = model, config, device, ranks, folder
+        self.profiler = profiler
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = fused_adam(trained, config.learning_rate, device, config.weight_decay)
+        self.best = BestWeights(folder)
+        self.history: list[dict[str, Any]] = []
+        self.epoch_steps, self.log = 0, LossLog(1)
+        self._saved: str | None = None
+        self._parallel: DistributedDataParallel | None = None
+
+    def run(
+        self, train: Feed, score: Callable[[], dict[str, float]] | None, interrupts: Interrupts, *, quiet: bool
+    ) -> None:
+        """Train up to `config.epochs`.
+
+        Args:
+            train: the training split.
+            score: validation columns of the model as it is; None without a validation split.
+            interrupts: looked at between steps; entered before `start`, so that a run that can be resumed can be told
+                to stop.
+            quiet: show nothing.
+
+        Raises:
+            KeyboardInterrupt: SIGINT or SIGTERM; what was done up to the last step is saved.
+            FloatingPointError: a term became NaN or infinite.
+            ConnectionError: another rank failed.
+            OSError, ValueError: a video cannot be read; what was done is saved.
+        """
+        c = self.config
+        if self.ranks.size > 1:
+            self._parallel = DistributedDataParallel(_NextUpdate(self.model), find_unused_parameters=True)
+        lengths = [train.data.segments(i) for i in range(len(train.data))] if c.bucket_by_length else None
+        steps = -(-len(train.data) // c.batch_size)
+        board = TensorBoard(self.folder.path) if self.folder is not None and c.tensorboard else None
+        try:
+            with TrainingProgress(c.epochs, steps, quiet=quiet or not self.ranks.first) as progress:
+                for epoch in range(len(self.history) + 1, c.epochs + 1):
+                    plan = plan_epoch(
+                        len(train.data),
+                        c.batch_size,
+                        c.seed,
+                        epoch,
+                        rank=self.ranks.rank,
+                        ranks=self.ranks.size,
+                        accumulate=c.accumulate,
+                        lengths=lengths,
+                    )
+                    entry = self._epoch(epoch, train, plan, score, interrupts, progress)
+                    progress.epoch_done(entry, self.best.epoch)
+                    if board is not None:
+                        board.write(entry)
+        finally:
+            if board is not None:
+                board.close()
+        self.best.restore(self.model)
+        self.ranks.from_first(self.model.state_dict().values())
+
+    def saved(self) -> str:
+        """A sentence on what there is to go on from."""
+        if not self.ranks.first:
+            return "the first rank says what was saved"
+        if self.folder is None or self._saved is None:
+            return "nothing was saved"
+        return f"{self.folder.path} keeps, for --resume, everything up to {self._saved}"
+
+    def _epoch(
+        self,
+        epoch: int,
+        train: Feed,
+        plan: list[list[Part]],
+        score: Callable[[], dict[str, float]] | None,
+        interrupts: Interrupts,
+        progress: TrainingProgress,
+    ) -> dict[str, Any]:
+        start = time.perf_counter()
+        counted = max(epoch - 1 - self.model.head_start, 0)
+        lr = self.config.learning_rate * self.config.lr_gamma ** (counted // self.config.lr_step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        entry: dict[str, Any] = {"epoch": epoch, "lr": lr}
+        means = self._train(epoch, train, plan, interrupts, progress)
+        entry["losses"] = {name: value for name, value in means.items() if not name.startswith(_OBSERVED)}
+        theta = {name.removeprefix(_OBSERVED): value for name, value in means.items() if name.startswith(_OBSERVED)}
+        entry |= {"theta": theta} if theta else {}
+        if score is not None:
+            entry["val"] = self._scored(score)
+            if self.config.monitor:
+                entry["monitor"] = mean_of(entry["val"], self.config.monitor)
+        entry["seconds"] = round(time.perf_counter() - start, 3)
+        self.history.append(entry)
+        self.epoch_steps, self.log = 0, LossLog(epoch + 1)
+        # Before the Anchor is trained no epoch is the best: the newest weights are kept until a later epoch beats them.
+        self.best.offer(entry.get("monitor") if epoch > self.model.head_start else None, epoch, self.model)
+        if self.folder is not None:
+            self.folder.write_log(self.history)
+        self.save()
+        return entry
+
+    def _scored(self, score: Callable[[], dict[str, float]]) -> dict[str, float]:
+        if self.ranks.size > 1:
+            self.save()  # now, since a rank that fails alone could not do it with the others
+            self.ranks.from_first(self.model.buffers())  # of batch normalisation, say: one model is scored
+            return score()
+        try:
+            return score()
+        except Exception as problem:
+            self.save()
+            raise _with_note(problem, self.saved()) from problem
+
+    def _train(
+        self, epoch: int, train: Feed, plan: list[list[Part]], interrupts: Interrupts, progress: TrainingProgress
+    ) -> dict[str, float]:
+        self.model.train()
+        self.log.epoch = epoch
+        seed_everything(mixed_seed(self.config.seed, "epoch", epoch))
+        batches = train([part for parts in plan[self.epoch_steps :] for part in parts])
+        while self.epoch_steps < len(plan):
+            step = (epoch - 1) * len(plan) + self.epoch_steps
+            seed_everything(mixed_seed(self.config.seed, "step", step, self.ranks.rank))
+            parts = self._fetch(batches, len(plan[self.epoch_steps]), interrupts)
+            self._step(parts, Progress(epoch, step))
+            self.epoch_steps += 1
+            means = {name: mean for name, mean in self.log.means().items() if not name.startswith(_OBSERVED)}
+            progress.step(epoch, self.epoch_steps, means, self.ranks.size)
+            if self.config.checkpoint_steps and self.epoch_steps % self.config.checkpoint_steps == 0:
+                self.save()
+            if self.profiler is not None:
+                self.profiler.step()
+        self._flush()
+        means = self.log.means()
+        return dict(zip(means, self.ranks.total(list(means.values())), strict=True))
+
+    def _fetch(self, batches: Iterator[Batch], n: int, interrupts: Interrupts) -> list[Batch]:
+        """A step's batches; or, where some rank has none or was told to stop, the end of the run, which is saved."""
+        failure, parts = None, []
+        try:
+            with phase("data"):
+                parts = [next(batches) for _ in range(n)]
+        except (OSError, ValueError, RuntimeError) as problem:
+            if lost_contact(problem):
+                raise
+            stopping = interrupts.requested and isinstance(problem, ChildProcessError)  # Ctrl-C reaches children too
+            failure = None if stopping else problem
+        state = self.ranks.highest(_FAILED if failure is not None else _STOP if interrupts.requested else _GO_ON)
+        if state == _GO_ON:
+            return parts
+        self.save()
+        if failure is not None:
+            raise _with_note(failure, self.saved()) from failure
+        if state == _FAILED:
+            raise ConnectionError(f"rank {self.ranks.rank} stops, since another rank failed; {self.saved()}")
+        raise KeyboardInterrupt(self.saved())
+
+    def _step(self, parts: list[Batch], progress: Progress) -> None:
+        updates = [self.model.updates(self._smoothed(batch), progress) for batch in parts]
+        for _ in range(self.model.updates_per_step(progress)):
+            self.optimizer.zero_grad(set_to_none=True)
+            for i, update in enumerate(updates):
+                last = i == len(updates) - 1
+                alone = self._parallel is None or last
+                with contextlib.nullcontext() if alone else self._parallel.no_sync():  # type: ignore[union-attr]
+                    with autocast(self.device, self.config.precision):
+                        terms = next(update) if self._parallel is None else self._parallel(update)
+                    self._note(terms | self.model.observed)
+                    self.model.observed = {}
+                    # DistributedDataParallel takes the mean of ranks, whose losses are parts of a sum.
+                    loss = torch.stack(list(terms.values())).sum() * self.ranks.size
+                    with phase("backward"):
+                        loss.backward()  # type: ignore[no-untyped-call]
+            with phase("optimizer"):
+                self.optimizer.step()
+        self.model.after_step()
+
+    def _smoothed(self, batch: Batch) -> Batch:
+        smoothing = self.config.label_smoothing
+        return replace(batch, labels=(1 - smoothing) * batch.labels + smoothing / 2) if smoothing else batch
+
+    def _note(self, terms: dict[str, Tensor]) -> None:
+        try:
+            self.log.add(terms, self.epoch_steps + 1)
+        except FloatingPointError as problem:
+            raise FloatingPointError(f"{problem}; {self.saved()}") from None
+
+    def _flush(self) -> None:
+        try:
+            self.log.flush()
+        except FloatingPointError as problem:
+            raise FloatingPointError(f"{problem}; {self.saved()}") from None
+
+    def save(self) -> None:
+        """Write what the next step starts from; every rank calls this."""
+        self._flush()
+        losses = self.log.state()
+        losses["sums"] = dict(zip(losses["sums"], self.ranks.total(list(losses["sums"].values())), strict=True))
+        if self.folder is None:
+            return
+        self.folder.save_resume(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "history": self.history,
+                "best": {"value": self.best.value, "epoch": self.best.epoch},
+                "epoch_steps": self.epoch_steps,
+                "losses": losses,
+            }
+        )
+        self._saved = self._position()
+
+    def _position(self) -> str:
+        done = len(self.history)
+        if self.epoch_steps:
+            return f"epoch {done + 1}, step {self.epoch_steps}"
+        return f"the end of epoch {done}" if done else "its beginning"
+
+    def start(self, state: dict[str, Any] | None) -> None:
+        """Go on from what `save` wrote, or save the beginning where there is None.
+
+        Raises:
+            FileNotFoundError, ValueError: the weights of the best epoch so far are gone or damaged.
+        """
+        if state is None:
+            self.save()
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best.value, self.best.epoch = state["best"]["value"], state["best"]["epoch"]
+        self.best.require()
+        self.history, self.epoch_steps = list(state["history"]), state["epoch_steps"]
+        losses = state["losses"]  # sums over ranks: one of them goes on with them
+        if not self.ranks.first:
+            losses["sums"] = dict.fromkeys(losses["sums"], 0.0)
+        self.log = LossLog(len(self.history) + 1, losses)
+        self._saved = self._position()

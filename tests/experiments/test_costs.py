@@ -1,0 +1,55 @@
+"""FLOPs against a count by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coleaf_framework.data import open_folder
+from coleaf_framework.experiments.costs import measure_costs
+from coleaf_framework.record.config import load_config
+from tests.helpers.command import Command
+from tests.helpers.data import write_data_set
+
+WIDTH, T, C = 8, 4, 3
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    split = open_folder(write_data_set(tmp_path_factory.mktemp("costs") / "tiny"), "train")
+    config = load_config(settings=(f"anchor.options.width={WIDTH}", "trainer.device=cpu"))
+    return measure_costs(config, split.streams, C, videos=2, segments=T)
+
+
+def test_hans_flops_are_those_counted_by_hand(costs) -> None:  # type: ignore[no-untyped-def]
+    per_segment = 6 * WIDTH + 8 * WIDTH + 4 * WIDTH + 2 * WIDTH * WIDTH  # averaged streams, fusion
+    per_token = 2 * 4 * WIDTH * WIDTH  # self- and cross-attention: queries, keys, values, out
+    per_token += 2 * 2 * T * WIDTH  # and their products: scores, mixing
+    per_token += 2 * WIDTH * WIDTH + 3 * WIDTH * C  # feed-forward, three classifiers
+    expected = 2 * T * (per_segment + 2 * per_token)
+    assert costs.rows["HAN, inference"].gflops == pytest.approx(expected / 1e9)
+
+
+def test_inference_costs_what_the_anchor_costs(costs) -> None:  # type: ignore[no-untyped-def]
+    alone, inside = costs.rows["HAN, inference"], costs.rows["HAN in CoLeaF, inference"]
+    assert (alone.gflops, alone.parameters) == (inside.gflops, inside.parameters)
+    assert "takes the FLOPs of HAN: the Reference is thrown away" in costs.conclusion()
+
+
+def test_class_tokens_cost_and_training_costs_more(costs) -> None:  # type: ignore[no-untyped-def]
+    with_, without = (costs.rows[f"Reference {x} class tokens, forward"] for x in ("with", "without"))
+    assert with_.parameters - without.parameters == 2 * C * WIDTH
+    assert with_.gflops > without.gflops
+    assert costs.rows["HAN in CoLeaF, training step"].gflops > costs.rows["HAN alone, training step"].gflops
+    assert all(cost.milliseconds > 0 for cost in costs.rows.values())
+
+
+def test_the_command_prints_and_writes_them(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
+    small = ("--set", "anchor.options={width: 8, noise_ratios: {audio: 0, visual: 0}}", "--set", "trainer.device=cpu")
+    sizes = ("--data", data_root, "--videos", 2, "--segments", 4)
+    printed = coleaf("flops", "--anchor", "cmpae", *sizes, *small, "--json", "c.json")
+    assert "CMPAE in CoLeaF, training step" in printed
+    assert json.loads((tmp_path / "c.json").read_text())["videos"] == 2
+    assert "no anchor is called 'hen'" in coleaf("flops", "--anchor", "hen", fails=True)
