@@ -23,7 +23,7 @@ from benchmarks.measuring import main_arguments, report, synchronize
 from coleaf_framework.data import LLP, LLP_CLASSES, AveragedFrames, pack
 from coleaf_framework.data.features import FOLDERS
 from coleaf_framework.protocol import LLP_STREAMS
-from coleaf_framework.training.batch_loader import Feed
+from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.plan import plan_epoch
 
 BATCH = 128
@@ -55,15 +55,15 @@ def forget(root: Path) -> bool:
     return True
 
 
-def rate(feed: Feed, epoch: int) -> float:
+def rate(loader: BatchLoader, epoch: int) -> float:
     """Videos a second over one epoch."""
-    parts = [part for step in plan_epoch(len(feed.data), BATCH, 0, epoch) for part in step]
+    micro_batches = [micro_batch for step in plan_epoch(len(loader.data), BATCH, 0, epoch) for micro_batch in step]
     synchronize()
     start = time.perf_counter()
-    for _ in feed(parts):
+    for _ in loader(micro_batches):
         pass
     synchronize()
-    return len(feed.data) / (time.perf_counter() - start)
+    return len(loader.data) / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -90,15 +90,17 @@ def main() -> None:
                 if temperature == "cold" and not forget(place):
                     continue
                 size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) / videos / 2**10
-                best = max(rate(Feed(LLP(place, "train"), device), 1) for _ in range(1 if temperature == "cold" else 3))
+                best = max(
+                    rate(BatchLoader(LLP(place, "train"), device), 1) for _ in range(1 if temperature == "cold" else 3)
+                )
                 base.setdefault(temperature, best)
                 rows.append([name, temperature, size, best, best / base[temperature]])
         for cache in ("memory", "device"):
             for name, data in (("all frames", LLP(root, "train")), ("averaged", AveragedFrames(LLP(root, "train")))):
-                feed = Feed(data, device, cache=cache)  # type: ignore[arg-type]
-                rate(feed, 1)
-                size = sum(x.nbytes for x in feed._resident.rows.values()) / videos / 2**10  # type: ignore[union-attr]
-                best = max(rate(feed, epoch) for epoch in range(2, 5))
+                loader = BatchLoader(data, device, cache=cache)  # type: ignore[arg-type]
+                rate(loader, 1)
+                size = sum(x.nbytes for x in loader._resident.rows.values()) / videos / 2**10  # type: ignore[union-attr]
+                best = max(rate(loader, epoch) for epoch in range(2, 5))
                 rows.append([f"cache: {cache}, {name}", "warm", size, best, best / base["warm"]])
     columns = ["from", "page cache", "KiB a video", "videos a second", "x npy"]
     report(f"reading {videos} videos of LLP's shapes", columns, rows, path, batch=BATCH)

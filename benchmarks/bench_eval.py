@@ -56,16 +56,16 @@ def main() -> None:
     for anchor in ("han", "cmpae"):
         model = wrap(anchor, config=CoLeaFConfig(enabled=False))
         trainer = CoLeaFTrainer(model, TrainerConfig(), cache="memory", quiet=True)
-        feed = trainer._feed(data)
-        outputs = list(trainer._run(feed, range(VIDEOS)))
+        loader = trainer._loader(data)
+        outputs = list(trainer._run(loader, range(VIDEOS)))
         truth = torch.cat([batch.segment_labels for batch, _ in outputs]).cpu()  # type: ignore[misc]
 
-        def forward(trainer: CoLeaFTrainer = trainer, feed: object = feed) -> None:
-            for _ in trainer._run(feed, range(VIDEOS)):  # type: ignore[arg-type]
+        def forward(trainer: CoLeaFTrainer = trainer, loader: object = loader) -> None:
+            for _ in trainer._run(loader, range(VIDEOS)):  # type: ignore[arg-type]
                 pass
 
         decided = torch.cat([decide(output, trainer.decision).cpu() for _, output in outputs])
-        whole = seconds(lambda: trainer._score(feed))  # noqa: B023
+        whole = seconds(lambda: trainer._score(loader))  # noqa: B023
         scoring = seconds(lambda: all_scores(decided, truth))  # noqa: B023
 
         def one_by_one(trainer: CoLeaFTrainer = trainer, truth: torch.Tensor = truth) -> None:

@@ -102,8 +102,9 @@ class Batch:
             None where nothing is known beyond those. Set by CoLeaF where the Reference refines labels.
         mask: (B,T) bool, True where a segment is real; None when all videos have T segments.
         ids: one per video, in order.
-        share: this batch's part of the videos of its training step, in [0,1]; below 1 where a step is divided among
-            ranks or accumulated from smaller batches. The parts' losses add up to the undivided step's.
+        fraction: of its training step's videos that are in this batch, in [0,1]; below 1 for a micro-batch, of a step
+            that is divided among ranks or accumulated. The losses of all micro-batches add up to the undivided
+            step's.
     """
 
     streams: Mapping[str, Tensor]
@@ -112,7 +113,7 @@ class Batch:
     mask: Tensor | None = None
     modality_labels: Tensor | None = None
     ids: tuple[str, ...] = ()
-    share: float = 1.0
+    fraction: float = 1.0
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`."""
@@ -163,8 +164,8 @@ class Anchor(Protocol):
 
     `forward` may also take `mask` (B,T) bool, needed for videos of unequal length. An Anchor may have its own
     `loss(output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]` of named scalars, each a mean
-    over videos, since a step may be divided among ranks or parts (`Batch.share`); without it the Anchor is trained with
-    BCE(Y, video_probs).
+    over videos, since a step may be divided into micro-batches (`Batch.fraction`); without it the Anchor is trained
+    with BCE(Y, video_probs).
     """
 
     streams: Mapping[str, StreamSpec]

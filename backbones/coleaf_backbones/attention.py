@@ -75,7 +75,7 @@ class Attention(nn.Module):
         mixed = self._mix(query, key, rearrange(value, "b k (h d) -> b h k d", h=self.heads), mask)
         return self.out_proj(rearrange(mixed, "b h n d -> b n (h d)"))  # type: ignore[no-any-return]
 
-    def outgoing(self, value: Tensor) -> Tensor:
+    def project_values(self, value: Tensor) -> Tensor:
         """Projected values (..., K, D) as they leave `out_proj`, each head's part: (..., H, K, D).
 
         Mixing values and `out_proj` are both linear, so the projection may come first. That saves arithmetic where
@@ -84,9 +84,9 @@ class Attention(nn.Module):
         parts = zip(value.chunk(self.heads, dim=-1), self.out_proj.weight.chunk(self.heads, dim=1), strict=True)
         return torch.stack([F.linear(part, weight) for part, weight in parts], dim=-3)
 
-    def attend_outgoing(self, query: Tensor, key: Tensor, outgoing: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`attend` with values (B,H,K,D) from `outgoing`: the same answer up to rounding."""
-        return self._mix(query, key, outgoing, mask).sum(1) + self.out_proj.bias
+    def attend_projected(self, query: Tensor, key: Tensor, projected: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`attend` with values (B,H,K,D) from `project_values`: the same answer up to rounding."""
+        return self._mix(query, key, projected, mask).sum(1) + self.out_proj.bias
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         q, k = (rearrange(x, "b n (h d) -> b h n d", h=self.heads) for x in (query, key))

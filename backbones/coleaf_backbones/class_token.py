@@ -32,19 +32,19 @@ class ClassTokenLayer(FeedForward):
         """
         attention = self.self_attn
         query, key, value = attention.project(segments)
-        value, x = attention.outgoing(value), segments
+        value, x = attention.project_values(value), segments
         if classes is not None:
 
             def join(own: Tensor, common: Tensor) -> Tensor:
                 return torch.cat([own, common.to(own.dtype).expand(len(own), *common.shape)], dim=-2)
 
             class_query, class_key, class_value = attention.project(classes)
-            key, value = join(key, class_key), join(value, attention.outgoing(class_value))
+            key, value = join(key, class_key), join(value, attention.project_values(class_value))
             if answer_classes:
                 x, query = join(x, classes), join(query, class_query)
             if mask is not None:
                 mask = torch.cat([mask, mask.new_ones(len(mask), len(classes))], dim=1)
-        return self.feed_forward(x + self.dropout(attention.attend_outgoing(query, key, value, mask)))
+        return self.feed_forward(x + self.dropout(attention.attend_projected(query, key, value, mask)))
 
 
 class UnimodalBranch(nn.Module):

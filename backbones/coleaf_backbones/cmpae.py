@@ -150,7 +150,7 @@ class CMPAE(nn.Module):
             tokens = self.hat_encoder(f_a, f_v, mask)
             unimodal = CMPAEOutput(tokens=tokens, **video, **self._classify(tokens, mask))
             return replace(unimodal, unimodal=unimodal)
-        alone, crossed = self.hat_encoder.both(f_a, f_v, mask)  # (B,T,M,D)
+        alone, crossed = self.hat_encoder.with_and_without_cross(f_a, f_v, mask)  # (B,T,M,D)
         unimodal = CMPAEOutput(tokens=alone, **video, **self._classify(alone, mask))
         tokens = UNIMODAL * alone + CROSS * crossed
         answer = self._classify(tokens, mask)

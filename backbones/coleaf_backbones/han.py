@@ -32,18 +32,18 @@ class HybridAttentionLayer(FeedForward):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens of both modalities, (2B,T,D) with audio's first -> (2B,T,D)."""
         if self.cm_attn is None:
-            return self.alone(x, mask)
+            return self.self_attention_only(x, mask)
         return self.feed_forward(x + self.dropout(self._within(x, mask)) + self.dropout(self._across(x, mask)))
 
-    def alone(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def self_attention_only(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The same without cross-attention."""
         return self.feed_forward(x + self.dropout(self._within(x, mask)))
 
-    def both(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`alone` and `forward` of the same tokens, each with dropout of its own; what they share is computed once."""
+    def with_and_without_cross(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`self_attention_only` and `forward` of the same tokens, each with its own dropout."""
         query, key, value = self.self_attn.project(x)
-        value = self.self_attn.outgoing(value)
-        one, two = (x + self.dropout(self.self_attn.attend_outgoing(query, key, value, mask)) for _ in range(2))
+        value = self.self_attn.project_values(value)
+        one, two = (x + self.dropout(self.self_attn.attend_projected(query, key, value, mask)) for _ in range(2))
         return self.feed_forward(one), self.feed_forward(two + self.dropout(self._across(x, mask)))
 
     def _within(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -76,13 +76,15 @@ class HybridAttentionEncoder(nn.Module):
             x = layer(x, mask)
         return self._part(x)
 
-    def both(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def with_and_without_cross(
+        self, audio: Tensor, visual: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Without and with cross-attention, two (B,T,M,D)."""
         x, mask = self._join(audio, visual, mask)
         first, *others = (cast(HybridAttentionLayer, layer) for layer in self.layers)
-        alone, crossed = first.both(x, mask)
+        alone, crossed = first.with_and_without_cross(x, mask)
         for layer in others:
-            alone, crossed = layer.alone(alone, mask), layer(crossed, mask)
+            alone, crossed = layer.self_attention_only(alone, mask), layer(crossed, mask)
         return self._part(alone), self._part(crossed)
 
     @staticmethod

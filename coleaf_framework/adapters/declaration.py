@@ -66,14 +66,14 @@ class Declaration:
         Hooks and torch.compile do not go together, so under a compiled CoLeaF this part runs as it is.
 
         Raises:
-            ValueError, TypeError: what the network returns, or what a tap heard, is not as declared.
+            ValueError, TypeError: what the network returns, or what a tap captured, is not as declared.
         """
         name, spec = next(iter(self.calling.streams.items()))
         batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
         with ExitStack() as stack:
-            heard = [stack.enter_context(tap.listening(network)) for tap in self.taps]
+            captured = [stack.enter_context(tap.capture(network)) for tap in self.taps]
             returned = self.calling(network, streams, mask)
-        tokens = self._tokens(returned, heard, batch, segments)
+        tokens = self._tokens(returned, captured, batch, segments)
         if not self.outputs:
             return _by_name(returned, tokens, type(network).__name__)
         read = {
@@ -88,7 +88,7 @@ class Declaration:
         assert tokens is not None
         return AnchorOutput(tokens=tokens, **read)
 
-    def _tokens(self, returned: Any, heard: list[Any], batch: int, segments: int) -> Tensor | None:
+    def _tokens(self, returned: Any, captured: list[Any], batch: int, segments: int) -> Tensor | None:
         """(B,T,M,D) as declared; None where nothing is said of them."""
         if self.token_output is not None:
             assert isinstance(self.token_output, Out)
@@ -96,8 +96,8 @@ class Declaration:
         if not self.taps:
             return None
         if len(self.taps) == 1:
-            return self.taps[0].tokens(heard[0], batch, segments)
-        halves = zip(self.taps, heard, strict=True)
+            return self.taps[0].tokens(captured[0], batch, segments)
+        halves = zip(self.taps, captured, strict=True)
         return torch.stack([tap.tokens(runs, batch, segments, single=True) for tap, runs in halves], dim=2)
 
     def describe(self) -> dict[str, Any] | None:

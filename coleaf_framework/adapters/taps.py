@@ -23,7 +23,7 @@ Call = Literal["only", "last"] | int | Mapping[str, int] | tuple[int, ...]
 
 
 @dataclass
-class Heard:
+class Captured:
     """What a submodule took or gave in one forward: each of its runs, and each tensor's version at that time."""
 
     runs: list[Any] = field(default_factory=list)
@@ -112,14 +112,14 @@ class Tap:
         return module
 
     @contextmanager
-    def listening(self, network: nn.Module) -> Iterator[Heard]:
+    def capture(self, network: nn.Module) -> Iterator[Captured]:
         """Collects what each run of the submodule takes or gives, for as long as the block lasts."""
-        heard, thread = Heard(), threading.get_ident()
+        captured, thread = Captured(), threading.get_ident()
 
         def hear(value: Any) -> None:
             if threading.get_ident() == thread:  # or it is another model around the same network
-                heard.runs.append(value)
-                heard.versions += [(x, x._version) for _, x in flatten(value) if not x.is_inference()]
+                captured.runs.append(value)
+                captured.versions += [(x, x._version) for _, x in flatten(value) if not x.is_inference()]
 
         module = self.submodule(network)
         if self.at == "output":
@@ -129,19 +129,19 @@ class Tap:
                 lambda _, args, kwargs: hear((*args, *kwargs.values())), with_kwargs=True
             )
         try:
-            yield heard
+            yield captured
         finally:
             handle.remove()
 
-    def tokens(self, heard: Heard, batch: int, segments: int, *, single: bool = False) -> Tensor:
-        """Tokens (B,T,M,D) from what `listening` collected; (B,T,D) of one modality where `single`.
+    def tokens(self, captured: Captured, batch: int, segments: int, *, single: bool = False) -> Tensor:
+        """Tokens (B,T,M,D) from what `capture` collected; (B,T,D) of one modality where `single`.
 
         Raises:
             ValueError: the submodule ran another number of times than declared, or gave something else, or what it
                 gave was changed in place afterwards.
         """
-        call, runs = self.call, heard.runs
-        changed = {id(x) for x, version in heard.versions if x._version != version}
+        call, runs = self.call, captured.runs
+        changed = {id(x) for x, version in captured.versions if x._version != version}
         if isinstance(call, Mapping):
             halves = [self._halves(self._run(runs, call[modality]), single=True) for modality in MODALITIES]
             return torch.stack([self._arrange(x, "b t d", batch, segments, changed) for (x,) in halves], dim=2)
@@ -192,7 +192,7 @@ class Tap:
     def _arrange(self, x: Tensor, target: str, batch: int, segments: int, changed: set[int]) -> Tensor:
         if id(x) in changed:
             raise ValueError(
-                f"Tap({self.path!r}): the network changes in place what was heard there, as ReLU(inplace=True) does: "
+                f"Tap({self.path!r}): the network changes the captured tensor in place, as ReLU(inplace=True) does: "
                 "tap another submodule, one that gives the changed tensor"
             )
         if torch.is_grad_enabled() and not x.requires_grad:

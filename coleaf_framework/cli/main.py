@@ -38,7 +38,7 @@ from coleaf_framework.results.predictions import write_predictions
 from coleaf_framework.results.selection import require_choosable, select_thresholds
 from coleaf_framework.results.tables import score_table
 from coleaf_framework.storage import CONFIG, WEIGHTS, require_place, to_json, write_text
-from coleaf_framework.training.distributed import Ranks, lost_contact
+from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
 from coleaf_framework.training.experiment import train as train_run
 from coleaf_framework.training.importing import import_run
@@ -120,7 +120,7 @@ def train(
     except KeyboardInterrupt as stopped:
         end_undisturbed()
         raise KeyboardInterrupt(str(stopped) or "nothing of the step under way was saved") from None
-    if not trainer.ranks.first:
+    if not trainer.distributed.first:
         return
     say(f"{len(trainer.history)} epochs; best weights in {out / 'model.safetensors'}")
 
@@ -140,7 +140,7 @@ def evaluate(
     if json_ is not None:
         require_place(json_, "--json")
     scored = score_runs(runs, data, split, tuple(set_ or ()), decision, trust=trust)
-    if not Ranks.join().first:
+    if not DistributedContext.join().first:
         return
     say(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
     for note in scored.notes:
@@ -371,7 +371,7 @@ def options(
 ) -> None:
     """CoLeaF for audio-visual video parsing."""
     _debugging.append(debug)
-    if context.invoked_subcommand not in ("train", "evaluate") and Ranks.join().size > 1:
+    if context.invoked_subcommand not in ("train", "evaluate") and DistributedContext.join().size > 1:
         raise ValueError(
             f"coleaf {context.invoked_subcommand} is one process's work: only train and evaluate divide theirs"
         )

@@ -23,24 +23,24 @@ LABEL_WEIGHT_LATE, PSEUDO_WEIGHT_LATE = 0.5, 0.5
 AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 1.0, 2.0
 
 
-def own_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
+def custom_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
     """The Anchor's `loss(output, batch, progress)`, or None; a submodule of that name, such as BCELoss, is none."""
     own = getattr(anchor, "loss", None)
     return own if callable(own) and not isinstance(own, nn.Module) else None
 
 
-def own_modality_labels(anchor: nn.Module) -> Callable[..., Tensor] | None:
+def custom_modality_labels(anchor: nn.Module) -> Callable[..., Tensor] | None:
     """The Anchor's `modality_labels(output, batch, progress)`, or None."""
     own = getattr(anchor, "modality_labels", None)
     return own if callable(own) and not isinstance(own, nn.Module) else None
 
 
-def taught_fields(c: CoLeaFConfig, anchor: nn.Module) -> tuple[str, ...]:
+def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module) -> tuple[str, ...]:
     """The fields of the Anchor's output that some term reads in some epoch, its own loss aside."""
     fields = set()
     if c.anchor_loss == "official" and c.enabled:
         fields |= {"modality_probs", "video_probs"}
-    elif c.anchor_loss == "video" or own_loss(anchor) is None:
+    elif c.anchor_loss == "video" or custom_loss(anchor) is None:
         fields.add("video_probs")
     if c.enabled and c.contrast != "none":
         fields.add("modality_probs" if c.contrast == "bce" else "tokens")
@@ -57,7 +57,7 @@ def modality_labels(
     Weak labels; or the Anchor's own `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak
     labels smoothed as in the authors' code but not denoised.
     """
-    refine = own_modality_labels(anchor) if c.labels == "refined" else None
+    refine = custom_modality_labels(anchor) if c.labels == "refined" else None
     if refine is not None:
         return refine(output, batch, progress).detach()
     return weak_modality_labels(c, batch)
@@ -77,7 +77,7 @@ def anchor_loss(
     Args:
         labels: (B,M,C) in [0,1], from `modality_labels`.
     """
-    own = own_loss(anchor) if c.anchor_loss != "video" else None
+    own = custom_loss(anchor) if c.anchor_loss != "video" else None
     terms = dict(own(output, batch, progress)) if own is not None else {}
     if c.anchor_loss == "official" and c.enabled:
         assert output.modality_probs is not None
@@ -226,7 +226,7 @@ def _official_reference_terms(
     return terms
 
 
-def part_of_step(c: CoLeaFConfig, terms: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def scale_micro_batch(c: CoLeaFConfig, terms: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
     """The terms of a part of a training step, scaled so that those of all parts add up to the undivided step's.
 
     Every term is a mean over videos, an Anchor's own loss too, but for the authors' forms of the Reference's terms,
@@ -234,16 +234,16 @@ def part_of_step(c: CoLeaFConfig, terms: Mapping[str, Tensor], share: float) -> 
 
     Args:
         terms: "anchor/..." and "reference/..." -> scalar.
-        share: see `Batch.share`.
+        fraction: see `Batch.fraction`.
     """
-    if share == 1.0:
+    if fraction == 1.0:
         return dict(terms)
 
     def factor(name: str) -> float:
-        if share and name.startswith("reference/") and c.reference_loss == "official":
+        if fraction and name.startswith("reference/") and c.reference_loss == "official":
             return 1.0
-        if share and name == "anchor/cooccurrence" and c.cooccurrence_form == "official":
-            return 1.0 / share
-        return share
+        if fraction and name == "anchor/cooccurrence" and c.cooccurrence_form == "official":
+            return 1.0 / fraction
+        return fraction
 
     return {name: factor(name) * term for name, term in terms.items()}

@@ -25,9 +25,9 @@ from coleaf_framework.collaboration import (
     anchor_terms,
     event_weights,
     modality_labels,
-    part_of_step,
     reference_teaches,
     reference_terms,
+    scale_micro_batch,
     weak_modality_labels,
     with_reference_labels,
 )
@@ -52,7 +52,7 @@ def phase(name: str) -> AbstractContextManager[None]:
     return record_function(f"coleaf: {name}")
 
 
-def thaw(anchor: nn.Module) -> None:
+def unfreeze(anchor: nn.Module) -> None:
     """Let the parameters be trained again that a model around this network froze."""
     frozen = _frozen_of.pop(anchor, ())
     for name, parameter in anchor.named_parameters():
@@ -67,7 +67,7 @@ class CoLeaF(nn.Module):
     standardised streams where `standardizer` is set.
 
     `observed` holds what the last training forward saw and did not train: "theta/audio" and "theta/visual", the means
-    over videos of the weights of eq. 9-11, each this batch's share of its step's; nothing where they weigh nothing.
+    over videos of the weights of eq. 9-11, each this batch's fraction of its step's; nothing where they weigh nothing.
 
     Args:
         anchor: see `protocol.Anchor`.
@@ -121,7 +121,7 @@ class CoLeaF(nn.Module):
 
         Each term stops gradients on its teacher's side, so one backward updates both branches as the paper's
         two do. Terms of weight 0, or before their warm-up ends, are absent. Those of a batch that is a part of a
-        step (`batch.share`) are that part of the step's.
+        step (`batch.fraction`) are that part of the step's.
 
         Args:
             batch: streams and weak labels (B,C).
@@ -183,9 +183,9 @@ class CoLeaF(nn.Module):
                 if reference is not None:
                     terms |= anchor_terms(c, output, reference, labels, batch, progress)
                     if c.contrast == "event_aware" and reference_teaches(c, progress):
-                        theta = event_weights(c, reference).mean(0) * batch.share
+                        theta = event_weights(c, reference).mean(0) * batch.fraction
                         self.observed = dict(zip(("theta/audio", "theta/visual"), theta, strict=True))
-            return part_of_step(c, {f"anchor/{name}": term for name, term in terms.items()}, batch.share)
+            return scale_micro_batch(c, {f"anchor/{name}": term for name, term in terms.items()}, batch.fraction)
 
         if self.reference is None:
             yield anchor_update(None)
@@ -194,7 +194,7 @@ class CoLeaF(nn.Module):
             reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
         with phase("losses"):
             terms = reference_terms(c, reference, output.modality_probs, labels, progress)
-        terms = part_of_step(c, {f"reference/{name}": term for name, term in terms.items()}, batch.share)
+        terms = scale_micro_batch(c, {f"reference/{name}": term for name, term in terms.items()}, batch.fraction)
         teaches = reference_teaches(c, progress)
         if together:
             if teaches and self.teacher is not None:
@@ -211,7 +211,9 @@ class CoLeaF(nn.Module):
             reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
         with phase("losses"):
             terms = reference_terms(self.config, reference, None, weak_modality_labels(self.config, batch), Progress(0))
-        return part_of_step(self.config, {f"reference/{name}": term for name, term in terms.items()}, batch.share)
+        return scale_micro_batch(
+            self.config, {f"reference/{name}": term for name, term in terms.items()}, batch.fraction
+        )
 
     def _teach(self, teacher: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None) -> ReferenceOutput:
         unread = {"need_class_probs": False} if self._lean_reference else {}
@@ -266,8 +268,8 @@ class CoLeaF(nn.Module):
         Where the model standardises its streams, the network takes standardised ones; `load_anchor` gives it with its
         standardisation.
         """
-        thaw(self.anchor)
-        for name, parameter in self.anchor.named_parameters():  # of a copy of the model, which `thaw` does not know
+        unfreeze(self.anchor)
+        for name, parameter in self.anchor.named_parameters():  # of a copy of the model, which `unfreeze` does not know
             if name in self.frozen:
                 parameter.requires_grad_(True)
         self.frozen = ()

@@ -23,10 +23,10 @@ from coleaf_framework.data import AVVPDataset, Video, collate
 from coleaf_framework.protocol import Batch
 from coleaf_framework.record.config import Cache
 from coleaf_framework.training.interrupts import STOPPING
-from coleaf_framework.training.plan import Part
+from coleaf_framework.training.plan import MicroBatch
 
 
-class Feed:
+class BatchLoader:
     """Gives the batches of a data set that it is asked for, in that order.
 
     Args:
@@ -52,8 +52,8 @@ class Feed:
         self._resident: _Resident | None = None
         self._loader: DataLoader[Video] | None = None
 
-    def __call__(self, parts: Sequence[Part]) -> Iterator[Batch]:
-        """The batches of `parts`, on the device.
+    def __call__(self, micro_batches: Sequence[MicroBatch]) -> Iterator[Batch]:
+        """The batches of `micro_batches`, on the device.
 
         Raises:
             ChildProcessError: a process that reads videos died.
@@ -61,16 +61,18 @@ class Feed:
             RuntimeError: the data set raised anything else; names the video.
         """
         if self.cache == "none":
-            for batch, part in zip(self._read([part.videos for part in parts]), parts, strict=True):
-                yield replace(batch.to(self.device), share=part.share)
+            for batch, micro_batch in zip(
+                self._read([micro_batch.videos for micro_batch in micro_batches]), micro_batches, strict=True
+            ):
+                yield replace(batch.to(self.device), fraction=micro_batch.fraction)
             return
         if self._resident is None:
             place = self.device if self.cache == "device" else torch.device("cpu")
             one_by_one = self._read([(i,) for i in range(len(self.data))])
             self._resident = _Resident(one_by_one, self.data, place, self.dtype)
             self._loader = None  # its processes are not needed any more
-        for part in parts:
-            yield replace(self._resident.batch(part.videos).to(self.device), share=part.share)
+        for micro_batch in micro_batches:
+            yield replace(self._resident.batch(micro_batch.videos).to(self.device), fraction=micro_batch.fraction)
 
     def _read(self, videos: Sequence[tuple[int, ...]]) -> Iterator[Batch]:
         if self._loader is None:

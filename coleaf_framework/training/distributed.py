@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Ranks:
+class DistributedContext:
     """This process among those that train together.
 
     Args:
@@ -25,7 +25,7 @@ class Ranks:
     size: int = 1
 
     @classmethod
-    def join(cls) -> Ranks:
+    def join(cls) -> DistributedContext:
         """Meet the other processes that torchrun started; alone where it started none.
 
         CPU tensors travel by gloo, CUDA tensors by nccl.

@@ -20,7 +20,7 @@ from coleaf_framework.record.config import DataConfig, RunConfig, recorded_confi
 from coleaf_framework.record.provenance import data_changes, made_of
 from coleaf_framework.storage import CONFIG, read_yaml
 from coleaf_framework.training.device import seed_everything
-from coleaf_framework.training.distributed import Ranks
+from coleaf_framework.training.distributed import DistributedContext
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
 from coleaf_framework.wrapping import wrap
@@ -143,12 +143,12 @@ def build_model(config: RunConfig, data: AVVPDataset, statistics: Mapping[str, T
 
 def _statistics(data: AVVPDataset) -> dict[str, Tensor]:
     """Those of the training split, which one rank reads for all."""
-    ranks = Ranks.join()
-    if ranks.first:
+    distributed = DistributedContext.join()
+    if distributed.first:
         statistics = data.statistics()
     else:
         statistics = {name: torch.empty(2, spec.width) for name, spec in data.streams.items()}
-    ranks.from_first(statistics.values())
+    distributed.from_first(statistics.values())
     return statistics
 
 

@@ -16,13 +16,13 @@ from coleaf_framework.metrics import mean_of
 from coleaf_framework.model.coleaf import CoLeaF, phase
 from coleaf_framework.protocol import Batch, Progress
 from coleaf_framework.record.config import TrainerConfig
-from coleaf_framework.training.batch_loader import Feed, plain_error
+from coleaf_framework.training.batch_loader import BatchLoader, plain_error
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.device import autocast, fused_adam, seed_everything
-from coleaf_framework.training.distributed import Ranks, lost_contact
+from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.losslog import LossLog
-from coleaf_framework.training.plan import Part, mixed_seed, plan_epoch
+from coleaf_framework.training.plan import MicroBatch, mixed_seed, plan_epoch
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard, TrainingProgress
 from coleaf_framework.training.run_folder import RunFolder
@@ -49,7 +49,7 @@ class _NextUpdate(nn.Module):
         return next(updates)
 
 
-class Fitting:
+class TrainingLoop:
     """A training run under way.
 
     Everything random in a step follows from the seed, the step's number and the rank, and the order of videos from
@@ -59,7 +59,7 @@ class Fitting:
         model: on its device.
         config: how to train.
         device: where.
-        ranks: this process among those that train.
+        distributed: this process among those that train.
         folder: the run's, on the first rank; None writes nothing.
         profiler: of some steps, or None.
     """
@@ -69,11 +69,11 @@ class Fitting:
         model: CoLeaF,
         config: TrainerConfig,
         device: torch.device,
-        ranks: Ranks,
+        distributed: DistributedContext,
         folder: RunFolder | None,
         profiler: Profiler | None = None,
     ) -> None:
-        self.model, self.config, self.device, self.ranks, self.folder = model, config, device, ranks, folder
+        self.model, self.config, self.device, self.distributed, self.folder = model, config, device, distributed, folder
         self.profiler = profiler
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = fused_adam(trained, config.learning_rate, device, config.weight_decay)
@@ -84,7 +84,7 @@ class Fitting:
         self._parallel: DistributedDataParallel | None = None
 
     def run(
-        self, train: Feed, score: Callable[[], dict[str, float]] | None, interrupts: Interrupts, *, quiet: bool
+        self, train: BatchLoader, score: Callable[[], dict[str, float]] | None, interrupts: Interrupts, *, quiet: bool
     ) -> None:
         """Train up to `config.epochs`.
 
@@ -102,21 +102,21 @@ class Fitting:
             OSError, ValueError: a video cannot be read; what was done is saved.
         """
         c = self.config
-        if self.ranks.size > 1:
+        if self.distributed.size > 1:
             self._parallel = DistributedDataParallel(_NextUpdate(self.model), find_unused_parameters=True)
         lengths = [train.data.segments(i) for i in range(len(train.data))] if c.bucket_by_length else None
         steps = -(-len(train.data) // c.batch_size)
         board = TensorBoard(self.folder.path) if self.folder is not None and c.tensorboard else None
         try:
-            with TrainingProgress(c.epochs, steps, quiet=quiet or not self.ranks.first) as progress:
+            with TrainingProgress(c.epochs, steps, quiet=quiet or not self.distributed.first) as progress:
                 for epoch in range(len(self.history) + 1, c.epochs + 1):
                     plan = plan_epoch(
                         len(train.data),
                         c.batch_size,
                         c.seed,
                         epoch,
-                        rank=self.ranks.rank,
-                        ranks=self.ranks.size,
+                        rank=self.distributed.rank,
+                        world_size=self.distributed.size,
                         accumulate=c.accumulate,
                         lengths=lengths,
                     )
@@ -128,11 +128,11 @@ class Fitting:
             if board is not None:
                 board.close()
         self.best.restore(self.model)
-        self.ranks.from_first(self.model.state_dict().values())
+        self.distributed.from_first(self.model.state_dict().values())
 
     def saved(self) -> str:
         """A sentence on what there is to go on from."""
-        if not self.ranks.first:
+        if not self.distributed.first:
             return "the first rank says what was saved"
         if self.folder is None or self._saved is None:
             return "nothing was saved"
@@ -141,8 +141,8 @@ class Fitting:
     def _epoch(
         self,
         epoch: int,
-        train: Feed,
-        plan: list[list[Part]],
+        train: BatchLoader,
+        plan: list[list[MicroBatch]],
         score: Callable[[], dict[str, float]] | None,
         interrupts: Interrupts,
         progress: TrainingProgress,
@@ -172,9 +172,9 @@ class Fitting:
         return entry
 
     def _scored(self, score: Callable[[], dict[str, float]]) -> dict[str, float]:
-        if self.ranks.size > 1:
+        if self.distributed.size > 1:
             self.save()  # now, since a rank that fails alone could not do it with the others
-            self.ranks.from_first(self.model.buffers())  # of batch normalisation, say: one model is scored
+            self.distributed.from_first(self.model.buffers())  # of batch normalisation, say: one model is scored
             return score()
         try:
             return score()
@@ -183,51 +183,56 @@ class Fitting:
             raise _with_note(problem, self.saved()) from problem
 
     def _train(
-        self, epoch: int, train: Feed, plan: list[list[Part]], interrupts: Interrupts, progress: TrainingProgress
+        self,
+        epoch: int,
+        train: BatchLoader,
+        plan: list[list[MicroBatch]],
+        interrupts: Interrupts,
+        progress: TrainingProgress,
     ) -> dict[str, float]:
         self.model.train()
         self.log.epoch = epoch
         seed_everything(mixed_seed(self.config.seed, "epoch", epoch))
-        batches = train([part for parts in plan[self.epoch_steps :] for part in parts])
+        batches = train([micro_batch for micro_batches in plan[self.epoch_steps :] for micro_batch in micro_batches])
         while self.epoch_steps < len(plan):
             step = (epoch - 1) * len(plan) + self.epoch_steps
-            seed_everything(mixed_seed(self.config.seed, "step", step, self.ranks.rank))
-            parts = self._fetch(batches, len(plan[self.epoch_steps]), interrupts)
-            self._step(parts, Progress(epoch, step))
+            seed_everything(mixed_seed(self.config.seed, "step", step, self.distributed.rank))
+            micro_batches = self._fetch(batches, len(plan[self.epoch_steps]), interrupts)
+            self._step(micro_batches, Progress(epoch, step))
             self.epoch_steps += 1
             means = {name: mean for name, mean in self.log.means().items() if not name.startswith(_OBSERVED)}
-            progress.step(epoch, self.epoch_steps, means, self.ranks.size)
+            progress.step(epoch, self.epoch_steps, means, self.distributed.size)
             if self.config.checkpoint_steps and self.epoch_steps % self.config.checkpoint_steps == 0:
                 self.save()
             if self.profiler is not None:
                 self.profiler.step()
         self._flush()
         means = self.log.means()
-        return dict(zip(means, self.ranks.total(list(means.values())), strict=True))
+        return dict(zip(means, self.distributed.total(list(means.values())), strict=True))
 
     def _fetch(self, batches: Iterator[Batch], n: int, interrupts: Interrupts) -> list[Batch]:
         """A step's batches; or, where some rank has none or was told to stop, the end of the run, which is saved."""
-        failure, parts = None, []
+        failure, micro_batches = None, []
         try:
             with phase("data"):
-                parts = [next(batches) for _ in range(n)]
+                micro_batches = [next(batches) for _ in range(n)]
         except (OSError, ValueError, RuntimeError) as problem:
             if lost_contact(problem):
                 raise
             stopping = interrupts.requested and isinstance(problem, ChildProcessError)  # Ctrl-C reaches children too
             failure = None if stopping else problem
-        state = self.ranks.highest(_FAILED if failure is not None else _STOP if interrupts.requested else _GO_ON)
+        state = self.distributed.highest(_FAILED if failure is not None else _STOP if interrupts.requested else _GO_ON)
         if state == _GO_ON:
-            return parts
+            return micro_batches
         self.save()
         if failure is not None:
             raise _with_note(failure, self.saved()) from failure
         if state == _FAILED:
-            raise ConnectionError(f"rank {self.ranks.rank} stops, since another rank failed; {self.saved()}")
+            raise ConnectionError(f"rank {self.distributed.rank} stops, since another rank failed; {self.saved()}")
         raise KeyboardInterrupt(self.saved())
 
-    def _step(self, parts: list[Batch], progress: Progress) -> None:
-        updates = [self.model.updates(self._smoothed(batch), progress) for batch in parts]
+    def _step(self, micro_batches: list[Batch], progress: Progress) -> None:
+        updates = [self.model.updates(self._smoothed(batch), progress) for batch in micro_batches]
         for _ in range(self.model.updates_per_step(progress)):
             self.optimizer.zero_grad(set_to_none=True)
             for i, update in enumerate(updates):
@@ -239,7 +244,7 @@ class Fitting:
                     self._note(terms | self.model.observed)
                     self.model.observed = {}
                     # DistributedDataParallel takes the mean of ranks, whose losses are parts of a sum.
-                    loss = torch.stack(list(terms.values())).sum() * self.ranks.size
+                    loss = torch.stack(list(terms.values())).sum() * self.distributed.size
                     with phase("backward"):
                         loss.backward()  # type: ignore[no-untyped-call]
             with phase("optimizer"):
@@ -266,7 +271,7 @@ class Fitting:
         """Write what the next step starts from; every rank calls this."""
         self._flush()
         losses = self.log.state()
-        losses["sums"] = dict(zip(losses["sums"], self.ranks.total(list(losses["sums"].values())), strict=True))
+        losses["sums"] = dict(zip(losses["sums"], self.distributed.total(list(losses["sums"].values())), strict=True))
         if self.folder is None:
             return
         self.folder.save_resume(
@@ -302,7 +307,7 @@ class Fitting:
         self.best.require()
         self.history, self.epoch_steps = list(state["history"]), state["epoch_steps"]
         losses = state["losses"]  # sums over ranks: one of them goes on with them
-        if not self.ranks.first:
+        if not self.distributed.first:
             losses["sums"] = dict.fromkeys(losses["sums"], 0.0)
         self.log = LossLog(len(self.history) + 1, losses)
         self._saved = self._position()

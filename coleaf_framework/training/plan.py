@@ -13,16 +13,16 @@ _POOL = 20
 
 
 @dataclass(frozen=True)
-class Part:
+class MicroBatch:
     """The videos of one forward pass.
 
     Args:
         videos: their indices; never empty.
-        share: of the step's videos, in [0,1]; 0 where a rank has none and only keeps the others company.
+        fraction: of the step's videos, in [0,1]; 0 for a placeholder on a rank without videos.
     """
 
     videos: tuple[int, ...]
-    share: float = 1.0
+    fraction: float = 1.0
 
 
 def plan_epoch(
@@ -32,21 +32,22 @@ def plan_epoch(
     epoch: int,
     *,
     rank: int = 0,
-    ranks: int = 1,
+    world_size: int = 1,
     accumulate: int = 1,
     lengths: Sequence[int] | None = None,
-) -> list[list[Part]]:
-    """An epoch's steps, each a list of parts to accumulate.
+) -> list[list[MicroBatch]]:
+    """An epoch's steps, each a list of micro-batches to accumulate.
 
-    The steps' videos do not depend on the number of ranks or parts. Every video is in one step, and there in one part
-    of one rank.
+    The steps' videos do not depend on the number of ranks or micro-batches. Every video is in one step, and there
+    in one micro-batch of one rank.
 
     Args:
         n: number of videos.
-        batch_size: videos a step, over all ranks and parts.
+        batch_size: videos a step, over all ranks and micro-batches.
         seed, epoch: of the order.
-        rank, ranks: whose parts.
-        accumulate: parts a step.
+        rank: whose micro-batches, from 0.
+        world_size: number of ranks.
+        accumulate: micro-batches a step.
         lengths: T of each video; then videos of similar length share a step.
     """
     generator = torch.Generator().manual_seed(mixed_seed(seed, "order", epoch))
@@ -57,14 +58,14 @@ def plan_epoch(
     batches = [order[i : i + batch_size] for i in range(0, n, batch_size)]
     if lengths is not None:
         batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-    return [_parts(batch, rank, ranks, accumulate) for batch in batches]
+    return [_micro_batches(batch, rank, world_size, accumulate) for batch in batches]
 
 
-def _parts(batch: Sequence[int], rank: int, ranks: int, accumulate: int) -> list[Part]:
-    own = batch[rank::ranks]
+def _micro_batches(batch: Sequence[int], rank: int, world_size: int, accumulate: int) -> list[MicroBatch]:
+    own = batch[rank::world_size]
     pieces = [own[i::accumulate] for i in range(min(accumulate, len(own)))]
-    parts = [Part(tuple(piece), len(piece) / len(batch)) for piece in pieces]
-    return parts or [Part((batch[0],), 0.0)]
+    found = [MicroBatch(tuple(piece), len(piece) / len(batch)) for piece in pieces]
+    return found or [MicroBatch((batch[0],), 0.0)]
 
 
 def mixed_seed(*parts: int | str) -> int:

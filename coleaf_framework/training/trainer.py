@@ -23,12 +23,12 @@ from coleaf_framework.record.config import Cache, TrainerConfig
 from coleaf_framework.record.provenance import made_of
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
-from coleaf_framework.training.batch_loader import Feed
+from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
-from coleaf_framework.training.distributed import Ranks, lost_contact
+from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
-from coleaf_framework.training.loop import Fitting
-from coleaf_framework.training.plan import Part
+from coleaf_framework.training.loop import TrainingLoop
+from coleaf_framework.training.plan import MicroBatch
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
 from coleaf_framework.training.resuming import require_fitting
@@ -84,7 +84,7 @@ class CoLeaFTrainer:
             raise ValueError(f"{self.name} has no parameter that requires a gradient: there is nothing to train")
         self.decision = decision or DecisionConfig(**published_decision(self.model.anchor))
         self.decision.require_classes(self.model.num_classes)
-        self.ranks = Ranks.join()
+        self.distributed = DistributedContext.join()
         self.device = choose_device(self.config.device)
         require_processes("trainer.workers", self.config.workers)
         if self.config.tensorboard:
@@ -136,17 +136,17 @@ class CoLeaFTrainer:
                 "segments(index)"
             )
         self._describe(train, [split for split in (train, val, test) if split is not None])
-        folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.ranks.first else None
+        folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None
         try:
             # From before anything is saved, and before the ranks first wait for each other.
-            with Interrupts(patient=self.ranks.size > 1) as interrupts:
+            with Interrupts(patient=self.distributed.size > 1) as interrupts:
                 self._fit(folder, train, val, interrupts)
         except RuntimeError as problem:
             if not lost_contact(problem):
                 raise
             raise ConnectionError(
-                f"rank {self.ranks.rank} of {self.ranks.size} stops, since another rank has gone, whose own message "
-                "tells why; a run that had begun goes on with --resume"
+                f"rank {self.distributed.rank} of {self.distributed.size} stops, since another rank has gone, whose "
+                "own message tells why; a run that had begun goes on with --resume"
             ) from problem
         finally:
             if folder is not None:
@@ -158,7 +158,7 @@ class CoLeaFTrainer:
         self, folder: RunFolder | None, train: AVVPDataset, val: AVVPDataset | None, interrupts: Interrupts
     ) -> None:
         c = self.config
-        content = self.ranks.bytes_from_first(folder.resume_bytes() if folder is not None else None)
+        content = self.distributed.bytes_from_first(folder.resume_bytes() if folder is not None else None)
         state = parse_resume(content, Path(self.out or "") / RESUME)
         if state is not None and len(state["history"]) > c.epochs:
             raise ValueError(f"{self.out}: has {len(state['history'])} epochs already, trainer.epochs is {c.epochs}")
@@ -167,19 +167,19 @@ class CoLeaFTrainer:
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
-        profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.ranks.first else None
-        fitting = Fitting(self.model, c, self.device, self.ranks, folder, profiler)
+        profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.distributed.first else None
+        loop = TrainingLoop(self.model, c, self.device, self.distributed, folder, profiler)
         if state is not None:
             steps = -(-len(train) // c.batch_size)
-            require_fitting(state, self.model, fitting.optimizer, steps, Path(self.out or "") / RESUME)
-        fitting.start(state)
-        self.history = fitting.history
+            require_fitting(state, self.model, loop.optimizer, steps, Path(self.out or "") / RESUME)
+        loop.start(state)
+        self.history = loop.history
         score = None
         if val is not None:
-            val_feed = self._feed(val)
-            score = lambda: self._score(val_feed)  # noqa: E731
+            val_loader = self._loader(val)
+            score = lambda: self._score(val_loader)  # noqa: E731
         try:
-            fitting.run(self._feed(train), score, interrupts, quiet=self.quiet)
+            loop.run(self._loader(train), score, interrupts, quiet=self.quiet)
         finally:
             if profiler is not None:
                 profiler.stop()
@@ -199,12 +199,12 @@ class CoLeaFTrainer:
             FloatingPointError: a probability is NaN or infinite.
         """
         self._check(data, truth=truth)
-        own = self.ranks.part(len(data))
+        own = self.distributed.part(len(data))
         # A rank that has none of a few videos runs the first, whose predictions are then dropped.
-        ids, tensors = collect_tensors(self._run(self._feed(data), own or range(1)))
-        tensors = self.ranks.interleaved(tensors, len(own), len(data))
+        ids, tensors = collect_tensors(self._run(self._loader(data), own or range(1)))
+        tensors = self.distributed.interleaved(tensors, len(own), len(data))
         return assemble(
-            name or self.name, data, self.decision, ids if self.ranks.size == 1 else tuple(data.ids), tensors
+            name or self.name, data, self.decision, ids if self.distributed.size == 1 else tuple(data.ids), tensors
         )
 
     def evaluate(self, data: AVVPDataset, name: str | None = None) -> Evaluation:
@@ -220,17 +220,17 @@ class CoLeaFTrainer:
         """
         return self.predict(data, truth=True, name=name).evaluation()
 
-    def _score(self, feed: Feed) -> dict[str, float]:
+    def _score(self, loader: BatchLoader) -> dict[str, float]:
         meter = ParsingScores()
-        for batch, output in self._run(feed, self.ranks.part(len(feed.data))):
+        for batch, output in self._run(loader, self.distributed.part(len(loader.data))):
             assert batch.segment_labels is not None
             meter.update(decide(output, self.decision, batch.mask).cpu(), batch.segment_labels.cpu())
         return _merged(meter)
 
-    def _run(self, feed: Feed, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
+    def _run(self, loader: BatchLoader, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
         self.model.to(self.device).eval()
         size = self.config.batch_size
-        for batch in feed([Part(tuple(videos[i : i + size])) for i in range(0, len(videos), size)]):
+        for batch in loader([MicroBatch(tuple(videos[i : i + size])) for i in range(0, len(videos), size)]):
             with torch.no_grad(), autocast(self.device, self.config.precision):
                 output = self.model.infer(batch)
             output = _in_float32(output)  # so that every command decides alike, whatever the networks ran in
@@ -240,9 +240,9 @@ class CoLeaFTrainer:
                 )
             yield batch, output
 
-    def _feed(self, data: AVVPDataset) -> Feed:
+    def _loader(self, data: AVVPDataset) -> BatchLoader:
         half = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
-        return Feed(data, self.device, self.config.workers, self.cache, half)
+        return BatchLoader(data, self.device, self.config.workers, self.cache, half)
 
     def _check(self, data: AVVPDataset, *, truth: bool = False) -> None:
         if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
@@ -281,7 +281,7 @@ class CoLeaFTrainer:
 
     def _describe(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
         described = self.model.description
-        if self.out is not None and self.ranks.first:
+        if self.out is not None and self.distributed.first:
             described["made_of"] = made_of(self.model.anchor, self.model.reference, splits)
         described.setdefault("model", {})["classes"] = list(train.classes)
         ids = hashlib.sha256("\n".join(train.ids).encode()).hexdigest()[:16]

@@ -18,13 +18,13 @@ _APART = 0.4
 def candidates(found: Probe) -> Iterator[tuple[dict[str, Any], Any]]:
     """Outputs and tokens to try, the likeliest first."""
     flat = [x for x in found.outputs if x.layout == "b c" and _may_be_probabilities(x)]
-    ordered = sorted(flat, key=lambda x: -x.leaning)
+    ordered = sorted(flat, key=lambda x: -x.modality_bias)
     apart: Any = DERIVE
     video: Any = DERIVE
     stacked = [x for x in found.outputs if sorted(x.axes) == ["b", "c", "m"] and _may_be_probabilities(x)]
     if stacked:
         apart = _out(stacked[0], "b m c")
-    elif len(ordered) >= 2 and ordered[0].leaning - ordered[-1].leaning > _APART:
+    elif len(ordered) >= 2 and ordered[0].modality_bias - ordered[-1].modality_bias > _APART:
         apart = _pair(ordered[0], ordered[-1])
     middle = flat if apart == DERIVE or stacked else ordered[1:-1]
     if middle:
@@ -44,7 +44,7 @@ def _segment_outs(outputs: Sequence[Seen]) -> Iterator[Any]:
     halves = [x for x in outputs if sorted(x.axes) == ["b", "c", "t"] and _may_be_probabilities(x)]
     for one, other in itertools.combinations(halves, 2):
         if one.axes == other.axes:
-            yield _pair(*sorted((one, other), key=lambda x: -x.leaning))
+            yield _pair(*sorted((one, other), key=lambda x: -x.modality_bias))
 
 
 def rivals(found: Probe, outputs: Mapping[str, Any]) -> list[str]:
@@ -67,7 +67,7 @@ def _token_outs(found: Probe) -> Iterator[Any]:
             yield Out(_place(x.place), order=VISUAL_FIRST) if x.visual_first else _place(x.place)
     halves = [x for x in found.outputs if x.layout == "b t d" and x.trains]
     for one, other in itertools.combinations(halves, 2):
-        yield _pair(*sorted((one, other), key=lambda x: -x.leaning))
+        yield _pair(*sorted((one, other), key=lambda x: -x.modality_bias))
     for tap, _ in possible_taps(found):
         yield tap
 
@@ -89,10 +89,10 @@ def possible_taps(found: Probe) -> list[tuple[Tap, tuple[int, ...]]]:
             if all(len(run) == 1 and run[0].layout in ("b t m d", "b t m c") for run in useful):
                 taps.append((rank, _stacked_tap(path, at, len(runs), useful[-1][0]), useful[-1][0].shape))
             elif all([x.layout for x in run] in (["b t d"] * 2, ["b t c"] * 2) for run in useful) and len(useful) == 1:
-                order = MODALITIES if useful[0][0].leaning >= useful[0][1].leaning else VISUAL_FIRST
+                order = MODALITIES if useful[0][0].modality_bias >= useful[0][1].modality_bias else VISUAL_FIRST
                 taps.append((rank, Tap(path, at=at, order=order), useful[0][0].shape))  # type: ignore[arg-type]
             elif len(useful) == 2 and all(len(run) == 1 and run[0].layout in ("b t d", "b t c") for run in useful):
-                first = 0 if useful[0][0].leaning >= useful[1][0].leaning else 1
+                first = 0 if useful[0][0].modality_bias >= useful[1][0].modality_bias else 1
                 tap = Tap(path, at=at, call={"audio": first, "visual": 1 - first})  # type: ignore[arg-type]
                 taps.append((rank, tap, useful[0][0].shape))
     taps.reverse()

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError, reason
-from coleaf_framework.collaboration import own_loss, own_modality_labels
+from coleaf_framework.collaboration import custom_loss, custom_modality_labels
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
 
 FIELDS = tuple(f.name for f in fields(AnchorOutput))
@@ -233,7 +233,7 @@ def check_modality_labels(
     network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
 ) -> None:
     """What the network's own `modality_labels` returns, where it has them."""
-    refine, name = own_modality_labels(network), type(network).__name__
+    refine, name = custom_modality_labels(network), type(network).__name__
     if refine is None:
         return
     try:
@@ -261,7 +261,7 @@ def check_own_loss(
     network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
 ) -> list[Tensor]:
     """The terms of the network's own loss; none where it has none."""
-    own, name = own_loss(network), type(network).__name__
+    own, name = custom_loss(network), type(network).__name__
     if own is None:
         return []
     try:

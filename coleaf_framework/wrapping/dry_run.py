@@ -88,22 +88,22 @@ def dry_run(
         ValueError, TypeError: the first broken promise, in one sentence.
     """
 
-    def rehearse(net: nn.Module, original: nn.Module | None) -> tuple[DryRun, bool]:
+    def try_on(net: nn.Module, original: nn.Module | None) -> tuple[DryRun, bool]:
         played = _Rehearsal(net, run, streams, num_classes, own, original)
         return played.play(segments, takes_mask), played.reached_original
 
     own = OwnTerms(uses_own_loss, uses_labels, taught)
-    with rehearsal(network) as copied:
+    with sandbox_copy(network) as copied:
         if copied is network:
-            return rehearse(network, None)[0]
+            return try_on(network, None)[0]
         try:
-            found, reached_original = rehearse(copied, network)
+            found, reached_original = try_on(copied, network)
         except (ValueError, TypeError):  # perhaps since a function of the network's own closes over it
             reached_original = True
     if not reached_original:
         return found
     with own_random_state(), restored(network):
-        return rehearse(network, None)[0]
+        return try_on(network, None)[0]
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class _Rehearsal:
 
 
 @contextmanager
-def rehearsal(network: nn.Module) -> Iterator[nn.Module]:
+def sandbox_copy(network: nn.Module) -> Iterator[nn.Module]:
     """A copy of a network to try things on, under random state of its own; the network itself where it has no copy.
 
     Raises:

@@ -16,7 +16,7 @@ from coleaf_framework._config import reason
 from coleaf_framework.adapters import DERIVE, Calling, Constant, Declaration, Inputs, Out, Tap
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.candidates import candidates, possible_taps, rivals
-from coleaf_framework.wrapping.dry_run import dry_run, rehearsal, synthetic
+from coleaf_framework.wrapping.dry_run import dry_run, sandbox_copy, synthetic
 from coleaf_framework.wrapping.probe import BASE, Probe, find_inputs, probe
 from coleaf_framework.wrapping.wrapper import (
     make_network,
@@ -88,7 +88,7 @@ def describe(
         return Calling(how, specs, follow_device=follow_device)
 
     if inputs is None:
-        with rehearsal(net) as copied:
+        with sandbox_copy(net) as copied:
             batch = synthetic(copied, specs, *BASE)
 
             def attempt(how: Inputs | None) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from coleaf_framework._config import reason
 from coleaf_framework.adapters import Constant, Inputs, flatten
 from coleaf_framework.protocol import MODALITIES, StreamSpec
-from coleaf_framework.wrapping.dry_run import rehearsal, synthetic
+from coleaf_framework.wrapping.dry_run import sandbox_copy, synthetic
 
 _PROJECTIONS = 4  # random ones, through which the dependence of a tensor on the streams is measured
 BASE, MORE_VIDEOS, MORE_SEGMENTS = (3, 10), (4, 10), (3, 20)
@@ -35,7 +35,7 @@ class Seen:
         axes: one name for each axis: b, t, m, c, d, or e for presence and absence.
         low, high: its range.
         trains: whether it carries a gradient.
-        leaning: how much more it depends on audio than on visual streams, as a logarithm.
+        modality_bias: how much more it depends on audio than on visual streams, as a logarithm.
         visual_first: whether, of two halves on its modality axis, the first depends less on audio.
         weighs: whether it sums to 1 over segments, as attention over time does.
     """
@@ -46,7 +46,7 @@ class Seen:
     low: float
     high: float
     trains: bool
-    leaning: float
+    modality_bias: float
     visual_first: bool
     weighs: bool
 
@@ -137,9 +137,9 @@ def probe(
     Returns: what was seen, and C, as given or as the most frequent last axis of what has one value per video and class.
     """
     found = Probe(inputs)
-    with rehearsal(network) as copied:
+    with sandbox_copy(network) as copied:
         copied.train()
-        base, leanings = _record(copied, streams, BASE, lambda x: call(copied, x), lean=True)
+        base, modality_biases = _record(copied, streams, BASE, lambda x: call(copied, x), lean=True)
         try:
             videos, _ = _record(copied, streams, MORE_VIDEOS, lambda x: call(copied, x))
         except (Exception, SystemExit) as problem:
@@ -157,7 +157,7 @@ def probe(
         found = []
         for i, (place, x) in enumerate(tensors):  # it may give less on another batch
             shapes = [other[i][1].shape if i < len(other) and other[i][1].ndim == x.ndim else None for other in others]
-            found.append(namer.seen(place, x, leanings.get(id(x), (0.0, False)), *shapes))
+            found.append(namer.seen(place, x, modality_biases.get(id(x), (0.0, False)), *shapes))
         return found
 
     found.outputs = seen(base.returned, videos.returned, segments.returned if segments is not None else [])
@@ -203,10 +203,10 @@ def _record(
     found += [x for runs in (*taken.values(), *given.values()) for run in runs for _, x in run]
     # Each once, and only what may be probabilities or tokens: every look costs a few backward passes.
     tensors = {id(x): x for x in found if x.requires_grad and 2 <= x.ndim <= 5 and len(x) == size[0]}
-    return recorded, {key: _leaning(x, inputs, streams) for key, x in tensors.items()}
+    return recorded, {key: _modality_bias(x, inputs, streams) for key, x in tensors.items()}
 
 
-def _leaning(x: Tensor, inputs: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> tuple[float, bool]:
+def _modality_bias(x: Tensor, inputs: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> tuple[float, bool]:
     """How much more `x` depends on audio than on visual streams, and whether the first of two halves does so less."""
     pairs = [axis for axis, size in enumerate(x.shape) if size == len(MODALITIES) and x.ndim > 2]
     if not pairs:
@@ -236,7 +236,12 @@ class _Namer:
             self.num_classes = max(flat, key=flat.count) if flat else None
 
     def seen(
-        self, place: str, x: Tensor, leaning: tuple[float, bool], videos: torch.Size | None, segments: torch.Size | None
+        self,
+        place: str,
+        x: Tensor,
+        modality_bias: tuple[float, bool],
+        videos: torch.Size | None,
+        segments: torch.Size | None,
     ) -> Seen:
         """`x` at B = 3, T = 10, with its shapes for more videos and for more segments, where it has them."""
         axes = tuple(
@@ -251,7 +256,7 @@ class _Namer:
         values = x.detach().float()
         weighs = "t" in axes and bool((values.sum(axes.index("t")) - 1).abs().max() < 1e-3)
         low, high = (float(values.min()), float(values.max())) if x.numel() else (0.0, 0.0)
-        return Seen(place, tuple(x.shape), axes, low, high, x.requires_grad, *leaning, weighs)
+        return Seen(place, tuple(x.shape), axes, low, high, x.requires_grad, *modality_bias, weighs)
 
     def _axis(self, size: int, with_more_videos: int | None, with_more_segments: int | None) -> str:
         if with_more_videos not in (None, size):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
-from coleaf_framework.collaboration import CoLeaFConfig, taught_fields
-from coleaf_framework.model.coleaf import CoLeaF, thaw
+from coleaf_framework.collaboration import CoLeaFConfig, supervised_outputs
+from coleaf_framework.model.coleaf import CoLeaF, unfreeze
 from coleaf_framework.model.standardize import StandardizedAnchor
 from coleaf_framework.plugins import construct, create_anchor, create_reference, require_network
 from coleaf_framework.protocol import StreamSpec
@@ -100,7 +100,7 @@ def wrap(
     def run(net: nn.Module, given: Mapping[str, Tensor], mask: Tensor | None) -> object:
         return call_anchor(net, adapter, given, mask)
 
-    thaw(anchor)
+    unfreeze(anchor)
     found = dry_run(
         anchor,
         run,
@@ -110,7 +110,7 @@ def wrap(
         takes_mask(anchor, adapter),
         uses_own_loss=config.anchor_loss != "video",
         uses_labels=config.enabled and config.labels == "refined",
-        taught=taught_fields(config, anchor),
+        taught=supervised_outputs(config, anchor),
     )
     frozen = _dead_to_freeze(anchor, found.dead, dead_parameters)
     made = {"streams": streams, "num_classes": num_classes}

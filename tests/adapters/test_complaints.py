@@ -130,7 +130,7 @@ def test_a_tensor_changed_after_it_was_heard_is_refused() -> None:
             a, v = super().encode(audio, visual)
             return a.relu_(), v.relu_()
 
-    with pytest.raises(ValueError, match=r"Tap\('encoder'\): the network changes in place what was heard there"):
+    with pytest.raises(ValueError, match=r"Tap\('encoder'\): the network changes the captured tensor in place"):
         put_in(InPlace())
 
 

@@ -114,17 +114,17 @@ def test_values_may_pass_the_output_projection_first(heads: int) -> None:
     query, key, value = attention.project(torch.randn(3, 5, 8))
     mask = torch.arange(5)[None] < torch.tensor([5, 1, 3])[:, None]
     plain = attention.attend(query, key, value, mask)
-    torch.testing.assert_close(attention.attend_outgoing(query, key, attention.outgoing(value), mask), plain)
+    torch.testing.assert_close(attention.attend_projected(query, key, attention.project_values(value), mask), plain)
 
 
 def test_one_pass_with_and_without_cross_attention_equals_two() -> None:
     encoder = HybridAttentionEncoder(layers=2, width=8, heads=2, hidden=8, dropout=0.1).eval()
     audio, visual, mask = torch.randn(3, 5, 8), torch.randn(3, 5, 8), torch.tensor([[True] * 4 + [False]] * 3)
-    alone, crossed = encoder.both(audio, visual, mask)
+    alone, crossed = encoder.with_and_without_cross(audio, visual, mask)
     torch.testing.assert_close(crossed, encoder(audio, visual, mask))
     lone = torch.cat([audio, visual])
     for layer in encoder.layers:
-        lone = layer.alone(lone, mask.repeat(2, 1))
+        lone = layer.self_attention_only(lone, mask.repeat(2, 1))
     torch.testing.assert_close(alone, torch.stack(lone.chunk(2), dim=2))
 
 

@@ -13,12 +13,12 @@ import torch
 
 from coleaf_framework import Batch
 from coleaf_framework.data import AVVPFolder, Video
-from coleaf_framework.training.batch_loader import Feed
-from coleaf_framework.training.plan import Part
+from coleaf_framework.training.batch_loader import BatchLoader
+from coleaf_framework.training.plan import MicroBatch
 from tests.helpers.data import last
 
 CPU = torch.device("cpu")
-PARTS = [Part((2, 0), 0.5), Part((1,), 0.25), Part((0, 1, 2), 0.25)]
+MICRO_BATCHES = [MicroBatch((2, 0), 0.5), MicroBatch((1,), 0.25), MicroBatch((0, 1, 2), 0.25)]
 
 
 def assert_same(a: Batch, b: Batch) -> None:
@@ -28,7 +28,7 @@ def assert_same(a: Batch, b: Batch) -> None:
     for x, y in ((a.labels, b.labels), (a.segment_labels, b.segment_labels), (a.mask, b.mask)):
         assert (x is None) == (y is None)
         assert x is None or torch.equal(x, y)
-    assert (a.ids, a.share) == (b.ids, b.share)
+    assert (a.ids, a.fraction) == (b.ids, b.fraction)
 
 
 @pytest.mark.parametrize("cache", ["memory", "device"])
@@ -41,28 +41,28 @@ def test_kept_videos_make_the_same_batches(data_root: Path, cache: Any, lengths:
     )
     (data_root / "AVVP_eval_visual.csv").write_text("filename\tonset\toffset\tevent_labels\n")
     data = AVVPFolder(data_root, "val")
-    kept = Feed(data, CPU, cache=cache)
+    kept = BatchLoader(data, CPU, cache=cache)
     for _ in range(2):
-        for a, b in zip(kept(PARTS), Feed(data, CPU)(PARTS), strict=True):
+        for a, b in zip(kept(MICRO_BATCHES), BatchLoader(data, CPU)(MICRO_BATCHES), strict=True):
             assert_same(a, b)
 
 
 def test_kept_videos_are_read_once(data_root: Path) -> None:
     data = AVVPFolder(data_root, "val")
-    feed = Feed(data, CPU, cache="memory")
-    first = list(feed(PARTS))
+    loader = BatchLoader(data, CPU, cache="memory")
+    first = list(loader(MICRO_BATCHES))
     for path in (data_root / "feats").rglob("*.npy"):
         path.unlink()
-    for a, b in zip(feed(PARTS), first, strict=True):
+    for a, b in zip(loader(MICRO_BATCHES), first, strict=True):
         assert_same(a, b)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_vanished_is_named(data_root: Path, workers: int) -> None:
-    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers)
+    loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers)
     (data_root / "feats/vggish/va01.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"^[^\n]*vggish/va01\.npy: no such file$"):
-        list(feed([Part((0,)), Part((1,))]))
+        list(loader([MicroBatch((0,)), MicroBatch((1,))]))
 
 
 class Deadly(AVVPFolder):
@@ -75,20 +75,22 @@ class Deadly(AVVPFolder):
 
 
 def test_a_reading_process_that_dies_is_told(data_root: Path) -> None:
-    feed = Feed(Deadly(data_root, "val"), CPU, workers=1)
+    loader = BatchLoader(Deadly(data_root, "val"), CPU, workers=1)
     with pytest.raises(
         ChildProcessError, match=r"a process that reads videos died \(DataLoader worker .*out of memory"
     ):
-        list(feed([Part((0,)), Part((1,))]))
+        list(loader([MicroBatch((0,)), MicroBatch((1,))]))
 
 
 def test_reading_processes_live_longer_than_an_epoch(data_root: Path) -> None:
-    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
-    list(feed(PARTS))
-    before = feed._loader
-    for a, b in zip(feed(PARTS[::-1]), Feed(AVVPFolder(data_root, "val"), CPU)(PARTS[::-1]), strict=True):
+    loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
+    list(loader(MICRO_BATCHES))
+    before = loader._loader
+    for a, b in zip(
+        loader(MICRO_BATCHES[::-1]), BatchLoader(AVVPFolder(data_root, "val"), CPU)(MICRO_BATCHES[::-1]), strict=True
+    ):
         assert_same(a, b)
-    assert feed._loader is before is not None
+    assert loader._loader is before is not None
 
 
 class Signalled(AVVPFolder):
@@ -103,15 +105,19 @@ class Signalled(AVVPFolder):
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_reading_processes_outlive_the_signals_of_a_job(data_root: Path) -> None:
     data = AVVPFolder(data_root, "val")
-    for a, b in zip(Feed(Signalled(data_root, "val"), CPU, workers=2)(PARTS), Feed(data, CPU)(PARTS), strict=True):
+    for a, b in zip(
+        BatchLoader(Signalled(data_root, "val"), CPU, workers=2)(MICRO_BATCHES),
+        BatchLoader(data, CPU)(MICRO_BATCHES),
+        strict=True,
+    ):
         assert_same(a, b)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> None:
-    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
-    next(feed(PARTS))
-    [reader] = feed._loader._iterator._workers
+    loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
+    next(loader(MICRO_BATCHES))
+    [reader] = loader._loader._iterator._workers
     reader.terminate()
     reader.join(20)
     assert reader.exitcode is not None
@@ -120,10 +126,10 @@ def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> Non
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_a_death_is_told_where_a_batch_is_asked_for(data_root: Path) -> None:
     """Not by an exception in the middle of a step, which could not be resumed."""
-    feed = Feed(AVVPFolder(data_root, "val"), CPU, workers=1)
-    batches = feed([Part((0,))] * 10)
+    loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
+    batches = loader([MicroBatch((0,))] * 10)
     next(batches)
-    [reader] = feed._loader._iterator._workers
+    [reader] = loader._loader._iterator._workers
     reader.kill()
     os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)  # would raise, were it told anywhere
     with pytest.raises(ChildProcessError, match="a process that reads videos died"):
@@ -146,4 +152,4 @@ class Crowded(AVVPFolder):
 @pytest.mark.skipif(sys.platform != "linux", reason="limits open files, through which batches are sent here")
 def test_a_batch_that_cannot_be_sent_is_an_error(data_root: Path) -> None:
     with pytest.raises((OSError, ValueError), match="Too many open files"):
-        next(Feed(Crowded(data_root, "val"), CPU, workers=1)([Part((0,))]))
+        next(BatchLoader(Crowded(data_root, "val"), CPU, workers=1)([MicroBatch((0,))]))

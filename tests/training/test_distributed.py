@@ -68,13 +68,13 @@ def test_ranks_compute_what_one_process_does(alone: tuple[Path, Path], tmp_path:
 DYING = """
 import os, signal, sys
 from coleaf_framework.cli.main import main
-from coleaf_framework.training.loop import Fitting
-original = Fitting._step
-def step(fitting, *args):
-    if fitting.ranks.rank == 1 and len(fitting.history) == 2:
+from coleaf_framework.training.loop import TrainingLoop
+original = TrainingLoop._step
+def step(loop, *args):
+    if loop.distributed.rank == 1 and len(loop.history) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    original(fitting, *args)
-Fitting._step = step
+    original(loop, *args)
+TrainingLoop._step = step
 main()
 """
 
@@ -106,11 +106,11 @@ FAILING = """
 import sys
 from coleaf_framework.cli.main import main
 from coleaf_framework.data import AVVPFolder
-from coleaf_framework.training.distributed import Ranks
+from coleaf_framework.training.distributed import DistributedContext
 original, reads = AVVPFolder.__getitem__, []
 def getitem(data, index):
     reads.append(index)
-    if Ranks.join().rank == 1 and len(reads) == 3:
+    if DistributedContext.join().rank == 1 and len(reads) == 3:
         raise ValueError("x.npy: holds NaN")
     return original(data, index)
 AVVPFolder.__getitem__ = getitem
@@ -141,16 +141,16 @@ def test_a_rank_that_cannot_read_stops_all_with_a_checkpoint(alone: tuple[Path, 
 STOPPING = """
 import sys, time
 from coleaf_framework.cli.main import main
-from coleaf_framework.training.loop import Fitting
-said, start = Fitting.saved, Fitting.start
-def saved(fitting):
-    print(f"rank {fitting.ranks.rank} stops after {len(fitting.history)} epochs, {fitting.epoch_steps} steps",
+from coleaf_framework.training.loop import TrainingLoop
+said, start = TrainingLoop.saved, TrainingLoop.start
+def saved(loop):
+    print(f"rank {loop.distributed.rank} stops after {len(loop.history)} epochs, {loop.epoch_steps} steps",
           file=sys.stderr)
-    return said(fitting)
-def slow_start(fitting, state):
-    start(fitting, state)
+    return said(loop)
+def slow_start(loop, state):
+    start(loop, state)
     time.sleep(SLEEP)  # a moment in which a run can be resumed and does not train yet
-Fitting.saved, Fitting.start = saved, slow_start
+TrainingLoop.saved, TrainingLoop.start = saved, slow_start
 main()
 """
 

@@ -14,29 +14,29 @@ sizes = st.integers(1, 60)
 small = st.integers(1, 5)
 
 
-def videos_of_steps(n: int, batch_size: int, ranks: int, accumulate: int, **options: object) -> list[list[int]]:
-    """Each step's videos over all ranks and parts, sorted; checks shares on the way."""
+def videos_of_steps(n: int, batch_size: int, world_size: int, accumulate: int, **options: object) -> list[list[int]]:
+    """Each step's videos over all ranks and micro-batches, sorted; checks fractions on the way."""
     plans = [
-        plan_epoch(n, batch_size, 7, 3, rank=rank, ranks=ranks, accumulate=accumulate, **options)  # type: ignore[arg-type]
-        for rank in range(ranks)
+        plan_epoch(n, batch_size, 7, 3, rank=rank, world_size=world_size, accumulate=accumulate, **options)  # type: ignore[arg-type]
+        for rank in range(world_size)
     ]
     assert len({len(plan) for plan in plans}) == 1
     steps = []
-    for parts_of_ranks in zip(*plans, strict=True):
-        parts = [part for parts in parts_of_ranks for part in parts]
-        real = [part for part in parts if part.share]
-        assert math.isclose(sum(part.share for part in parts), 1.0)
-        assert all(part.videos for part in parts)
-        assert all(len(parts) <= accumulate for parts in parts_of_ranks)
-        total = sum(len(part.videos) for part in real)
-        assert all(math.isclose(part.share, len(part.videos) / total) for part in real)
-        steps.append(sorted(video for part in real for video in part.videos))
+    for of_ranks in zip(*plans, strict=True):
+        micro_batches = [micro_batch for micro_batches in of_ranks for micro_batch in micro_batches]
+        real = [micro_batch for micro_batch in micro_batches if micro_batch.fraction]
+        assert math.isclose(sum(micro_batch.fraction for micro_batch in micro_batches), 1.0)
+        assert all(micro_batch.videos for micro_batch in micro_batches)
+        assert all(len(micro_batches) <= accumulate for micro_batches in of_ranks)
+        total = sum(len(micro_batch.videos) for micro_batch in real)
+        assert all(math.isclose(micro_batch.fraction, len(micro_batch.videos) / total) for micro_batch in real)
+        steps.append(sorted(video for micro_batch in real for video in micro_batch.videos))
     return steps
 
 
-@given(n=sizes, batch_size=sizes, ranks=small, accumulate=small)
-def test_every_video_is_taken_once(n: int, batch_size: int, ranks: int, accumulate: int) -> None:
-    steps = videos_of_steps(n, batch_size, ranks, accumulate)
+@given(n=sizes, batch_size=sizes, world_size=small, accumulate=small)
+def test_every_video_is_taken_once(n: int, batch_size: int, world_size: int, accumulate: int) -> None:
+    steps = videos_of_steps(n, batch_size, world_size, accumulate)
     assert sorted(video for step in steps for video in step) == list(range(n))
     assert [len(step) for step in steps[:-1]] == [batch_size] * (len(steps) - 1)
 
@@ -45,15 +45,15 @@ def test_a_step_has_no_more_parts_than_videos() -> None:
     assert plan_epoch(6, 4, 0, 1, accumulate=10**12) == plan_epoch(6, 4, 0, 1, accumulate=4)
 
 
-@given(n=sizes, batch_size=sizes, ranks=small, accumulate=small)
-def test_steps_do_not_depend_on_ranks_or_parts(n: int, batch_size: int, ranks: int, accumulate: int) -> None:
-    assert videos_of_steps(n, batch_size, ranks, accumulate) == videos_of_steps(n, batch_size, 1, 1)
+@given(n=sizes, batch_size=sizes, world_size=small, accumulate=small)
+def test_steps_do_not_depend_on_ranks_or_parts(n: int, batch_size: int, world_size: int, accumulate: int) -> None:
+    assert videos_of_steps(n, batch_size, world_size, accumulate) == videos_of_steps(n, batch_size, 1, 1)
 
 
-@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=60), batch_size=small, ranks=small)
-def test_buckets_take_every_video_once_and_sort_by_length(lengths: list[int], batch_size: int, ranks: int) -> None:
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=60), batch_size=small, world_size=small)
+def test_buckets_take_every_video_once_and_sort_by_length(lengths: list[int], batch_size: int, world_size: int) -> None:
     n = len(lengths)
-    steps = videos_of_steps(n, batch_size, ranks, 1, lengths=lengths)
+    steps = videos_of_steps(n, batch_size, world_size, 1, lengths=lengths)
     assert sorted(video for step in steps for video in step) == list(range(n))
     if n <= 20 * batch_size:  # one pool: no step's lengths reach into another's
         ranges = sorted((min(lengths[v] for v in step), max(lengths[v] for v in step)) for step in steps)

@@ -20,7 +20,7 @@ from filelock import FileLock
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, Video
 from coleaf_framework.training.interrupts import Interrupts
-from coleaf_framework.training.loop import Fitting
+from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.run_folder import RunFolder
 from tests.training.test_trainer import FAST, SMALL, resume_state, same_weights
 
@@ -57,14 +57,14 @@ class StopsAt:
     """Sends this process a signal in the middle of a step, numbered from 0 over all epochs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGINT) -> None:
-        original, steps = Fitting._step, iter(range(10**6))
+        original, steps = TrainingLoop._step, iter(range(10**6))
 
-        def stepped(fitting: Fitting, *args: Any) -> None:
+        def stepped(loop: TrainingLoop, *args: Any) -> None:
             if next(steps) == step:
                 os.kill(os.getpid(), number)
-            original(fitting, *args)
+            original(loop, *args)
 
-        monkeypatch.setattr(Fitting, "_step", stepped)
+        monkeypatch.setattr(TrainingLoop, "_step", stepped)
 
 
 @pytest.mark.parametrize("recipe", ["paper", "official"])
@@ -103,14 +103,14 @@ def test_checkpoints_between_epochs_survive_a_kill(
     class Killed(Exception):
         pass
 
-    def killed(fitting: Fitting, *args: Any) -> None:
-        if len(fitting.history) == 1 and fitting.epoch_steps == 2:
+    def killed(loop: TrainingLoop, *args: Any) -> None:
+        if len(loop.history) == 1 and loop.epoch_steps == 2:
             raise Killed
-        original(fitting, *args)
+        original(loop, *args)
 
-    original = Fitting._step
+    original = TrainingLoop._step
     with monkeypatch.context() as patch:
-        patch.setattr(Fitting, "_step", killed)
+        patch.setattr(TrainingLoop, "_step", killed)
         with pytest.raises(Killed):
             fit(data_root, tmp_path / "cut", checkpoint_steps=1)
     assert resume_state(tmp_path / "cut")["epoch_steps"] == 2
@@ -263,15 +263,15 @@ def test_a_second_run_into_the_folder_is_refused_while_the_first_goes_on(data_ro
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from coleaf_framework.training.loop import Fitting
+from coleaf_framework.training.loop import TrainingLoop
 from tests.training.test_unbreakable import fit
-original = Fitting.save
-def save(fitting):
-    if len(fitting.history) == 2:
+original = TrainingLoop.save
+def save(loop):
+    if len(loop.history) == 2:
         size = max(p.stat().st_size for p in Path(sys.argv[2]).iterdir())
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
-    original(fitting)
-Fitting.save = save
+    original(loop)
+TrainingLoop.save = save
 fit(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 

@@ -41,9 +41,9 @@ def videos(n: int, lengths: list[int]) -> Batch:
     )
 
 
-def part(batch: Batch, at: slice, share: float) -> Batch:
+def part(batch: Batch, at: slice, fraction: float) -> Batch:
     assert batch.mask is not None
-    return Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], mask=batch.mask[at], share=share)
+    return Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], mask=batch.mask[at], fraction=fraction)
 
 
 def run(model: Any, parts: list[Batch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -79,8 +79,8 @@ def test_an_anchor_without_a_loss_of_its_own_adds_up_too() -> None:
     batch = Batch({"audio": torch.randn(3, 4, 6), "visual": torch.randn(3, 8, 8)}, labels=torch.ones(3, 3))
     whole, _ = run(model, [batch])
     parts = [
-        Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], share=share)
-        for at, share in ((slice(1), 1 / 3), (slice(1, 3), 2 / 3))
+        Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], fraction=fraction)
+        for at, fraction in ((slice(1), 1 / 3), (slice(1, 3), 2 / 3))
     ]
     torch.testing.assert_close(run(model, parts)[0], whole)
 
@@ -96,4 +96,4 @@ def test_denoising_ranks_within_the_part_that_it_is_given() -> None:
 
 
 def test_a_batch_keeps_its_share_wherever_it_goes() -> None:
-    assert part(videos(2, [1, 2]), slice(1), 0.5).to("meta").share == 0.5
+    assert part(videos(2, [1, 2]), slice(1), 0.5).to("meta").fraction == 0.5
