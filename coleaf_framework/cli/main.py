@@ -34,7 +34,7 @@ from coleaf_framework.record.settings import as_setting, load_config
 from coleaf_framework.report.pictures import save, timeline
 from coleaf_framework.results.caveats import caveats_of_run
 from coleaf_framework.results.events_file import read_video_events, write_events
-from coleaf_framework.results.predictions import write_predictions
+from coleaf_framework.results.predictions_file import write_predictions
 from coleaf_framework.results.selection import require_choosable, select_thresholds
 from coleaf_framework.results.tables import score_table
 from coleaf_framework.storage import CONFIG, WEIGHTS, require_place, to_json, write_text

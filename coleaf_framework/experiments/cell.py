@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coleaf_framework._text import log_to_stderr, say
 from coleaf_framework.experiments.grid import DONE, read_plan
-from coleaf_framework.results.predictions import predictions_path, write_predictions
+from coleaf_framework.results.predictions_file import predictions_path, write_predictions
 from coleaf_framework.storage import file_digest, write_yaml
 from coleaf_framework.training.experiment import caveats_of_data, open_split, train
 from coleaf_framework.training.run_folder import RESUME

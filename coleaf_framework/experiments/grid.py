@@ -9,7 +9,8 @@ from typing import Literal
 from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.paper import PaperTable
-from coleaf_framework.results.predictions import Predictions, predictions_path, read_predictions
+from coleaf_framework.results.predictions import Predictions
+from coleaf_framework.results.predictions_file import predictions_path, read_predictions
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 
 CELL, DONE, OUTPUT = "cell.yaml", "done.yaml", "output.txt"

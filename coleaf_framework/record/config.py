@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig, nearest
@@ -137,30 +135,3 @@ class RunConfig(StrictConfig):
             return self
         data = self.data.model_copy(update={"root": Path(self.data.root).resolve().as_posix()})
         return self.model_copy(update={"data": data})
-
-
-def configuration_page() -> str:
-    """Every section and key with its default, as the Markdown page docs/configuration.md."""
-    lines = [
-        "# Configuration",
-        "",
-        "A YAML file with any of these sections (`coleaf train --config FILE`), changed by `--set section.key=value`.",
-        "A run folder's `config.yaml` is one, resolved.",
-    ]
-    about = RunConfig.model_fields["recipe"]
-    lines += ["", f"`recipe`, default `{about.default}`: {about.description} ([recipes](recipes.md))."]
-    for section, field in RunConfig.model_fields.items():
-        made = field.annotation
-        if not (isinstance(made, type) and issubclass(made, StrictConfig)):
-            continue
-        lines += ["", f"## {section}", "", "| key | default | meaning |", "|---|---|---|"]
-        for key, about in made.model_fields.items():
-            default = about.get_default(call_default_factory=True)
-            shown = yaml.safe_dump(list(default) if isinstance(default, tuple) else default, default_flow_style=True)
-            shown = shown.replace("\n...", "").strip()
-            lines.append(f"| `{key}` | `{shown}` | {about.description or ''} |")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(configuration_page() + "\n")

@@ -10,7 +10,8 @@ import yaml
 
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record import RunRecord
-from coleaf_framework.results.predictions import Predictions, write_predictions
+from coleaf_framework.results.predictions import Predictions
+from coleaf_framework.results.predictions_file import write_predictions
 
 
 def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) -> Predictions:
