@@ -70,7 +70,8 @@ class Attention(nn.Module):
             query: (B,N,D). key, value: (B,K,D).
             mask: (B,K) bool, True where a key may be attended to; each row has at least one.
 
-        Returns: (B,N,D).
+        Returns:
+            (B,N,D).
         """
         mixed = self._mix(query, key, rearrange(value, "b k (h d) -> b h k d", h=self.heads), mask)
         return self.out_proj(rearrange(mixed, "b h n d -> b n (h d)"))  # type: ignore[no-any-return]

@@ -121,8 +121,9 @@ def _begin(cell: Cell, split: str) -> None:
 def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """What cells were trained on, against what there is now.
 
-    Returns: name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be
-    told of it.
+    Returns:
+        Name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be told
+        of it.
     """
     changed, doubtful, known = dict[str, list[str]](), dict[str, list[str]](), dict[str, dict[str, Any]]()
     for cell in grid.cells:

@@ -25,7 +25,8 @@ def type_table(predictions: Tensor, ground_truth: Tensor, mask: Tensor) -> Tenso
     Args:
         predictions, ground_truth: (N,T,M,C) bool. mask: (N,T) bool, True = real segment.
 
-    Returns: (4,4) counts, true type by predicted type, in the order of `SEGMENT_TYPES`.
+    Returns:
+        (4,4) counts, true type by predicted type, in the order of `SEGMENT_TYPES`.
     """
     true, predicted = (_types(x)[mask] for x in (ground_truth, predictions))  # (segments, C)
     n = len(SEGMENT_TYPES)
@@ -72,7 +73,8 @@ def class_scores(predictions: Tensor, ground_truth: Tensor, level: str = "segmen
         predictions, ground_truth: (N,T,M,C) bool.
         level: "segment" or "event".
 
-    Returns: (5,C) in percent, in the order of `CLASS_COLUMNS`; NaN where a class neither occurs nor is predicted.
+    Returns:
+        (5,C) in percent, in the order of `CLASS_COLUMNS`; NaN where a class neither occurs nor is predicted.
     """
     count = {"segment": segment_counts, "event": event_counts}[level]
     rows = []

@@ -127,7 +127,8 @@ def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = N
         config: thresholds.
         mask: (B,T) bool, True = real segment; nothing is predicted elsewhere.
 
-    Returns: (B,T,M,C) bool.
+    Returns:
+        (B,T,M,C) bool.
 
     Raises:
         ValueError, TypeError: a per-class threshold of another number of classes, or tensors that do not fit together.

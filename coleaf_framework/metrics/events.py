@@ -16,7 +16,8 @@ def split_types(segments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
     Args:
         segments: (..., M, C) bool, audio and visual.
 
-    Returns: five (..., C) bool: audible, visible, audible-only, visible-only, audible-visible.
+    Returns:
+        Five (..., C) bool: audible, visible, audible-only, visible-only, audible-visible.
     """
     audio, visual = segments.unbind(-2)
     return audio, visual, audio & ~visual, visual & ~audio, audio & visual
@@ -34,7 +35,8 @@ def run_ends(active: Tensor) -> Tensor:
     Args:
         active: (..., T) bool.
 
-    Returns: (..., T) integer in [1, T], meaningful where `active`.
+    Returns:
+        (..., T) integer in [1, T], meaningful where `active`.
     """
     length = active.shape[-1]
     index = torch.arange(length, device=active.device).expand(active.shape)

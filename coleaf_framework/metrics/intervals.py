@@ -131,7 +131,8 @@ def standard_error(x: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         x: (S,N,K), N at least 2.
 
-    Returns: standard error (K,) and degrees of freedom (K,).
+    Returns:
+        Standard error (K,) and degrees of freedom (K,).
     """
     seeds, videos, _ = x.shape
     if seeds == 1:
@@ -153,7 +154,8 @@ def holm(p: Sequence[float]) -> list[bool]:
     Args:
         p: p-values; NaN is not significant and does not count.
 
-    Returns: one for each, in order.
+    Returns:
+        One for each, in order.
     """
     known = sorted((value, i) for i, value in enumerate(p) if value == value)
     significant = [False] * len(p)

@@ -78,8 +78,9 @@ def video_scores(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Ten
     Args:
         predictions, ground_truth: (N,T,M,C) bool.
 
-    Returns: for the two levels times the seven measured columns, F in [0,1], (14,N) float64, 1 where there is nothing
-        to find and nothing was found; and where there is something, (14,N) bool.
+    Returns:
+        For the two levels times the seven measured columns, F in [0,1], (14,N) float64, 1 where there is nothing to
+        find and nothing was found; and where there is something, (14,N) bool.
     """
     _check(predictions, ground_truth)
     types = zip(split_types(predictions), split_types(ground_truth), strict=True)
@@ -99,7 +100,8 @@ def columns(f: Tensor, supported_f: Tensor) -> Tensor:
     Args:
         f: (...,14), the mean of F over videos. supported_f: (...,14), over the videos with support, or NaN.
 
-    Returns: (...,36), in the order of `ALL_KEYS`.
+    Returns:
+        (...,36), in the order of `ALL_KEYS`.
     """
     by_level = torch.stack([f, supported_f], dim=-2).unflatten(-1, (len(LEVELS), -1))  # type: ignore[no-untyped-call]
     measured = dict(zip(_MEASURED, (100 * by_level).unbind(-1), strict=True))
@@ -199,7 +201,8 @@ def video_label_parser(labels: Tensor, mask: Tensor) -> Tensor:
     Args:
         labels: (N,C) weak labels in {0,1}. mask: (N,T) bool, True = real segment.
 
-    Returns: (N,T,M,C) bool.
+    Returns:
+        (N,T,M,C) bool.
     """
     return (mask[:, :, None, None] & labels.bool()[:, None, None, :]).expand(-1, -1, 2, -1)
 
@@ -210,8 +213,9 @@ def over_seeds(by_seed: Tensor) -> tuple[dict[str, float], dict[str, float] | No
     Args:
         by_seed: (S,36) in percent, in the order of `ALL_KEYS`; NaN where a training has no value.
 
-    Returns: column -> mean over the seeds that have a value, NaN where none has; column -> standard deviation (n - 1)
-        over them, NaN where fewer than two have one, and None in all with one seed.
+    Returns:
+        Column -> mean over the seeds that have a value, NaN where none has; column -> standard deviation (n - 1) over
+        them, NaN where fewer than two have one, and None in all with one seed.
     """
     means = dict(zip(ALL_KEYS, by_seed.nanmean(0).tolist(), strict=True))
     if len(by_seed) < 2:

@@ -28,7 +28,8 @@ def check_anchor(network: nn.Module | type[nn.Module] | str, **arguments: Any) -
         network: as for `wrap`. An instance is copied first, so it stays as it is.
         arguments: as for `wrap`.
 
-    Returns: what was checked, in words.
+    Returns:
+        What was checked, in words.
 
     Raises:
         ValueError, TypeError: the dry run's complaints, as from `wrap`.

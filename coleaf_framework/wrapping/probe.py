@@ -93,7 +93,8 @@ def find_inputs(
 ) -> tuple[Inputs | None, str | None]:
     """How to call a network: by the names of its streams, or by trying every order of them, with True for the rest.
 
-    Returns: the inputs, and why the last try failed; None where one worked.
+    Returns:
+        The inputs, and why the last try failed; None where one worked.
     """
     parameters = inspect.signature(network.forward).parameters.values()
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -134,7 +135,8 @@ def probe(
 ) -> tuple[Probe, int | None]:
     """Run a copy of a network three times and compare; `call` runs it on streams, as `inputs` says.
 
-    Returns: what was seen, and C, as given or as the most frequent last axis of what has one value per video and class.
+    Returns:
+        What was seen, and C, as given or as the most frequent last axis of what has one value per video and class.
     """
     found = Probe(inputs)
     with sandbox_copy(network) as copied:

@@ -65,7 +65,8 @@ def wrap(
             DistributedDataParallel cannot bear: "freeze" (until `model.strip()`; they are logged and listed in
             `model.frozen`), "error" or "ignore".
 
-    Returns: a `CoLeaF` whose `anchor` is the network itself.
+    Returns:
+        A `CoLeaF` whose `anchor` is the network itself.
 
     Raises:
         ValueError, TypeError: a declaration is missing or a promise of the protocol is broken.
