@@ -116,7 +116,7 @@ def wrap(
     frozen = _dead_to_freeze(anchor, found.dead, dead_parameters)
     made = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=found.width, **made, **reference_options) if config.enabled else None
-    described = adapter.describe() if isinstance(adapter, Declaration) else None
+    declaration = adapter.to_dict() if isinstance(adapter, Declaration) else None
     description = {
         "anchor": {
             "name": network if isinstance(network, str) else None,
@@ -130,7 +130,7 @@ def wrap(
             "num_classes": num_classes,
             "width": found.width,
             "segments": segments,
-            "adapter": described if described is not None else adapter is not None,
+            "adapter": declaration if declaration is not None else adapter is not None,
             "frozen": list(frozen),
             "changes_inputs": found.changes_inputs,
         },
