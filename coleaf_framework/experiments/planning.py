@@ -14,7 +14,7 @@ from coleaf_framework.experiments.grid import CELL, DONE, OUTPUT, SAID_BY_THE_GR
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.record.config import as_setting, load_config, with_absolute_root, with_later_keys
 from coleaf_framework.record.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
-from coleaf_framework.results.caveats import together
+from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.storage import CONFIG, read_yaml, require_place, write_yaml
 from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
@@ -92,7 +92,7 @@ def plan_grid(
     if on_change == "rerun":
         new += [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
     else:
-        grid = replace(grid, notes=(*notes, *together(doubtful)))
+        grid = replace(grid, notes=(*notes, *merge_caveats(doubtful)))
     for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
         _try(cell)
     if on_change == "accept":

@@ -188,7 +188,7 @@ def test_two_networks_of_one_name_have_rows_of_their_own(
     from coleaf_framework.experiments.comparing import compare_groups, gather
     from coleaf_framework.experiments.type_rates import rates_by_row
     from coleaf_framework.results.predictions import write_predictions
-    from tests.helpers.outputs import made_up
+    from tests.helpers.predictions import made_up
 
     monkeypatch.chdir(tmp_path)
     for name in ("grid_a", "grid_b"):

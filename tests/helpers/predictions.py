@@ -1,4 +1,4 @@
-"""Answers of made-up runs."""
+"""Random predictions of made-up runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coleaf_framework.results.predictions import Predictions, write_predictions
 
 
 def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) -> Predictions:
-    """Random answers to the same random videos, of which some are shorter than others."""
+    """Random predictions of the same random videos, of different lengths."""
     same = torch.Generator().manual_seed(0)
     mask = torch.arange(segments) < torch.randint(2, segments + 1, (videos, 1), generator=same)
     truth = (torch.rand(videos, segments, 2, 3, generator=same) < 0.3) & mask[:, :, None, None]
@@ -34,13 +34,13 @@ def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) ->
     return Predictions(**(fields | changes))
 
 
-def write_run(folder: Path, outputs: Predictions, config: str = "", log: str = "") -> Path:
-    """A run folder that holds the answers and no network."""
+def write_run(folder: Path, predictions: Predictions, config: str = "", log: str = "") -> Path:
+    """A run folder with predictions, without a network."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"stands for weights")
     config = config or "anchor: {name: han}\n"
     (folder / "config.yaml").write_text(config + ("" if "model:" in config else "model: {}\ntrain: {}\n"))
     if log:
         (folder / "log.jsonl").write_text(log)
-    write_predictions(folder, outputs)
+    write_predictions(folder, predictions)
     return folder
