@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coleaf_framework._text import one_line
 from coleaf_framework.experiments.grid import ALONE, COLEAF, Cell, Grid, Variant
-from coleaf_framework.results.caveats import together
+from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.results.comparison import PRIMARY, Comparison, compare_rows, require_column
 from coleaf_framework.results.paper import PaperTable
 from coleaf_framework.results.predictions import require_same_videos
@@ -81,7 +81,7 @@ def compare_groups(grid: Grid, groups: Sequence[Group], column: str = PRIMARY) -
 def notes_of(grid: Grid, groups: Sequence[Group]) -> tuple[str, ...]:
     """What must be said beside whatever is made of a finished grid's rows."""
     caveats = {member.run: member.predictions.caveats for group in groups for member in group.members}
-    return (*grid.notes, *together(caveats))
+    return (*grid.notes, *merge_caveats(caveats))
 
 
 def _paper_rows(table: PaperTable | None, labels: Mapping[str, str]) -> dict[str, tuple[float, ...]]:

@@ -26,7 +26,7 @@ from coleaf_framework.plugins import takes_option
 from coleaf_framework.record.provenance import NOT_RECORDED, MadeOf, accepted, changes, record_accepted, rewritten
 from coleaf_framework.record.run_record import read_record
 from coleaf_framework.record.settings import as_setting, load_config
-from coleaf_framework.results.caveats import together
+from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.storage import CONFIG, read_yaml, require_place
 from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
@@ -104,7 +104,7 @@ def plan_grid(
     if on_change == "rerun":
         new += [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
     else:
-        grid = replace(grid, notes=(*notes, *together(doubtful)))
+        grid = replace(grid, notes=(*notes, *merge_caveats(doubtful)))
     for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
         _try(cell)
     if on_change == "accept":
@@ -133,8 +133,9 @@ def _begin(cell: Cell, split: str) -> None:
 def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """What cells were trained on, against what there is now.
 
-    Returns: name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be
-    told of it.
+    Returns:
+        Name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be told
+        of it.
     """
     changed, doubtful, known = dict[str, list[str]](), dict[str, list[str]](), dict[str, MadeOf]()
     for cell in grid.cells:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coleaf_framework.model.coleaf import require_record
-from coleaf_framework.results.caveats import caveats_of_run, together
+from coleaf_framework.results.caveats import caveats_of_run, merge_caveats
 from coleaf_framework.results.grouping import group_seeds, require_named_once
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.rows import Row
@@ -85,7 +85,7 @@ def score_runs(
     title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
-    return ScoredRuns(rows, deviations, title, {str(run): by_run[str(run)] for run in runs}, together(caveats))
+    return ScoredRuns(rows, deviations, title, {str(run): by_run[str(run)] for run in runs}, merge_caveats(caveats))
 
 
 def use_decision(trainer: CoLeaFTrainer, run: Path, path: Path | None, settings: tuple[str, ...] = ()) -> list[str]:

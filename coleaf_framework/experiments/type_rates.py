@@ -14,7 +14,7 @@ from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.metrics.events import EVENT_TYPES
 from coleaf_framework.results.event_types import types_table
 from coleaf_framework.results.paper import TABLE_1
-from coleaf_framework.results.rows import with_spread
+from coleaf_framework.results.rows import with_deviation
 from coleaf_framework.results.tables import plain_table
 
 RATES = ("TP", "TN", "FP", "FN")
@@ -47,7 +47,7 @@ def rates_table(grid: Grid, groups: Sequence[Group], *, markdown: bool = False) 
     for name, by_type in rates_by_row(groups).items():
         values = torch.cat([by_type[kind] for kind in EVENT_TYPES], dim=1)
         spread = values.std(0).tolist() if len(values) > 1 else [None] * values.shape[1]
-        cells = [with_spread(mean, each) for mean, each in zip(values.mean(0).tolist(), spread, strict=True)]
+        cells = [with_deviation(mean, each) for mean, each in zip(values.mean(0).tolist(), spread, strict=True)]
         body.append([name, *cells])
     for name, label in (("unimodal", "unimodal (U)"), ("alone", "unimodal and cross-modal (U+C)")):
         published = (value for kind in EVENT_TYPES for value in TABLE_1[name][kind])

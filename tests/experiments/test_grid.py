@@ -12,7 +12,7 @@ from coleaf_framework.experiments.studies import RATES, compare_study
 from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.storage import read_yaml
 from tests.helpers.data import write_tsv
-from tests.helpers.outputs import write_record
+from tests.helpers.predictions import write_record
 
 SMALL = ("anchor.options.width=8", "trainer.epochs=2", "trainer.monitor=[]")
 QUIET = (
@@ -189,7 +189,7 @@ def test_two_networks_of_one_name_have_rows_of_their_own(
     from coleaf_framework.experiments.comparing import compare_groups, gather
     from coleaf_framework.experiments.type_rates import rates_by_row
     from coleaf_framework.results.predictions_file import write_predictions
-    from tests.helpers.outputs import made_up
+    from tests.helpers.predictions import made_up
 
     monkeypatch.chdir(tmp_path)
     for name in ("grid_a", "grid_b"):

@@ -113,7 +113,7 @@ def test_an_anchors_own_loss_replaces_the_default() -> None:
 
 def test_unequal_lengths_need_a_network_that_takes_a_mask() -> None:
     batch = batch_of(lengths=[5, 3, 1, 2])
-    with pytest.raises(ValueError, match="TinyNet cannot be told"):
+    with pytest.raises(ValueError, match="TinyNet takes no mask"):
         wrap(TinyNet)(batch)
     assert all(torch.isfinite(term) for term in wrap(MaskedNet)(batch).values())
 

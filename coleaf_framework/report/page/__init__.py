@@ -70,7 +70,7 @@ _FIGURES = ("differences", "classes", "reliability", "losses", "theta")
 
 
 def _about(live: Mapping[str, Predictions]) -> str:
-    gates = {name: outputs.decision.gate for name, outputs in live.items()}
+    gates = {name: predictions.decision.gate for name, predictions in live.items()}
     return (
         f"Of {', '.join(live)}. An event is predicted where its segment probability and its gate both reach their "
         "thresholds; the gate is on "
@@ -116,11 +116,11 @@ def _data(comparison: Comparison, live: Mapping[str, Predictions]) -> dict[str, 
         "runs": [
             {
                 "name": name,
-                "own": _packed(outputs.decided()),
-                "levels": _packed(levels(outputs.segment_probs)),
-                "gates": _packed(levels(_gate(outputs))),
+                "own": _packed(predictions.decided()),
+                "levels": _packed(levels(predictions.segment_probs)),
+                "gates": _packed(levels(_gate(predictions))),
             }
-            for name, outputs in live.items()
+            for name, predictions in live.items()
         ],
         "start": _sliders(first),
     }
@@ -135,18 +135,18 @@ def levels(probs: Tensor) -> Tensor:
     return torch.bucketize(probs.contiguous(), steps, right=True).to(torch.uint8)
 
 
-def _gate(outputs: Predictions) -> Tensor:
+def _gate(predictions: Predictions) -> Tensor:
     """What each run's gate is on, (N,M,C)."""
-    if outputs.decision.gate == "modality":
-        return outputs.modality_probs
-    return outputs.video_probs[:, None].expand(-1, 2, -1)
+    if predictions.decision.gate == "modality":
+        return predictions.modality_probs
+    return predictions.video_probs[:, None].expand(-1, 2, -1)
 
 
-def _sliders(outputs: Predictions) -> dict[str, int]:
+def _sliders(predictions: Predictions) -> dict[str, int]:
     """Where the sliders begin: the first run's thresholds, to the nearest step; per class, at their mean."""
-    gate = outputs.decision.gate_threshold
+    gate = predictions.decision.gate_threshold
     audio, visual = (gate.audio, gate.visual) if isinstance(gate, ModalityThresholds) else (gate, gate)
-    values = {"segment": outputs.decision.segment_threshold, "audio": audio, "visual": visual}
+    values = {"segment": predictions.decision.segment_threshold, "audio": audio, "visual": visual}
     return {
         name: round(STEPS * (sum(value) / len(value) if isinstance(value, Sequence) else value))
         for name, value in values.items()
