@@ -20,8 +20,8 @@ from coleaf_framework.results.tables import plain_table
 RATES = ("TP", "TN", "FP", "FN")
 _LEGEND = (
     "TP and FN are shares of the segments and classes whose true event is of the type, and add up to 100; TN and FP "
-    "are shares of the others. The paper's TP and FN do not add up to 100 (138 for audible-only), and it does not define "
-    "them: compare its rows only to each other."
+    "are shares of the others. The paper's TP and FN do not add up to 100 (138 for audible-only), and it does not "
+    "define them: compare its rows only to each other."
 )
 
 
