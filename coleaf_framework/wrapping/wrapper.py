@@ -200,7 +200,7 @@ def _require_classes(what: str, num_classes: Any) -> None:
 
 
 def require_shape(name: str, streams: Any, num_classes: Any) -> None:
-    """Check that `streams` maps names to `StreamSpec`s and that `num_classes` is a positive integer.
+    """Check that `streams` maps each name to a `StreamSpec` and that `num_classes` is a positive integer.
 
     Raises:
         TypeError, ValueError: one of them is invalid; names it.
