@@ -9,16 +9,13 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from coleaf_backbones.cmpae_output import CMPAEOutput
 from coleaf_framework.losses import binary_cross_entropy, denoise_labels, smooth_visual_labels, smoothed_contrast
 from coleaf_framework.protocol import MODALITIES, Batch, Progress
-
-if TYPE_CHECKING:
-    from coleaf_backbones.cmpae import CMPAEOutput
 
 # Published weights of the BCE on audio, visual and video probabilities.
 AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 0.6, 0.6
