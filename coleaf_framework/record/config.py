@@ -72,10 +72,36 @@ class TrainerConfig(StrictConfig):
 
     epochs: int = Field(15, ge=1, le=1_000_000, description="passes over the training split")
     batch_size: int = Field(128, ge=1, description="videos a step, over all ranks")
-    learning_rate: float = Field(5e-4, gt=0, description="of Adam")
-    lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
-    lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay")
-    weight_decay: float = Field(0.0, ge=0, description="of AdamW, a step; 0 is Adam")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        "adam",
+        description="adam, which with weight_decay is adamw; or sgd. Others from Python: CoLeaFTrainer(optimizer=...)",
+    )
+    learning_rate: float = Field(5e-4, gt=0, description="before any decay")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled for adam and adamw, an L2 penalty for sgd; 0 is none")
+    schedule: Literal["step", "cosine", "constant"] = Field(
+        "step",
+        description="of the learning rate, set anew each epoch: decays in steps; falls to 0 as a cosine after the last "
+        "epoch; or stays. Others from Python: CoLeaFTrainer(schedule=...)",
+    )
+    lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate, for schedule step")
+    lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay, for schedule step")
+    warmup_epochs: int = Field(
+        0,
+        ge=0,
+        description="before the schedule begins: of w such epochs the k-th has k / (w + 1) of the learning rate",
+    )
+    clip_norm: float = Field(
+        0.0, ge=0, description="longest gradient of an update, each branch by itself; longer ones are scaled; 0 is off"
+    )
+    anchor_ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay, a step, of a moving average of the Anchor's weights, which then is what validation scores "
+        "and what model.safetensors and the trained model hold; the weights that training goes on from are in "
+        "resume.safetensors. 0 is off",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="weak labels y become (1 - s) y + s / 2 in training")
     seed: int = Field(0, ge=0, lt=2**32, description="of initial weights, order and dropout")
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
@@ -99,6 +125,12 @@ class TrainerConfig(StrictConfig):
             if column not in ALL_KEYS:
                 raise ValueError(f"monitor: no column {column!r}.{nearest(column, ALL_KEYS)}")
         return columns
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> TrainerConfig:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs} leaves none of epochs={self.epochs} at the full rate")
+        return self
 
 
 Recipe = Literal["paper", "official", "strong"]

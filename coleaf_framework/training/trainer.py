@@ -28,11 +28,13 @@ from coleaf_framework.training.device import autocast, choose_device, compile_ne
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.loop import TrainingLoop
+from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
 from coleaf_framework.training.plan import MicroBatch
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
 from coleaf_framework.training.resuming import require_fitting
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
+from coleaf_framework.training.stepping import Stepper
 from coleaf_framework.wrapping import wrap
 
 
@@ -49,6 +51,14 @@ class CoLeaFTrainer:
         quiet: no progress bar.
         profile: write a trace of some steps into `out` and print where their time went.
         accept_changes: resume a run though its code or data have changed since; its scores then come with a note.
+        optimizer: makes the optimiser from the list of parameters to train, in place of the one that `config` names:
+            `optimizer=lambda parameters: torch.optim.NAdam(parameters, lr=1e-3)`.
+        schedule: makes the learning-rate schedule of an optimiser, in place of the one that `config` names. It is
+            advanced once after each epoch, those of the Reference's head start aside:
+            `schedule=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)`.
+
+    A run that is resumed needs the same `optimizer` and `schedule` as it began with. Their classes are recorded and
+    checked, and of the optimiser the numbers that it was made with.
 
     Under torchrun each process makes the same trainer and the same calls. `fit` and `evaluate` divide the videos among
     them; only the first process writes.
@@ -66,6 +76,8 @@ class CoLeaFTrainer:
         quiet: bool = False,
         profile: bool = False,
         accept_changes: bool = False,
+        optimizer: OptimizerFactory | None = None,
+        schedule: ScheduleFactory | None = None,
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
         for what, given, kind in (("config", self.config, TrainerConfig), ("decision", decision, DecisionConfig)):
@@ -91,6 +103,10 @@ class CoLeaFTrainer:
             TensorBoard.require()
         self.out, self.on_existing, self.accept_changes = out, on_existing, accept_changes
         self.cache, self.quiet, self.profile = cache, quiet, profile
+        for what, factory in (("optimizer", optimizer), ("schedule", schedule)):
+            if factory is not None and not callable(factory):
+                raise WrongTypeError(f"{what} is {shown(factory)}, where a function that makes one was expected")
+        self._optimizer, self._schedule = optimizer, schedule
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -167,11 +183,12 @@ class CoLeaFTrainer:
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
+        stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.distributed.first else None
-        loop = TrainingLoop(self.model, c, self.device, self.distributed, folder, profiler)
+        loop = TrainingLoop(stepper, self.distributed, folder, profiler)
         if state is not None:
             steps = -(-len(train) // c.batch_size)
-            require_fitting(state, self.model, loop.optimizer, steps, Path(self.out or "") / RESUME)
+            require_fitting(state, stepper, steps, Path(self.out or "") / RESUME)
         loop.start(state)
         self.history = loop.history
         score = None
