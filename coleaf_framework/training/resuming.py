@@ -158,7 +158,7 @@ def _differing_moments(state: Mapping[int, Any], optimizer: torch.optim.Optimize
             if key not in own:
                 return f"optimizer.state.{number}.{key} is unknown"
             problem = _differing_tensor(moments.get(key), own[key]) if isinstance(own[key], Tensor) else None
-            if problem or (key in moments and not isinstance(moments[key], type(own[key]))):
+            if problem or (key in moments and not isinstance(_plain(moments[key]), type(_plain(own[key])))):
                 return f"optimizer.state.{number}.{key} {problem or f'is {moments[key]!r}'}"
     return None
 

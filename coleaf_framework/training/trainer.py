@@ -14,7 +14,6 @@ from torch import nn
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import averaged
 from coleaf_framework.metrics import DecisionConfig, ParsingScores, decide
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.plugins import published_decision
@@ -24,6 +23,7 @@ from coleaf_framework.record.provenance import made_of
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
 from coleaf_framework.training.batch_loader import BatchLoader
+from coleaf_framework.training.data_fit import require_fitting_data
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
@@ -141,9 +141,9 @@ class CoLeaFTrainer:
             KeyboardInterrupt: the run was told to stop.
             ConnectionError: another rank failed.
         """
-        self._check(train)
+        require_fitting_data(self.model, self.decision, train)
         if val is not None:
-            self._check(val, truth=True)
+            require_fitting_data(self.model, self.decision, val, truth=True)
             if val.classes != train.classes:
                 raise ValueError(f"classes of {val.split} differ from those of {train.split}")
         if self.config.bucket_by_length and not hasattr(train, "segments"):
@@ -178,12 +178,12 @@ class CoLeaFTrainer:
         state = parse_resume(content, Path(self.out or "") / RESUME)
         if state is not None and len(state["history"]) > c.epochs:
             raise ValueError(f"{self.out}: has {len(state['history'])} epochs already, trainer.epochs is {c.epochs}")
-        if folder is not None:
-            folder.begin(self.model.description, accept_changes=self.accept_changes)
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
         stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule)
+        if folder is not None:
+            folder.begin(self._described_with(stepper), accept_changes=self.accept_changes)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.distributed.first else None
         loop = TrainingLoop(stepper, self.distributed, folder, profiler)
         if state is not None:
@@ -215,7 +215,7 @@ class CoLeaFTrainer:
             ValueError: the data set does not fit the model, or has no ground truth though it must.
             FloatingPointError: a probability is NaN or infinite.
         """
-        self._check(data, truth=truth)
+        require_fitting_data(self.model, self.decision, data, truth=truth)
         own = self.distributed.part(len(data))
         # A rank that has none of a few videos runs the first, whose predictions are then dropped.
         ids, tensors = collect_tensors(self._run(self._loader(data), own or range(1)))
@@ -261,41 +261,6 @@ class CoLeaFTrainer:
         half = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         return BatchLoader(data, self.device, self.config.workers, self.cache, half)
 
-    def _check(self, data: AVVPDataset, *, truth: bool = False) -> None:
-        if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
-            raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
-        where = f"{data.name} {data.split}"
-        if not len(data):
-            raise ValueError(f"{where} has no videos")
-        if len(data.classes) != self.model.num_classes:
-            raise ValueError(
-                f"{where} has {len(data.classes)} classes, the model {self.model.num_classes}: "
-                "wrap the network with num_classes of the data set"
-            )
-        self.decision.require_classes(self.model.num_classes, data.classes)
-        trained_on = self.model.description.get("model", {}).get("classes")
-        if trained_on is not None and list(data.classes) != list(trained_on):
-            raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
-        for name, spec in self.model.streams.items():
-            found = data.streams.get(name)
-            if found is not None and found.frames > 1 and spec == averaged(found):
-                raise ValueError(
-                    f"{where}: stream {name!r} has {found.frames} frames a segment, the model takes their mean: "
-                    "set data.average_frames=true, or from Python wrap the data set in AveragedFrames"
-                )
-            if found is not None and spec.frames > 1 and found == averaged(spec):
-                raise ValueError(
-                    f"{where}: stream {name!r} holds means of {spec.frames} frames, the model takes the frames: "
-                    "score it on the data that it was packed from"
-                )
-            if found != spec:
-                raise ValueError(
-                    f"{where}: stream {name!r} is {found}, the model takes {spec}: "
-                    "wrap the network with streams=dataset.streams"
-                )
-        if truth and not data.has_ground_truth:
-            raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
-
     def _describe(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
         described = self.model.description
         if self.out is not None and self.distributed.first:
@@ -305,6 +270,13 @@ class CoLeaFTrainer:
         described["train"] = {"name": train.name, "videos": len(train), "ids": ids}
         described["trainer"] = self.config.model_dump(mode="json")
         described["decision"] = self.decision.named(train.classes).model_dump(mode="json")
+
+    def _described_with(self, stepper: Stepper) -> dict[str, Any]:
+        """The run's description, with the classes of what the user's factories made, which the configuration lacks."""
+        factories = {"optimizer": self._optimizer, "schedule": self._schedule}
+        made = {what: type(getattr(stepper, what)).__name__ for what, factory in factories.items() if factory}
+        self.model.description["train"] |= made
+        return self.model.description
 
 
 def _in_float32(output: AnchorOutput) -> AnchorOutput:

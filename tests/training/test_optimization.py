@@ -159,22 +159,29 @@ def test_observations_of_an_older_state_are_told_from_its_losses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("before", "after", "message"),
     [
-        ({"factories": {"optimizer": nadam}}, "its optimizer is Adam, this run's NAdam"),
-        ({"factories": {"schedule": exponential}}, "its schedule is StepLR, this run's ExponentialLR"),
-        (
-            {"factories": {"optimizer": lambda parameters: torch.optim.Adam(parameters, lr=5e-4, betas=(0.8, 0.999))}},
-            "other betas than this run",
-        ),
+        (None, nadam, "has train.optimizer = None, now it is 'NAdam'"),
+        (nadam, None, "has train.optimizer = 'NAdam', now it is None"),
+        (nadam, lambda parameters: torch.optim.SGD(parameters, lr=1e-3), "= 'NAdam', now it is 'SGD'"),
+        (nadam, lambda parameters: NAdam(parameters, lr=1e-3, betas=(0.8, 0.9)), "other betas than this run"),
     ],
 )
 def test_resuming_with_another_factory_is_refused(
-    data_root: Path, tmp_path: Path, change: dict[str, Any], message: str
+    data_root: Path, tmp_path: Path, before: Any, after: Any, message: str
 ) -> None:
+    fit(data_root, tmp_path / "run", epochs=1, factories={"optimizer": before})
+    with pytest.raises(ValueError, match=message):
+        fit(data_root, tmp_path / "run", on_existing="resume", factories={"optimizer": after})
+
+
+@pytest.mark.parametrize("what", ["optimizer", "schedule"])
+def test_a_state_of_another_class_is_refused(data_root: Path, tmp_path: Path, what: str) -> None:
     fit(data_root, tmp_path / "run", epochs=1)
-    with pytest.raises(ValueError, match=rf"resume\.safetensors: not a state of this run: .*{message}"):
-        fit(data_root, tmp_path / "run", on_existing="resume", **change)
+    path = tmp_path / "run/resume.safetensors"
+    write_state(path, {**resume_state(tmp_path / "run"), f"{what}_class": "Other"})
+    with pytest.raises(ValueError, match=rf"resume\.safetensors: not a state of this run: its {what} is Other"):
+        fit(data_root, tmp_path / "run", on_existing="resume")
 
 
 def test_a_cosine_cannot_go_on_for_more_epochs(data_root: Path, tmp_path: Path) -> None:
@@ -220,9 +227,17 @@ def test_a_schedule_that_moves_momentum_too_resumes(data_root: Path, tmp_path: P
     assert same_weights(again.model.state_dict(), whole.model.state_dict())
 
 
-def test_a_warm_up_leaves_an_epoch() -> None:
-    with pytest.raises(ValueError, match="warmup_epochs=2 leaves none of epochs=2 at the full rate"):
-        TrainerConfig(epochs=2, warmup_epochs=2)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 2, "warmup_epochs": 2}, "warmup_epochs=2 leaves none of epochs=2 at the full rate"),
+        ({"momentum": 0.5}, "momentum is for optimizer sgd alone, not adam"),
+        ({"lr_step": 3, "schedule": "cosine"}, "lr_step is for schedule step alone, not cosine"),
+    ],
+)
+def test_values_that_would_do_nothing_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainerConfig(**values)
 
 
 def norms(model: CoLeaF) -> list[float]:
