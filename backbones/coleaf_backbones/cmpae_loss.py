@@ -70,7 +70,8 @@ def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, p
         noise_ratios: (M,C) in [0,1].
         progress: for the epoch.
 
-    Returns: (B,M,C) in [0,1], without gradient.
+    Returns:
+        (B,M,C) in [0,1], without gradient.
     """
     refined = batch.each_modality_labels()
     if progress.epoch > 1:
@@ -92,7 +93,8 @@ def mutual_loss(output: CMPAEOutput, labels: Tensor, step: int) -> Tensor:
         labels: (B,C) weak labels in {0,1}.
         step: number of the training step, from 0.
 
-    Returns: scalar, at least 0.
+    Returns:
+        Scalar, at least 0.
     """
     probs, uncertainty = output.modality_probs, output.modality_uncertainty
     assert probs is not None

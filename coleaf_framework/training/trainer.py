@@ -119,19 +119,20 @@ class CoLeaFTrainer:
     ) -> list[dict[str, Any]]:
         """Train; afterwards the model has the weights of the best epoch.
 
+        The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
+        or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
+        ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
+        checkpoint. With `config.anchor_ema` the Anchor's weights are the averaged ones.
+
         Args:
             train: to train on.
             val: to choose the best epoch on; it needs ground truth.
             test: never trained or scored on here; the run folder records its digests, so that a later score can tell
                 whether it is still the same.
 
-        The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
-        or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
-        ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
-        checkpoint.
-
-        Returns: one entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
-        eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor".
+        Returns:
+            One entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
+            eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor".
 
         Raises:
             ValueError: a data set does not fit the model.
