@@ -18,7 +18,8 @@ from coleaf_framework.plugins import create_reference, takes_option
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, Batch, StreamSpec
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.tables import plain_table
-from coleaf_framework.training.device import choose_device, fused_adam, seed_everything
+from coleaf_framework.training.device import choose_device, seed_everything
+from coleaf_framework.training.optimization import make_optimizer
 from coleaf_framework.wrapping import wrap
 
 _ROUNDS = 7
@@ -168,13 +169,14 @@ def _forward(reference: nn.Module, batch: Batch) -> Callable[[], object]:
 
 
 def _step(model: CoLeaF, batch: Batch, config: RunConfig) -> Callable[[], object]:
-    optimizer = fused_adam(list(model.parameters()), config.trainer.learning_rate, next(model.parameters()).device)
+    optimizer = make_optimizer(list(model.parameters()), config.trainer, next(model.parameters()).device)
 
     def run() -> None:
         model.train()
-        for terms in model.updates(batch, PAST_EVERY_WARMUP):
+        shared = model.shared_pass(batch, PAST_EVERY_WARMUP)
+        for which in model.updates(PAST_EVERY_WARMUP):
             optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            model.update(batch, PAST_EVERY_WARMUP, which, shared).total().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         model.after_step()
 

@@ -141,10 +141,13 @@ def _trains_all_parameters(model: CoLeaF, batch: Batch) -> str:
     optimizer = torch.optim.Adam([x for x in model.parameters() if x.requires_grad], lr=1e-3)
     model.train()
     for step in range(2):  # a custom loss may change from step to step; in epoch 1000 every term is on
-        for terms in model.updates(batch, Progress(1000, step)):
+        progress = Progress(1000, step)
+        shared = model.shared_pass(batch, progress)
+        for which in model.updates(progress):
             optimizer.zero_grad()
-            total = torch.stack(list(terms.values())).sum()
-            assert torch.isfinite(total), f"{type(model.anchor).__name__}: a loss term is not finite: {terms}"
+            output = model.update(batch, progress, which, shared)
+            total = output.total()
+            assert torch.isfinite(total), f"{type(model.anchor).__name__}: a loss term is not finite: {output.losses}"
             total.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     after = dict(model.anchor.named_parameters())

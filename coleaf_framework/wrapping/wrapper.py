@@ -16,7 +16,8 @@ from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig, supervised_outputs
 from coleaf_framework.data.store import StreamEntry
-from coleaf_framework.model.coleaf import CoLeaF, unfreeze
+from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.freezing import unfreeze
 from coleaf_framework.model.standardize import StandardizedAnchor
 from coleaf_framework.plugins import construct, create_anchor, create_reference, require_network
 from coleaf_framework.protocol import StreamSpec
