@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -59,7 +60,6 @@ class Declaration:
         """Whether the network is given the mask."""
         return self.calling.takes_mask
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> AnchorOutput:
         """Run the network and read what is declared.
 
@@ -68,6 +68,14 @@ class Declaration:
         Raises:
             ValueError, TypeError: what the network returns, or what a tap captured, is not as declared.
         """
+        if "torch._dynamo" not in sys.modules:  # PyTorch's compiler: nothing is compiled where it was not imported
+            return self._run(network, streams, mask)
+        from coleaf_framework.adapters.uncompiled import run_uncompiled
+
+        output: AnchorOutput = run_uncompiled(self._run, network, streams, mask)
+        return output
+
+    def _run(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         name, spec = next(iter(self.calling.streams.items()))
         batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
         with ExitStack() as stack:
