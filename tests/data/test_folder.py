@@ -19,7 +19,7 @@ from coleaf_framework import StreamSpec
 from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
 from coleaf_framework.data import folder as folder_module
 from coleaf_framework.data.annotations import read_annotations, read_classes, video_id
-from coleaf_framework.data.features import _load
+from coleaf_framework.data.features import _load, _shape
 from tests.helpers.data import CLASSES, SEGMENTS, last, write_data_set, write_tsv
 
 
@@ -340,17 +340,31 @@ def test_any_feature_file_is_read_or_named(tmp_path: Path, content: bytes, keep:
         told = str(problem)
         assert told.startswith(f"{path}: ")
     else:
-        assert array.ndim == 2
+        assert array.shape == _shape(path)
 
 
-def test_a_header_of_nested_brackets_is_named_and_harms_no_other_file(tmp_path: Path) -> None:
-    """numpy reads headers as Python, which some versions of the interpreter do not recover from."""
+HEADERS = {
+    "brackets": b"[" * 5000,
+    "signs": b"-" * 5000 + b"1",
+    "a shape beyond memory": b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000, 8)}",
+    "a shape beyond integers": b"{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 8)}" % 10**30,
+    "an unknown dtype": b"{'descr': '<q9', 'fortran_order': False, 'shape': (4, 6)}",
+    "a dtype that is none": b"{'descr': (), 'fortran_order': False, 'shape': (4, 6)}",
+    "longer than the file": b"",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_damaged_header_is_named_and_harms_no_other_file(tmp_path: Path, header: bytes) -> None:
     good, bad = tmp_path / "good.npy", tmp_path / "bad.npy"
     np.save(good, np.ones((4, 6)))
-    header = b"[" * 5000
-    bad.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(ValueError, match=r"bad\.npy: not a whole \.npy file of numbers: its header is b'\[\["):
-        _load(bad)
+    size = (len(header) or 60_000).to_bytes(2, "little")
+    bad.write_bytes(b"\x93NUMPY\x01\x00" + size + header + bytes(192))
+    for read in (_load, _shape):
+        with pytest.raises(ValueError, match=r"bad\.npy: not a whole \.npy file of numbers: ") as refused:
+            read(bad)
+        assert len(str(refused.value)) < len(str(bad)) + 300
+        assert len(str(refused.value).splitlines()) == 1
     assert _load(good).shape == (4, 6)
 
 
