@@ -250,7 +250,7 @@ def test_synth_writes_the_official_layout(coleaf: Command, published_llp: Path, 
     data = LLP(root, "test")
     assert len(data) == 3
     assert data[0].streams["visual"].shape == (80, 2048)
-    assert data.report.strangers == {"audio": 0, "visual": 0}
+    assert data.issues.strangers == {"audio": 0, "visual": 0}
     for out in ("llp", published_llp):  # never over what is there, least of all over the annotations themselves
         assert "exists already" in coleaf("synth", "--annotations", published_llp, "--out", out, fails=True)
     coleaf("train", "--data", root, *TINY, "--out", "run")

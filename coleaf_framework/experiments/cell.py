@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coleaf_framework._config import shown, validated
 from coleaf_framework._text import log_to_stderr, say
-from coleaf_framework.data.annotations import WEAK_FILES
+from coleaf_framework.data.annotation_files import WEAK_FILES
 from coleaf_framework.experiments.grid import CELL, DONE
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.predictions import predictions_path, write_predictions
