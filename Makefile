@@ -24,6 +24,7 @@ browser:  ## Chromium, in which the tests look at the report; they skip that wit
 	  || echo "no Chromium, and none could be installed: the report is not tested in a browser"
 
 bench: $(READY)  ## side-by-side timings, each a ratio
+	$(BIN)/python -m benchmarks.bench_startup
 	$(BIN)/python benchmarks/bench_scores.py
 	$(BIN)/python benchmarks/bench_thresholds.py
 	$(BIN)/python -m benchmarks.bench_step

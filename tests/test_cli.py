@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from coleaf_framework.cli.main import main
+from coleaf_framework.cli.main import COMMANDS, main
+from coleaf_framework.cli.options import CONCLUDING
 from coleaf_framework.data import LLP
 from coleaf_framework.plugins import Plugin
 from tests.helpers.command import Command
@@ -168,14 +168,14 @@ def test_check_data_says_what_is_there_missing_and_odd(coleaf: Command, data_roo
 
 
 def test_plugins_names_each_distribution(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
+    monkeypatch.setenv("COLUMNS", "200")
     printed = coleaf("plugins")
     assert "class_token" in printed
     assert "coleaf-framework 0.1.0" in " ".join(printed.split())
 
 
 def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_root: Path) -> None:
-    coleaf.monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
+    coleaf.monkeypatch.setenv("COLUMNS", "200")
     printed = coleaf("thresholds", run, "--modality", "both", "--search", "joint", "--column", "segment/Type@AVo")
     assert "segment/Type@AVo on tiny val" in printed
     after = float(printed.rpartition("->")[2].partition(";")[0])
@@ -250,7 +250,7 @@ def test_synth_writes_the_official_layout(coleaf: Command, published_llp: Path, 
     data = LLP(root, "test")
     assert len(data) == 3
     assert data[0].streams["visual"].shape == (80, 2048)
-    assert data.report.strangers == {"audio": 0, "visual": 0}
+    assert data.issues.strangers == {"audio": 0, "visual": 0}
     for out in ("llp", published_llp):  # never over what is there, least of all over the annotations themselves
         assert "exists already" in coleaf("synth", "--annotations", published_llp, "--out", out, fails=True)
     coleaf("train", "--data", root, *TINY, "--out", "run")
@@ -412,7 +412,7 @@ def test_a_comparison_is_told_its_recipes_by_one_option(coleaf: Command, data_ro
 def test_classes_with_markup_in_their_names_are_shown_as_they_are(
     coleaf: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
+    monkeypatch.setenv("COLUMNS", "200")
     root = write_data_set(tmp_path / "data", classes=("[/]", "[red]x", ":dog:"))
     coleaf("train", "--data", root, "--anchor", "han", "--out", "run", *TINY)
     printed = coleaf("thresholds", "run")
@@ -422,7 +422,7 @@ def test_classes_with_markup_in_their_names_are_shown_as_they_are(
 def test_plugins_with_markup_in_their_errors_are_listed(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Plugin("anchor", "[/]", "a:B", "dist\x1b", "ImportError: [/b]")
     monkeypatch.setattr("coleaf_framework.plugins.list_plugins", lambda kind: [broken])
-    monkeypatch.setattr("coleaf_framework.cli.main.console", Console(width=200))
+    monkeypatch.setenv("COLUMNS", "200")
     printed = coleaf("plugins")
     assert all(text in printed for text in ("[/]", "[/b]", r"dist\x1b"))
 
@@ -448,9 +448,14 @@ def test_an_error_shows_control_characters_as_escapes(coleaf: Command) -> None:
 @pytest.mark.parametrize(
     ("where", "command", "reason", "said"),
     [
-        ("check_folder", ("check-data", "x"), "", "coleaf: interrupted\n"),
-        ("train_run", ("train",), "", "coleaf: interrupted; nothing of the step under way was saved\n"),
-        ("train_run", ("train",), "all is kept", "coleaf: interrupted; all is kept\n"),
+        ("data.check.check_folder", ("check-data", "x"), "", "coleaf: interrupted\n"),
+        (
+            "training.experiment.train",
+            ("train",),
+            "",
+            "coleaf: interrupted; nothing of the step under way was saved\n",
+        ),
+        ("training.experiment.train", ("train",), "all is kept", "coleaf: interrupted; all is kept\n"),
     ],
 )
 def test_ctrl_c_ends_any_command_in_a_sentence(
@@ -464,7 +469,7 @@ def test_ctrl_c_ends_any_command_in_a_sentence(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt(reason)
 
-    monkeypatch.setattr(f"coleaf_framework.cli.main.{where}", interrupted)
+    monkeypatch.setattr(f"coleaf_framework.{where}", interrupted)
     monkeypatch.setattr(sys, "argv", ["coleaf", *command])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -491,6 +496,45 @@ def test_ctrl_c_while_pytorch_is_imported_ends_in_a_sentence(tmp_path: Path, the
     assert (done.returncode, done.stderr) == (130, "coleaf: interrupted\n")
 
 
+WITHOUT_PYTORCH = """
+import sys
+sys.modules |= dict.fromkeys(("torch", "numpy", "scipy"))  # importing one of these fails
+from coleaf_framework.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("trian",), ("--dbug",), ("train", "--epochs", "3"), ("train", "--seed")]
+)
+def test_help_and_typing_errors_need_no_pytorch(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", WITHOUT_PYTORCH, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "Usage: " in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (0 if "--help" in arguments else 2)
+
+
+def test_every_command_tells_its_help_without_pytorch() -> None:
+    everything = (
+        WITHOUT_PYTORCH.replace("main()\n", "")
+        + """
+from coleaf_framework.cli.main import COMMANDS, app
+for command in COMMANDS:
+    app([command, "--help"], standalone_mode=False)
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", everything], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage: ") == len(COMMANDS)
+
+
+def test_the_default_column_is_that_of_comparisons() -> None:
+    from coleaf_framework.results.comparison import PRIMARY
+
+    assert CONCLUDING == PRIMARY
+
+
 def test_the_installed_command_is_called_coleaf() -> None:
     script = "import sys; sys.argv = ['/bin/coleaf', '--help']; from coleaf_framework.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
@@ -501,6 +545,6 @@ def test_an_unexpected_error_is_told_in_its_first_line(coleaf: Command, monkeypa
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("something of PyTorch\nException raised from ... at ...:1")
 
-    monkeypatch.setattr("coleaf_framework.cli.experiments.measure_costs", fails)
+    monkeypatch.setattr("coleaf_framework.experiments.costs.measure_costs", fails)
     said = coleaf("flops", "--anchor", "han", fails=True)
     assert len(said.strip().splitlines()) == 2  # the other one says how to see more

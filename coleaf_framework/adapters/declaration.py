@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -75,7 +76,6 @@ class Declaration:
         """Whether the network gets the mask."""
         return self.calling.takes_mask
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> AnchorOutput:
         """Run the network and read the declared fields from its outputs and taps.
 
@@ -89,6 +89,14 @@ class Declaration:
         Raises:
             ValueError, TypeError: the network's outputs, or the captured tensors, are not as declared.
         """
+        if "torch._dynamo" not in sys.modules:  # PyTorch's compiler: nothing is compiled where it was not imported
+            return self._run(network, streams, mask)
+        from coleaf_framework.adapters.uncompiled import run_uncompiled
+
+        output: AnchorOutput = run_uncompiled(self._run, network, streams, mask)
+        return output
+
+    def _run(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         name, spec = next(iter(self.calling.streams.items()))
         batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
         with ExitStack() as stack:

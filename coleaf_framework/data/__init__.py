@@ -1,6 +1,6 @@
 """Data sets: folders in LLP's layout, LLP itself, and a synthetic LLP that needs no files."""
 
-from coleaf_framework.data.annotations import AnnotationReport
+from coleaf_framework.data.annotations import AnnotationIssues
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, Video, collate, stream_statistics
 from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder, open_folder
 from coleaf_framework.data.packing import pack
@@ -11,7 +11,7 @@ __all__ = [
     "LLP_CLASSES",
     "AVVPDataset",
     "AVVPFolder",
-    "AnnotationReport",
+    "AnnotationIssues",
     "AveragedFrames",
     "SyntheticLLP",
     "Video",

@@ -9,13 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from coleaf_framework.data.annotations import (
-    CLASSES_FILE,
-    DENSE_FILES,
-    WEAK_FILES,
-    find_file,
-    read_classes,
-)
+from coleaf_framework.data.annotation_files import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file, read_classes
 from coleaf_framework.data.folder import LLP_CLASSES, AVVPFolder
 from coleaf_framework.protocol import StreamSpec
 
@@ -114,7 +108,7 @@ def check_folder(root: Path) -> Iterator[tuple[str, str]]:
         if not shapes:
             streams = ", ".join(f"{name} {s.width} wide, {s.frames} a segment" for name, s in data.streams.items())
             yield "there", f"{len(data.classes)} classes; streams: {streams}"
-            yield from (("odd", f"annotations: {line}") for line in data.report.lines())
+            yield from (("odd", f"annotations: {line}") for line in data.issues.lines())
         shapes.append(data.streams)
         if data.streams != shapes[0]:
             yield "broken", f"split {split!r} has other streams than the first: {data.streams}, not {shapes[0]}"

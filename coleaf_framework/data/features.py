@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coleaf_framework._config import reason
 from coleaf_framework.protocol import Modality, StreamSpec
 from coleaf_framework.storage import require_file
 
@@ -24,6 +21,7 @@ FOLDERS: Mapping[str, tuple[str, Modality]] = {
     "visual": ("res152", "visual"),
     "visual_st": ("r2plus1d_18", "visual"),
 }
+_LONGEST_REASON = 200
 _SAMPLED = 64  # videos whose content a digest covers; of the others it covers sizes and times
 
 
@@ -89,7 +87,7 @@ class NpyFeatures:
 
     def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
         """As `Features.streams`: a segment is a second, or else the shortest stream has one vector a segment."""
-        shapes = {stream: _load(self._path(stream, video)).shape for stream in FOLDERS}
+        shapes = {stream: _shape(self._path(stream, video)) for stream in FOLDERS}
         shortest = min(shape[0] for shape in shapes.values())
         whole = (n for n in seconds if all(shape[0] % n == 0 for shape in shapes.values()))
         segments = next(whole, seconds[0] if seconds else shortest)
@@ -124,8 +122,7 @@ class NpyFeatures:
         """As `Features.segments`, from the smallest stream's header."""
         name, spec = next(iter(streams.items()))
         path = self._path(name, video)
-        with _open(path) as file:
-            shape = _header(path, file).shape
+        shape = _shape(path)
         _require_shape(path, shape, spec)
         return shape[0] // spec.frames
 
@@ -144,8 +141,8 @@ class NpyFeatures:
                 content.update(f"{video} {about.st_size}\n".encode())
                 written.update(f"{about.st_mtime_ns}\n".encode())
                 if i % step == 0:
-                    with _open(path) as file:
-                        content.update(file.read())
+                    require_file(path)
+                    content.update(path.read_bytes())
             found[stream] = (
                 "npy:" + content.hexdigest()[:16] + (f" written:{written.hexdigest()[:16]}" if step > 1 else "")
             )
@@ -162,65 +159,38 @@ def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None
         )
 
 
-# The header of a plain array, by any writer. `numpy.load` reads headers as Python, which executes nothing but fails for
-# reasons of its own: nested brackets in a damaged file, and in some versions of the interpreter a garbage collection.
-_HEADER = re.compile(
-    rb"\{\s*'descr':\s*'([<>|=]?[a-zA-Z]\d*)',\s*'fortran_order':\s*(True|False),\s*"
-    rb"'shape':\s*\(((?:\s*\d{1,12}\s*,)*(?:\s*\d{1,12})?\s*)\),?\s*\}\s*"
-)
-_LONGEST_HEADER = 2**16
+def _load(path: Path) -> NDArray[Any]:
+    """The array of an npy file, (frames * T, width) of any real dtype; never executes anything in the file."""
+
+    def read() -> NDArray[Any]:
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            return array
+
+    return _read(path, read)
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What an npy file says of its array."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    columns_first: bool
+def _shape(path: Path) -> tuple[int, ...]:
+    """The shape of that array, without reading it."""
+    return _read(path, lambda: np.lib.format.open_memmap(path, mode="r")).shape
 
 
-def _header(path: Path, file: BinaryIO) -> _Header:
-    """The header at the beginning of an npy file; the array follows."""
+def _read(path: Path, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """What `read` returns for the file, if that is what is expected.
 
-    def bad(reason: object) -> ValueError:
-        return ValueError(f"{path}: not a whole .npy file of numbers: {reason}")
-
-    try:
-        major, _ = np.lib.format.read_magic(file)
-    except ValueError as problem:
-        raise bad(problem) from problem
-    size = int.from_bytes(file.read(2 if major == 1 else 4), "little")
-    found = file.read(min(size, _LONGEST_HEADER))
-    match = _HEADER.fullmatch(found)
-    if match is None:
-        raise bad(f"its header is {found[:80]!r}")
-    try:
-        dtype = np.dtype(match[1].decode())
-    except TypeError as problem:
-        raise bad(problem) from problem
-    shape = tuple(int(n) for n in match[3].split(b",") if n.strip())
-    if dtype.hasobject:
-        raise bad("it holds Python objects")
-    if dtype.kind not in "fiu" or len(shape) != 2 or 0 in shape:
-        raise ValueError(f"{path}: found {dtype} {shape}, expected real numbers of shape (frames * T, width)")
-    there = os.fstat(file.fileno()).st_size - file.tell()
-    if there < math.prod(shape) * dtype.itemsize:
-        raise bad(f"it ends after {there} of {math.prod(shape) * dtype.itemsize} bytes")
-    return _Header(dtype, shape, match[2] == b"True")
-
-
-def _open(path: Path) -> BinaryIO:
+    Raises:
+        ValueError: The file is damaged, or holds something else. The message names it.
+    """
     require_file(path)
     try:
-        return path.open("rb")
-    except OSError as problem:  # such as one that may not be read
-        raise type(problem)(f"{path}: cannot be read: {problem.strerror}") from problem
-
-
-def _load(path: Path) -> NDArray[Any]:
-    """A 2-D array of real numbers from an npy file, never executing anything in it."""
-    with _open(path) as file:
-        header = _header(path, file)
-        values = np.fromfile(file, header.dtype, math.prod(header.shape))
-    return values.reshape(header.shape[::-1]).T if header.columns_first else values.reshape(header.shape)
+        array = read()
+    except OSError as problem:
+        raise type(problem)(f"{path}: cannot be read: {problem.strerror or problem}") from problem
+    except Exception as problem:  # numpy parses headers as Python, and damaged ones raise almost anything
+        why = reason(problem)
+        raise ValueError(f"{path}: not a whole .npy file of numbers: {why[:_LONGEST_REASON]}") from problem
+    if array.dtype.kind not in "fiu" or array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"{path}: found {array.dtype} {array.shape}, expected real numbers of shape (frames * T, width)"
+        )
+    return array

@@ -21,18 +21,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from coleaf_framework._config import shown
-from coleaf_framework.data.annotations import (
+from coleaf_framework.data.annotation_files import (
     CLASSES_FILE,
     DENSE_FILES,
     WEAK_FILES,
-    AnnotationReport,
-    Annotations,
-    dense_labels,
     find_file,
-    read_annotations,
     read_classes,
     video_seconds,
 )
+from coleaf_framework.data.annotations import AnnotationIssues, Annotations, dense_labels, read_annotations
 from coleaf_framework.data.dataset import Video, stream_statistics
 from coleaf_framework.data.features import Features, NpyFeatures
 from coleaf_framework.data.store import INDEX, PackedFeatures
@@ -51,7 +48,7 @@ LLP_CLASSES = (
 """LLP's 25 classes, in the order of the published code."""
 
 _log = logging.getLogger("coleaf_framework.data")
-_reported: set[tuple[Path, tuple[str, ...]]] = set()
+_logged: set[tuple[Path, tuple[str, ...]]] = set()
 
 
 class AVVPFolder(Dataset[Video]):
@@ -82,7 +79,7 @@ class AVVPFolder(Dataset[Video]):
         self.name = self.root.resolve().name + (", synthetic features" if self.synthetic else "")
         self.classes = read_classes(self.root) if classes is None else _named(classes)
         self.annotations: Annotations = read_annotations(self.root, self.classes)
-        self.report: AnnotationReport = self.annotations.report
+        self.issues: AnnotationIssues = self.annotations.issues
         if not self.annotations.weak.get(split):
             filled = [name for name, videos in self.annotations.weak.items() if videos]
             raise ValueError(f"{self.root}: split {split!r} has no videos ({WEAK_FILES[split]}); it has {filled}")
@@ -94,7 +91,7 @@ class AVVPFolder(Dataset[Video]):
         first = self.ids[0]
         seconds = video_seconds(self.annotations.filenames[first])
         self.streams: Mapping[str, StreamSpec] = self.features.streams(first, seconds)
-        self._log_report()
+        self._log_issues()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -137,7 +134,7 @@ class AVVPFolder(Dataset[Video]):
     @property
     def caveats(self) -> tuple[str, ...]:
         """What must be said beside scores on the split: videos that it shares with another one."""
-        return tuple(self.report.overlaps(self.split))
+        return tuple(self.issues.overlaps(self.split))
 
     def digests(self) -> dict[str, str]:
         """What the split is made of: "annotations", and each stream (`Features.digests`) -> digest."""
@@ -169,10 +166,10 @@ class AVVPFolder(Dataset[Video]):
                 )
         return torch.from_numpy(dense_labels(intervals, segments, len(self.classes)))
 
-    def _log_report(self) -> None:
-        lines = tuple(self.report.lines())
-        if lines and (self.root.resolve(), lines) not in _reported:
-            _reported.add((self.root.resolve(), lines))
+    def _log_issues(self) -> None:
+        lines = tuple(self.issues.lines())
+        if lines and (self.root.resolve(), lines) not in _logged:
+            _logged.add((self.root.resolve(), lines))
             _log.warning("%s: annotations: %s", self.root, "; ".join(lines))
 
 

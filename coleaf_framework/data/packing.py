@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from coleaf_framework._config import shown, validated
-from coleaf_framework.data.annotations import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
+from coleaf_framework.data.annotation_files import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.folder import SYNTHETIC_MARKER, AVVPFolder, open_folder

@@ -8,14 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coleaf_framework.data.annotations import (
-    DENSE_FILES,
-    WEAK_FILES,
-    Annotations,
-    dense_labels,
-    find_file,
-    read_annotations,
-)
+from coleaf_framework.data.annotation_files import DENSE_FILES, WEAK_FILES, find_file
+from coleaf_framework.data.annotations import Annotations, dense_labels, read_annotations
 from coleaf_framework.data.features import FOLDERS
 from coleaf_framework.data.folder import LLP_CLASSES, SYNTHETIC_MARKER
 from coleaf_framework.data.statistics import SEGMENTS

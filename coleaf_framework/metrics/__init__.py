@@ -1,5 +1,7 @@
 """Metrics of audio-visual video parsing, and the thresholding that turns probabilities into predictions."""
 
+from typing import TYPE_CHECKING, Any
+
 from coleaf_framework.metrics.decision import DecisionConfig, ModalityThresholds, decide
 from coleaf_framework.metrics.events import EVENT_TYPES, Event, list_events
 from coleaf_framework.metrics.scores import (
@@ -8,7 +10,6 @@ from coleaf_framework.metrics.scores import (
     KEYS,
     LEVELS,
     SUPPORT,
-    ParsingScores,
     all_scores,
     empty_parser,
     mean_of,
@@ -18,6 +19,9 @@ from coleaf_framework.metrics.scores import (
     video_label_parser,
 )
 from coleaf_framework.metrics.thresholds import ChosenGates, choose_gates
+
+if TYPE_CHECKING:
+    from coleaf_framework.metrics.meter import ParsingScores
 
 __all__ = [
     "ALL_KEYS",
@@ -42,3 +46,13 @@ __all__ = [
     "support_only_scores",
     "video_label_parser",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`ParsingScores`, imported when it is first asked for (PEP 562): torchmetrics takes a second to import."""
+    if name != "ParsingScores":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from coleaf_framework.metrics.meter import ParsingScores
+
+    globals()[name] = ParsingScores
+    return ParsingScores

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
-from coleaf_framework.data.annotations import WEAK_FILES, find_file
+from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import digests_of
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import find_plugin

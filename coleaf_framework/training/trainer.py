@@ -13,7 +13,7 @@ from torch import nn
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.metrics import DecisionConfig, ParsingScores, decide
+from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
@@ -240,11 +240,17 @@ class CoLeaFTrainer:
         return self.predict(data, truth=True, name=name).evaluation()
 
     def _score(self, loader: BatchLoader) -> dict[str, float]:
+        from coleaf_framework.metrics import ParsingScores  # here, since torchmetrics takes a second to import
+
         meter = ParsingScores()
         for batch, output in self._run(loader, self.distributed.part(len(loader.data))):
             assert batch.segment_labels is not None
             meter.update(decide(output, self.decision, batch.mask).cpu(), batch.segment_labels.cpu())
-        return _merged(meter)
+        if not meter.update_called:  # a rank without videos
+            none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
+            meter.update(none, none)
+        scores: dict[str, float] = meter.compute()
+        return scores
 
     def _run(self, loader: BatchLoader, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
         self.model.to(self.device).eval()
@@ -290,12 +296,3 @@ class CoLeaFTrainer:
 def _in_float32(output: AnchorOutput) -> AnchorOutput:
     fields = {name: getattr(output, name) for name in ("segment_probs", "video_probs", "modality_probs")}
     return replace(output, **{name: x.float() for name, x in fields.items() if x is not None})
-
-
-def _merged(meter: ParsingScores) -> dict[str, float]:
-    """Scores over the videos of all ranks, of which this one may have had none."""
-    if not meter.update_called:
-        none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
-        meter.update(none, none)
-    scores: dict[str, float] = meter.compute()
-    return scores

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,35 @@ def test_a_compiled_model_gives_the_same_terms() -> None:
     compiled = torch.compile(model, backend="eager")
     for name, term in compiled(batch, Progress(2)).items():
         torch.testing.assert_close(term, model(batch, Progress(2))[name])
+
+
+def test_a_declared_network_is_not_compiled_with_its_model() -> None:
+    compiled = []
+
+    class Telling(nets.PositionalTuple):
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            compiled.append(torch.compiler.is_compiling())
+            return super().forward(audio, visual)
+
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple]}
+    model = wrap(Telling(), **whole)
+    compiled.clear()
+    torch.compile(model, backend="eager")(batch_of(), Progress(2))
+    assert compiled
+    assert not any(compiled)
+
+
+def test_a_declared_network_is_wrapped_and_run_without_the_compiler() -> None:
+    """Its import takes longer than PyTorch's own."""
+    script = """
+import sys, torch
+from tests.helpers.networks import batch_of
+from tests.helpers.published_style import PositionalTuple, put_in
+put_in(PositionalTuple).infer(batch_of())
+assert "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_it_works_inside_distributed_data_parallel(tmp_path: Path) -> None:

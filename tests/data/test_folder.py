@@ -18,8 +18,9 @@ from hypothesis.extra.numpy import arrays
 from coleaf_framework import StreamSpec
 from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
 from coleaf_framework.data import folder as folder_module
-from coleaf_framework.data.annotations import read_annotations, read_classes, video_id
-from coleaf_framework.data.features import _load
+from coleaf_framework.data.annotation_files import read_classes, video_id
+from coleaf_framework.data.annotations import read_annotations
+from coleaf_framework.data.features import _load, _shape
 from tests.helpers.data import CLASSES, SEGMENTS, last, write_data_set, write_tsv
 
 
@@ -252,10 +253,10 @@ def test_published_oddities_are_counted(published_llp: Path) -> None:
         "val": 649,
         "test": 1_200,
     }
-    report = annotations.report
-    assert report.empty_intervals == {"audio": 6, "visual": 0}
-    assert report.strangers == {"audio": 14, "visual": 11}
-    assert sum(report.disagreeing.values()) == 84
+    issues = annotations.issues
+    assert issues.empty_intervals == {"audio": 6, "visual": 0}
+    assert issues.strangers == {"audio": 14, "visual": 11}
+    assert sum(issues.disagreeing.values()) == 84
 
 
 def test_published_ids_are_the_first_11_characters(published_llp: Path) -> None:
@@ -273,13 +274,13 @@ def test_ids_are_filenames_without_times(filename: str, video: str) -> None:
 
 
 def test_oddities_are_logged_once(data_root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder_module._reported.clear()
+    folder_module._logged.clear()
     rows = ["va00_0_4 3 3 Dog", "gone_0_4 1 3 Dog", "va01_0_4 1 3 Car", "va02_0_4 1 3 Speech"]
     write_tsv(data_root / "AVVP_eval_audio.csv", "filename onset offset event_labels", rows)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            report = AVVPFolder(data_root, "val").report
-    assert report.empty_intervals["audio"] == report.strangers["audio"] == 1
+            issues = AVVPFolder(data_root, "val").issues
+    assert issues.empty_intervals["audio"] == issues.strangers["audio"] == 1
     assert len(caplog.records) == 1
     assert "1 audio rows have zero or negative length" in caplog.text
 
@@ -340,17 +341,31 @@ def test_any_feature_file_is_read_or_named(tmp_path: Path, content: bytes, keep:
         told = str(problem)
         assert told.startswith(f"{path}: ")
     else:
-        assert array.ndim == 2
+        assert array.shape == _shape(path)
 
 
-def test_a_header_of_nested_brackets_is_named_and_harms_no_other_file(tmp_path: Path) -> None:
-    """numpy reads headers as Python, which some versions of the interpreter do not recover from."""
+HEADERS = {
+    "brackets": b"[" * 5000,
+    "signs": b"-" * 5000 + b"1",
+    "a shape beyond memory": b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000, 8)}",
+    "a shape beyond integers": b"{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 8)}" % 10**30,
+    "an unknown dtype": b"{'descr': '<q9', 'fortran_order': False, 'shape': (4, 6)}",
+    "a dtype that is none": b"{'descr': (), 'fortran_order': False, 'shape': (4, 6)}",
+    "longer than the file": b"",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_damaged_header_is_named_and_harms_no_other_file(tmp_path: Path, header: bytes) -> None:
     good, bad = tmp_path / "good.npy", tmp_path / "bad.npy"
     np.save(good, np.ones((4, 6)))
-    header = b"[" * 5000
-    bad.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(ValueError, match=r"bad\.npy: not a whole \.npy file of numbers: its header is b'\[\["):
-        _load(bad)
+    size = (len(header) or 60_000).to_bytes(2, "little")
+    bad.write_bytes(b"\x93NUMPY\x01\x00" + size + header + bytes(192))
+    for read in (_load, _shape):
+        with pytest.raises(ValueError, match=r"bad\.npy: not a whole \.npy file of numbers: ") as refused:
+            read(bad)
+        assert len(str(refused.value)) < len(str(bad)) + 300
+        assert len(str(refused.value).splitlines()) == 1
     assert _load(good).shape == (4, 6)
 
 
@@ -396,7 +411,7 @@ def test_the_faulty_published_file_is_mended_as_upstream_did(
             video: {m: [(i.onset, i.offset, i.label) for i in rows] for m, rows in each.items()}
             for video, each in annotations.dense.items()
         }
-        found.append((spans, annotations.report))
+        found.append((spans, annotations.issues))
     assert found[0][0] == found[1][0]
     assert found[0][1].mended == {"audio": 3, "visual": 0}
     assert "3 rows of AVVP_eval_audio.csv name no video" in found[0][1].lines()[0]

@@ -1,0 +1,95 @@
+"""The commands that look at networks: inspect, plugins and flops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coleaf_framework._text import one_line, say
+from coleaf_framework.cli.importing import importing
+from coleaf_framework.cli.options import ConfigFile, Constructor, Markdown, Settings, Trust
+
+if TYPE_CHECKING:
+    from coleaf_framework.protocol import StreamSpec
+
+
+def inspect(
+    network: Annotated[str, typer.Argument(help="module:Class of a network, or the name of an Anchor plugin")],
+    data: Annotated[Path | None, typer.Option(help="folder in LLP's layout that says streams and classes")] = None,
+    stream: Annotated[list[str] | None, typer.Option(help="NAME=WIDTH or NAME=WIDTHxFRAMES; LLP's if left out")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="number of classes")] = None,
+    option: Constructor = None,
+    follow_device: Annotated[bool, typer.Option("--follow-device", help="for networks that call .cuda()")] = False,
+) -> None:
+    """Run a network once and say what it takes and returns, what to tap, and how to wrap it."""
+    with importing():
+        from coleaf_framework.cli.parsing import find_network, parse_options, parse_streams
+        from coleaf_framework.data import open_folder
+        from coleaf_framework.wrapping import describe
+
+    streams: Mapping[str, StreamSpec] | None = parse_streams(stream) if stream else None
+    if data is not None:
+        if streams is not None or classes is not None:
+            raise ValueError("--data says streams and classes: leave out --stream and --classes")
+        split = open_folder(data, "train")
+        streams, classes = split.streams, len(split.classes)
+    found = describe(
+        find_network(network),
+        streams=streams,
+        num_classes=classes,
+        follow_device=follow_device,
+        anchor_options=parse_options(option or ()),
+    )
+    say(f"{found}")
+
+
+def plugins() -> None:
+    """List Anchors and References, with the distribution that each comes from."""
+    with importing():
+        from coleaf_framework.plugins import GROUPS, list_plugins
+
+    table = Table("kind", "name", "target", "distribution", "state")
+    for kind in GROUPS:
+        for plugin in list_plugins(kind):
+            cells = (kind, plugin.name, plugin.target, plugin.distribution, plugin.error or "works")
+            table.add_row(*(Text(one_line(cell)) for cell in cells))
+    Console().print(table)
+
+
+def flops(
+    anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin, or module:Class")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder whose streams and classes count; LLP's if left out")] = None,
+    videos: Annotated[int, typer.Option(min=1, max=100_000, help="of a batch")] = 32,
+    segments: Annotated[int, typer.Option(min=1, max=100_000, help="of a video")] = 10,
+    config: ConfigFile = None,
+    set_: Settings = None,
+    trust: Trust = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="write the costs to this file")] = None,
+    markdown: Markdown = False,
+) -> None:
+    """Count parameters and FLOPs and take the time of Anchor, Reference, a training step and inference."""
+    with importing():
+        from coleaf_framework.data import LLP_CLASSES, open_folder
+        from coleaf_framework.experiments.costs import measure_costs
+        from coleaf_framework.protocol import LLP_STREAMS
+        from coleaf_framework.record.settings import as_setting, load_config
+        from coleaf_framework.storage import require_place, to_json, write_text
+
+    if json_ is not None:
+        require_place(json_, "--json")
+    settings = [*([as_setting("anchor.name", anchor)] if anchor else []), *(set_ or [])]
+    resolved = load_config(config, settings, trust=trust)
+    split = open_folder(data, "train") if data is not None else None
+    streams = LLP_STREAMS if split is None else split.streams
+    num_classes = len(LLP_CLASSES) if split is None else len(split.classes)
+    costs = measure_costs(resolved, streams, num_classes, videos=videos, segments=segments)
+    say(costs.table(markdown=markdown))
+    if json_ is not None:
+        write_text(json_, to_json(asdict(costs), indent=1) + "\n")

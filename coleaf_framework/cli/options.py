@@ -1,0 +1,40 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file, such as a run's config.yaml")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
+Decision = Annotated[Path | None, typer.Option(help="thresholds that `coleaf thresholds` wrote")]
+Trust = Annotated[bool, typer.Option("--trust", help="import code that a run or file names and that is no plugin")]
+Run = Annotated[Path, typer.Argument(help="run folder")]
+Split = Annotated[str, typer.Option(help="train, val or test")]
+Constructor = Annotated[
+    list[str] | None, typer.Option("--option", help="key=value for the network's constructor, such as num_classes=16")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
+Root = Annotated[Path, typer.Argument(help="folder in LLP's layout")]
+
+# Of the commands that train many runs.
+Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
+Seeds = Annotated[int, typer.Option(min=1, max=1000, help="runs of each kind, from seed 0 on")]
+RunsFolder = Annotated[Path, typer.Option(help="folder of the runs; those that it holds already are used")]
+ScoredSplit = Annotated[str, typer.Option(help="split to score, with ground truth: val or test")]
+RunsConfig = Annotated[Path | None, typer.Option(help="YAML file for every run")]
+RunsSettings = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value for every run; ANCHOR:section.key=value for one")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="runs at a time, which share the cores")]
+Rerun = Annotated[bool, typer.Option("--rerun", help="train runs anew that are of other code or data than now")]
+AcceptChanges = Annotated[
+    bool, typer.Option("--accept-changes", help="keep runs that are of other code or data than now, with a note")
+]
+Column = Annotated[str, typer.Option(help="column of the concluding sentence")]
+CONCLUDING = "support/segment/Type@AVo"
+"""`results.comparison.PRIMARY`, which cannot be imported without PyTorch; a test holds the two equal."""
