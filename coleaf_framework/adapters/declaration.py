@@ -30,8 +30,8 @@ class Declaration:
             segment probabilities, and video probabilities as 1 - (1 - audio)(1 - visual). None for a network that
             returns the fields by their own names.
         tokens: a `Tap`, two of them (audio, visual), or a position, name, pair or `Out` as in `outputs`.
-        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by argument.
-            With None, each stream is passed by its own name.
+        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by argument
+            name. With None, each stream is passed by its own name.
         streams: the streams that `inputs` may name.
         follow_device: send `.cuda()` calls in forward, and tensors created on "cuda" there, to the device of the inputs
             instead.

@@ -36,8 +36,8 @@ class Calling:
     """Calls a network with its streams in the declared arguments.
 
     Args:
-        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by argument.
-            With None, each stream is passed by its own name.
+        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by argument
+            name. With None, each stream is passed by its own name.
         streams: the streams that `inputs` may name.
         follow_device: send `.cuda()` calls in forward, and tensors created on "cuda" there, to the device of the inputs
             instead.
