@@ -1,10 +1,11 @@
-"""What `make demo` shows: HAN alone and inside CoLeaF, on TuxAV mini or on a small synthetic LLP."""
+"""The demo: train HAN alone and inside CoLeaF, on TuxAV mini or a small synthetic LLP, and compare them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import Event
@@ -17,8 +18,8 @@ from coleaf_framework.results.predictions_file import write_predictions
 from coleaf_framework.storage import write_text
 from coleaf_framework.training.experiment import has_split, open_split, train
 
-# The paper's recipe at the published width, with batches for 1,000 videos; the last epoch is kept, so that nothing is
-# chosen. The seed is that of five whose difference on TuxAV mini's validation split is the median (docs/results.md).
+# The paper's recipe at the published width, with a batch size for 1,000 videos. The last epoch is kept, so that none is
+# selected. Of five seeds, this one has the median difference on TuxAV mini's validation split (docs/results.md).
 REAL = (
     "data.cache=memory",
     "data.average_frames=true",
@@ -26,7 +27,7 @@ REAL = (
     "trainer.monitor=[]",
     "trainer.seed=3",
 )
-# Sized for as long.
+# Takes about as long.
 SYNTHETIC = (
     "data.cache=memory",
     "data.synthetic_train=450",
@@ -50,18 +51,22 @@ _RUNS = (("han", "false"), ("han-coleaf", "true"))
 
 
 def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()) -> str:
-    """Train both parsers, write their runs, predictions and pictures under `out`.
+    """Train both parsers and write their runs, predictions and pictures into a folder.
+
+    Every video is read before training starts.
 
     Args:
-        out: folder; runs of an earlier demo in it are replaced.
-        data: folder in LLP's layout with a test split that has ground truth; synthetic LLP where None.
-        settings: further ones, as for `--set`.
+        out: The folder. An earlier demo in it is replaced.
+        data: Folder in LLP's layout with ground truth for its test split; synthetic LLP if None.
+        settings: Further settings, as for `--set`.
+
+    Returns:
+        Text with a short table, the conclusion and the paths of the files.
 
     Raises:
-        FileExistsError: `out` holds something else than a demo.
-        FileNotFoundError, ValueError: the data cannot be read; every video is read before anything is trained.
-
-    Returns: a short table, what can be concluded and where the files are, as text.
+        FileExistsError: `out` has something else than a demo in it.
+        FileNotFoundError: A file of the data set is missing.
+        ValueError: A file of the data set is damaged.
     """
     start = time.perf_counter()
     marker = out / "DEMO.txt"
@@ -74,14 +79,7 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
     }
     test = _checked(configs["han"])
     write_text(marker, "written by `coleaf demo`, which may replace it\n")
-    histories, predicted = {}, {}
-    for name, config in configs.items():
-        trainer = train(config, out / name, "overwrite")
-        histories[trainer.name] = trainer.history
-        predictions = trainer.predict(test, truth=True)
-        write_predictions(out / name, predictions)
-        predicted[trainer.name] = predictions.events()
-        write_events(out / name / "predictions.json", trainer.name, test.name, "test", predicted[trainer.name])
+    histories, predicted = _train_and_predict(configs, out, test)
     save(loss_curves(histories), out / "losses.png")
     report = Report([out / name for name in configs], "test")
     report.write_page(out / "report.html")
@@ -106,8 +104,23 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
     ).lstrip()
 
 
+def _train_and_predict(
+    configs: Mapping[str, RunConfig], out: Path, test: AVVPDataset
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[VideoEvents]]]:
+    """Train each run and write its predictions; returns the history and the events of each, by the parser's name."""
+    histories, predicted = {}, {}
+    for name, config in configs.items():
+        trainer = train(config, out / name, "overwrite")
+        histories[trainer.name] = trainer.history
+        predictions = trainer.predict(test, truth=True)
+        write_predictions(out / name, predictions)
+        predicted[trainer.name] = predictions.events()
+        write_events(out / name / "predictions.json", trainer.name, test.name, "test", predicted[trainer.name])
+    return histories, predicted
+
+
 def _checked(config: RunConfig) -> AVVPDataset:
-    """The test split, after every video of every split of a folder was read."""
+    """Read every video of every split of a folder once, and return the test split."""
     found = (split for split in ("train", "val", "test") if split != "val" or has_split(config.data, split))
     splits = {split: open_split(config.data, split) for split in found}
     if config.data.root is not None:
@@ -121,7 +134,7 @@ def _checked(config: RunConfig) -> AVVPDataset:
 
 
 def _telling_video(parsers: Sequence[list[VideoEvents]]) -> VideoEvents:
-    """By `_RULE`; the first video where there is none such."""
+    """The video that `_RULE` selects; the first video if there is none."""
     for videos in zip(*parsers, strict=True):
         types = {event.modality for event in videos[0].ground_truth or ()}
         if len(types) > 1 and _spans(videos[0].events) != _spans(videos[1].events):

@@ -1,4 +1,4 @@
-"""Networks, streams and options as they are written on a command line."""
+"""Parsing of networks, streams and constructor arguments that are given on the command line."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ from coleaf_framework.storage import parse_yaml
 
 
 def find_network(text: str) -> type[nn.Module] | str:
-    """The class of "module:Class", from the current folder or an installed package; a plugin's name as it is.
+    """Import the class of "module:Class", from the current folder or an installed package.
+
+    Args:
+        text: "module:Class", or the name of a plugin, which is returned as it is.
 
     Raises:
-        ValueError: no such module or class; names the nearest.
+        ValueError: There is no such module or class. The message suggests the nearest name.
     """
     return import_network(text) if ":" in text else text
 
 
 def parse_streams(texts: Iterable[str]) -> dict[str, StreamSpec]:
-    """Streams from "audio=128" or "visual=2048x8"; the name begins with the modality.
+    """Parse streams such as "audio=128" or "visual=2048x8".
+
+    Args:
+        texts: NAME=WIDTH or NAME=WIDTHxFRAMES each, where NAME begins with the modality.
+
+    Returns:
+        Stream name -> spec.
 
     Raises:
-        ValueError: another form.
+        ValueError: A text has another form, or a name occurs twice.
     """
     streams = {}
     for text in texts:
@@ -48,10 +57,13 @@ def parse_streams(texts: Iterable[str]) -> dict[str, StreamSpec]:
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
-    """Arguments from "key=value", values as in YAML.
+    """Parse constructor arguments such as "width=256".
+
+    Args:
+        texts: key=value each, with the value in YAML.
 
     Raises:
-        ValueError: another form.
+        ValueError: A text has another form.
     """
     options = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""What a folder in LLP's layout holds, what is missing and what is odd."""
+"""Checking a folder in LLP's layout: what it contains, what is missing, broken or odd."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from coleaf_framework.data.folder import LLP_CLASSES, AVVPFolder
 from coleaf_framework.protocol import StreamSpec
 
 _SHOWN = 10
-# Deviations further apart than this are told: the networks' input layers all start at one scale.
+# Deviations that differ by more than this factor are reported: input layers are initialised for one common scale.
 _FAR_APART = 100
 
 
 class _Present(AVVPFolder):
-    """The videos of a split whose files are all there."""
+    """The videos of a split that have all their files."""
 
     def _require_features(self) -> None:
         missing = self.features.missing(self.ids)
@@ -33,7 +33,7 @@ class _Present(AVVPFolder):
 
 @dataclass
 class _Scale:
-    """Mean, deviation and range over all values of a stream, one video after another."""
+    """Running mean, deviation and range over all values of a stream."""
 
     count: int = 0
     total: float = 0.0
@@ -80,16 +80,18 @@ def _tell_scales(split: str, scales: Mapping[str, _Scale]) -> Iterator[tuple[str
 
 
 def check_folder(root: Path) -> Iterator[tuple[str, str]]:
-    """Read everything in a folder in LLP's layout, and tell.
+    """Read every file of a folder in LLP's layout and yield what was found.
 
     Args:
-        root: the folder; without a `classes.txt` its classes are LLP's.
+        root: The folder. Its classes are LLP's if it has no `classes.txt`.
 
-    Yields: ("there" | "missing" | "broken" | "odd", a sentence). What is missing or broken stops training; what is odd
-        does not.
+    Yields:
+        "there", "missing", "broken" or "odd", and a sentence. What is missing or broken would stop training; what is
+        odd would not.
 
     Raises:
-        FileNotFoundError, ValueError: annotations that are not there or cannot be read.
+        FileNotFoundError: There is no such folder, or it has no annotations.
+        ValueError: An annotation file is malformed.
     """
     classes = LLP_CLASSES if find_file(root, CLASSES_FILE) is None else read_classes(root)
     for name in DENSE_FILES.values():

@@ -1,4 +1,4 @@
-"""What every data set here is, and how its videos become a batch. Shape letters: see `protocol.py`."""
+"""The protocol of data sets, and how videos become a batch. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Video:
     """One video.
 
     Args:
-        id: names it.
-        streams: stream name -> (frames * T, width) float32.
-        labels: weak labels, (C,) float32 in {0,1}.
-        segment_labels: ground truth, (T,M,C) bool, or None.
+        id: Its name, unique within the split.
+        streams: Stream name -> (frames * T, width) float32.
+        labels: Weak labels, (C,) float32 in {0,1}.
+        segment_labels: Ground truth, (T,M,C) bool, or None.
     """
 
     id: str
@@ -32,22 +32,19 @@ class Video:
 
 
 class AVVPDataset(Protocol):
-    """Videos with weak labels; what `CoLeaFTrainer` takes.
+    """One split of a data set of videos with weak labels, as `CoLeaFTrainer` takes it.
+
+    A data set may also have a method `digests()`, which returns part ("annotations", or a stream's name) -> digest: a
+    resumed run compares these to notice that the data have changed. It may have an attribute `caveats`, sentences that
+    are printed beside every score on the split.
 
     Args:
-        name: for tables, such as "LLP".
+        name: Name of the data set in tables, such as "LLP".
         split: "train", "val" or "test".
-        classes: C names, in index order.
-        streams: what each video holds.
-        ids: of the videos, in order.
-        has_ground_truth: whether videos have `segment_labels`.
-
-    `statistics()` gives mean and deviation of each stream over the training split, stream -> (2, width);
-    `segments(index)` a video's T, without reading its features where that can be.
-
-    Two more are optional. `digests()` says what the split is made of, part ("annotations", a stream) -> digest, so that
-    a run can tell whether it goes on with the same data. `caveats` are sentences to be said beside every score on the
-    split.
+        classes: The C class names, in index order.
+        streams: Stream name -> its width, modality and frames per segment.
+        ids: Ids of the videos, in order.
+        has_ground_truth: Whether the videos have `segment_labels`.
     """
 
     name: str
@@ -61,32 +58,45 @@ class AVVPDataset(Protocol):
 
     def __getitem__(self, index: int) -> Video: ...
 
-    def statistics(self) -> dict[str, Tensor]: ...
+    def statistics(self) -> dict[str, Tensor]:
+        """Mean and deviation of each stream over the training split: stream name -> (2, width)."""
+        ...
 
-    def segments(self, index: int) -> int: ...
+    def segments(self, index: int) -> int:
+        """T of a video, if possible without reading its features."""
+        ...
 
 
 def digests_of(dataset: AVVPDataset) -> dict[str, str]:
-    """A data set's `digests()`, or none."""
+    """A data set's `digests()`; empty if it has none."""
     digests = getattr(dataset, "digests", None)
     return dict(digests()) if callable(digests) else {}
 
 
 def caveats_of(dataset: AVVPDataset) -> tuple[str, ...]:
-    """A data set's `caveats`, or none."""
+    """A data set's `caveats`; empty if it has none."""
     return tuple(getattr(dataset, "caveats", ()))
 
 
 def averaged(spec: StreamSpec) -> StreamSpec:
-    """What a stream becomes when the frames of each segment are averaged."""
+    """The spec of a stream after the frames of each segment were averaged."""
     return StreamSpec(spec.width, spec.modality, averaged=spec.frames * spec.averaged)
 
 
 class AveragedFrames(Dataset[Video]):
-    """A data set with the mean of each segment's frames instead of the frames.
+    """A data set with the mean of each segment's frames in place of the frames.
 
-    For a network that averages frames after a linear layer the answer is the same, with less to read and multiply. Its
-    statistics are those of the means, whose deviation is smaller than that of the frames.
+    The output of a network that averages frames after a linear layer stays the same, and there is less to read and to
+    multiply. The statistics are those of the means, whose deviation is smaller than that of the frames.
+
+    Args:
+        dataset: Any data set.
+
+    Example:
+        >>> from coleaf_framework.data import AveragedFrames, SyntheticLLP
+        >>> frames = SyntheticLLP("val", 2)
+        >>> frames[0].streams["visual"].shape, AveragedFrames(frames)[0].streams["visual"].shape
+        (torch.Size([80, 2048]), torch.Size([10, 2048]))
     """
 
     def __init__(self, dataset: AVVPDataset) -> None:
@@ -107,7 +117,7 @@ class AveragedFrames(Dataset[Video]):
         return replace(video, streams=streams)
 
     def statistics(self) -> dict[str, Tensor]:
-        """Of the means, over the training split."""
+        """Mean and deviation of the averaged frames over the training split: stream name -> (2, width)."""
         if self.split != "train":
             raise ValueError("the statistics of averaged frames are taken on the training split")
         return stream_statistics(self)
@@ -117,21 +127,28 @@ class AveragedFrames(Dataset[Video]):
         return self.dataset.segments(index)
 
     def digests(self) -> dict[str, str]:
-        """Of the frames."""
+        """Digests of the data set with all frames."""
         return digests_of(self.dataset)
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Of the data set."""
+        """Caveats of the data set."""
         return caveats_of(self.dataset)
 
 
 def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch:
-    """Stack videos; shorter ones are padded with zeros and masked.
+    """Make a batch of videos. Shorter videos are padded with zeros and masked.
 
     Args:
-        videos: at least one.
-        streams: what they hold.
+        videos: At least one video.
+        streams: Specs of their streams.
+
+    Example:
+        >>> from coleaf_framework.data import SyntheticLLP, collate
+        >>> data = SyntheticLLP("val", 2)
+        >>> batch = collate([data[0], data[1]], data.streams)
+        >>> batch.streams["audio"].shape, batch.labels.shape
+        (torch.Size([2, 10, 128]), torch.Size([2, 25]))
     """
     name, spec = next(iter(streams.items()))
     lengths = [len(video.streams[name]) // spec.frames for video in videos]
@@ -153,7 +170,8 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
 def stream_statistics(dataset: AVVPDataset) -> dict[str, Tensor]:
     """Mean and deviation of each feature over all videos of a data set, in one pass.
 
-    Returns: stream name -> (2, width) float32; features that never change get deviation 1.
+    Returns:
+        Stream name -> (2, width) float32. Constant features get deviation 1.
     """
     sums = {name: torch.zeros(2, spec.width, dtype=torch.float64) for name, spec in dataset.streams.items()}
     counts = dict.fromkeys(dataset.streams, 0)
@@ -166,6 +184,6 @@ def stream_statistics(dataset: AVVPDataset) -> dict[str, Tensor]:
     for name, (total, squares) in sums.items():
         mean = total / counts[name]
         deviation = (squares / counts[name] - mean.square()).clamp(min=0).sqrt()
-        deviation[deviation < 1e-6 * (1 + mean.abs())] = 1.0  # rounding of a feature that never changes
+        deviation[deviation < 1e-6 * (1 + mean.abs())] = 1.0  # a constant feature, up to rounding
         statistics[name] = torch.stack([mean, deviation]).float()
     return statistics

@@ -1,4 +1,7 @@
-"""Where the features of a folder in LLP's layout come from: npy files, one a video and stream, or a packed store."""
+"""The features of a folder in LLP's layout: the interface, and npy files, one for each video and stream.
+
+`store.py` has the other implementation of the interface, a packed store. Shape letters: see `protocol.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,30 +25,45 @@ FOLDERS: Mapping[str, tuple[str, Modality]] = {
     "visual_st": ("r2plus1d_18", "visual"),
 }
 _LONGEST_REASON = 200
-_SAMPLED = 64  # videos whose content a digest covers; of the others it covers sizes and times
+_SAMPLED = 64  # videos of a split whose content a digest covers; for the rest it covers file sizes and times
 
 
 class Features(Protocol):
     """The features of every split of a data set."""
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
-        """Videos that lack features, with what they lack: (video, sentence) each."""
+        """Videos without features: (video id, a sentence that says what is missing) each."""
         ...
 
     def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
-        """Stream name -> spec, by the video that sets them and its possible lengths by its filename.
+        """The specs of the streams, from one video.
+
+        Args:
+            video: Id of the video.
+            seconds: Lengths in seconds that fit its filename (`video_seconds`).
+
+        Returns:
+            Stream name -> spec.
 
         Raises:
-            FileNotFoundError, ValueError: as `read` does, or a stream's rows are no multiple of the seconds.
+            FileNotFoundError: A file is missing.
+            ValueError: A file is damaged, or its number of rows is not a multiple of the seconds.
         """
         ...
 
     def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
-        """Stream name -> (frames * T, width) float32, all of one T.
+        """The features of a video.
+
+        Args:
+            video: Id of the video.
+            streams: Specs of the streams to read.
+
+        Returns:
+            Stream name -> (frames * T, width) float32, with the same T for all streams.
 
         Raises:
-            FileNotFoundError: a file is not there any more.
-            ValueError: a file is damaged, has another shape than `streams`, or holds NaN or inf; names it.
+            FileNotFoundError: A file is missing.
+            ValueError: A file is damaged, does not fit `streams`, or contains NaN or inf. The message names it.
         """
         ...
 
@@ -54,30 +72,36 @@ class Features(Protocol):
         ...
 
     def statistics(self) -> dict[str, Tensor] | None:
-        """Stream name -> (2, width), mean and deviation over the training split, where they are known already."""
+        """Mean and deviation over the training split, stream name -> (2, width); None if they are not stored."""
         ...
 
     def digests(self, videos: Sequence[str], split: str) -> dict[str, str]:
-        """Stream name -> digests of the features of these videos of a split, KIND:DIGEST each with spaces between.
+        """Digests of the features of some videos.
 
-        Kinds: "npy", of a folder's files; "store", of checksums; "written", of when files were written, where the first
-        does not cover every byte of them. A store tells the "npy" of the folder that it was packed from.
+        Args:
+            videos: Ids of the videos.
+            split: Their split.
+
+        Returns:
+            Stream name -> KIND:DIGEST, several separated by spaces. Kinds: "npy", of npy files; "store", of a store's
+            checksums; "written", of times of modification, if "npy" does not cover the whole content of all files. A
+            store also gives the "npy" digest of the folder that it was packed from.
         """
         ...
 
 
 class NpyFeatures:
-    """`root/feats/<folder>/<id>.npy`, (frames * T, width) of any real dtype.
+    """Features in `root/feats/<folder>/<id>.npy`, each (frames * T, width) of any real dtype.
 
     Args:
-        root: folder of the data set.
+        root: Folder of the data set.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
-        """As `Features.missing`."""
+        """See `Features.missing`."""
         missing = []
         for stream in FOLDERS:
             folder = self._path(stream, "x").parent
@@ -86,7 +110,7 @@ class NpyFeatures:
         return missing
 
     def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
-        """As `Features.streams`: a segment is a second, or else the shortest stream has one vector a segment."""
+        """See `Features.streams`. Without `seconds`, the shortest stream has one row per segment."""
         shapes = {stream: _shape(self._path(stream, video)) for stream in FOLDERS}
         shortest = min(shape[0] for shape in shapes.values())
         whole = (n for n in seconds if all(shape[0] % n == 0 for shape in shapes.values()))
@@ -103,7 +127,7 @@ class NpyFeatures:
         }
 
     def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
-        """As `Features.read`."""
+        """See `Features.read`."""
         features = {}
         for name, spec in streams.items():
             path = self._path(name, video)
@@ -119,7 +143,7 @@ class NpyFeatures:
         return features
 
     def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
-        """As `Features.segments`, from the smallest stream's header."""
+        """See `Features.segments`; read from the header of the first stream's file."""
         name, spec = next(iter(streams.items()))
         path = self._path(name, video)
         shape = _shape(path)
@@ -127,10 +151,10 @@ class NpyFeatures:
         return shape[0] // spec.frames
 
     def statistics(self) -> None:
-        """Unknown before every file was read."""
+        """None: a folder of npy files does not store them."""
 
     def digests(self, videos: Sequence[str], split: str) -> dict[str, str]:
-        """As `Features.digests`: of the size of every file and the content of some, evenly spaced; of all, if few."""
+        """See `Features.digests`. Covers all sizes and the content of up to 64 videos, evenly spaced."""
         found = {}
         step = max(1, -(-len(videos) // _SAMPLED))
         for stream in FOLDERS:
@@ -160,7 +184,7 @@ def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None
 
 
 def _load(path: Path) -> NDArray[Any]:
-    """The array of an npy file, (frames * T, width) of any real dtype; never executes anything in the file."""
+    """Read the array of an npy file, (frames * T, width) of any real dtype. Nothing in the file is executed."""
 
     def read() -> NDArray[Any]:
         with path.open("rb") as file:
@@ -171,15 +195,16 @@ def _load(path: Path) -> NDArray[Any]:
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    """The shape of that array, without reading it."""
+    """The shape of the array in an npy file, from its header."""
     return _read(path, lambda: np.lib.format.open_memmap(path, mode="r")).shape
 
 
 def _read(path: Path, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """What `read` returns for the file, if that is what is expected.
+    """Call `read`, which reads the file, and check what it returns.
 
     Raises:
-        ValueError: The file is damaged, or holds something else. The message names it.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or has something else than a 2-D array of real numbers. The message names it.
     """
     require_file(path)
     try:

@@ -37,7 +37,7 @@ from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.storage import text_digest
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
-"""A folder with this file holds synthetic features, and every name made from it says so."""
+"""A folder with this file has synthetic features; the data set's name then says so."""
 
 LLP_CLASSES = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -52,23 +52,34 @@ _logged: set[tuple[Path, tuple[str, ...]]] = set()
 
 
 class AVVPFolder(Dataset[Video]):
-    """One split of a data set in LLP's layout.
+    """One split of a data set in LLP's layout, which the head of this module shows.
 
-    Args:
-        root: its folder.
-        split: "train", "val" or "test".
-        classes: class names; from `classes.txt` where None.
+    Widths, frames per segment and dtype are read from the files. The first video of the split sets width and frames per
+    segment, and every other video must agree. The number of segments may differ between videos. A segment is one
+    second: the times at the end of `filename` say how many there are (`_0_10` means ten). If the first filename has no
+    times, the shortest stream has one row per segment.
 
-    Stream widths, frames per segment, number of segments and dtype are read from the files: the first video of
-    the split sets width and frames, and every other must agree; the number of segments may vary. A segment is a
-    second: a video has as many as `filename`'s times say (`_0_10`, ten). Where the first video's filename has no times,
-    the shortest stream has one vector per segment. Without
-    both `AVVP_eval_*.csv` there is no ground truth. What is odd in the annotations is counted in `report` and
+    There is ground truth if both `AVVP_eval_*.csv` exist. Everything odd in the annotations is counted in `issues` and
     logged once.
 
+    Args:
+        root: Folder of the data set.
+        split: "train", "val" or "test".
+        classes: Class names, in index order; read from `classes.txt` if None.
+
     Raises:
-        FileNotFoundError: a file is missing; names it.
-        ValueError: an unknown split, a malformed annotation, or a split without videos.
+        FileNotFoundError: A file is missing. The message names it.
+        ValueError: The split is unknown or has no videos, or an annotation is malformed.
+
+    Example:
+        From the root of the repository:
+
+        >>> from coleaf_framework.data import AVVPFolder
+        >>> data = AVVPFolder("examples/tuxav_mini", "test")
+        >>> data[0].streams["audio"].shape[1] == data.streams["audio"].width
+        True
+        >>> data[0].segment_labels.shape == (data.segments(0), 2, len(data.classes))
+        True
     """
 
     def __init__(self, root: Path | str, split: str, classes: Sequence[str] | None = None) -> None:
@@ -97,12 +108,12 @@ class AVVPFolder(Dataset[Video]):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Video:
-        """One video.
+        """Read a video.
 
         Raises:
-            FileNotFoundError: a feature file has gone.
-            ValueError: a feature file is truncated, has another shape than the first video's, or holds NaN or
-                inf; names the file. Or the video has other segments than its filename has seconds.
+            FileNotFoundError: A feature file is missing.
+            ValueError: A feature file is damaged, does not fit the first video's, or contains NaN or inf; or the number
+                of segments differs from the seconds in the filename. The message names the file or the video.
         """
         video = self.ids[index]
         streams = self.features.read(video, self.streams)
@@ -133,11 +144,11 @@ class AVVPFolder(Dataset[Video]):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What must be said beside scores on the split: videos that it shares with another one."""
+        """Sentences to print beside scores on this split: which videos it shares with another split."""
         return tuple(self.issues.overlaps(self.split))
 
     def digests(self) -> dict[str, str]:
-        """What the split is made of: "annotations", and each stream (`Features.digests`) -> digest."""
+        """Digests of the split: "annotations" or a stream's name -> digest (see `Features.digests`)."""
         notes = self.annotations
         intervals = {
             v: {m: [(i.onset, i.offset, i.label) for i in events] for m, events in notes.dense[v].items()}
@@ -177,8 +188,24 @@ class LLP(AVVPFolder):
     """One split of Look, Listen and Parse (Tian et al., ECCV 2020): `AVVPFolder` with LLP's 25 classes.
 
     Args:
-        root: its folder; see this module's head for the layout.
+        root: Folder of the data set.
         split: "train" (10,000 videos), "val" (649) or "test" (1,200).
+
+    Example:
+        A folder with one training video:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from coleaf_framework.data import LLP
+        >>> root = Path(tempfile.mkdtemp())
+        >>> _ = (root / "AVVP_train.csv").write_text("filename\\tevent_labels\\n-0BKyt8iZ1I_20_30\\tSpeech,Dog\\n")
+        >>> for folder, rows, width in (("vggish", 10, 128), ("res152", 80, 2048), ("r2plus1d_18", 10, 512)):
+        ...     (root / "feats" / folder).mkdir(parents=True)
+        ...     np.save(root / "feats" / folder / "-0BKyt8iZ1I.npy", np.zeros((rows, width), np.float32))
+        >>> data = LLP(root, "train")
+        >>> len(data), len(data.classes), data.segments(0), data.streams["visual"].frames
+        (1, 25, 10, 8)
     """
 
     def __init__(self, root: Path | str, split: str) -> None:
@@ -194,7 +221,24 @@ def _named(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def open_folder(root: Path | str, split: str) -> AVVPFolder:
-    """`AVVPFolder` where `root` has a `classes.txt`, `LLP` where it has none; errors are theirs."""
+    """Open a split of a folder in LLP's layout: as `AVVPFolder` if it has a `classes.txt`, as `LLP` otherwise.
+
+    Args:
+        root: Folder of the data set, with npy files or packed.
+        split: "train", "val" or "test".
+
+    Raises:
+        FileNotFoundError: A file is missing. The message names it.
+        ValueError: The split is unknown or has no videos, or an annotation is malformed.
+
+    Example:
+        From the root of the repository:
+
+        >>> from coleaf_framework.data import open_folder
+        >>> data = open_folder("examples/tuxav_mini", "val")
+        >>> data.name, data.split, sorted(data.streams)
+        ('tuxav_mini', 'val', ['audio', 'visual', 'visual_st'])
+    """
     return LLP(root, split) if find_file(Path(root), CLASSES_FILE) is None else AVVPFolder(root, split)
 
 

@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from coleaf_framework.data.store import (
     annotations_checksum,
     described,
 )
+from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.storage import checksum, read_json, write_atomically, write_json, write_tensors
 
 _UNFINISHED = "packing.json"
@@ -44,7 +45,14 @@ _ANNOTATIONS = (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FIL
 
 @dataclass(frozen=True)
 class _Part:
-    """Videos that become one shard; `features` is where they come from."""
+    """The videos that become one shard.
+
+    Args:
+        name: Name of the shard's file, without its suffix.
+        data: The split, with averaged frames if those are packed.
+        features: Where the split's features come from.
+        videos: Indices of the videos in the split.
+    """
 
     name: str
     data: AVVPDataset
@@ -52,7 +60,7 @@ class _Part:
     videos: range
 
     def source(self) -> dict[str, str]:
-        """Digests of what is packed, as it is now."""
+        """Digests of the source files in their present state."""
         return self.features.digests([self.data.ids[i] for i in self.videos], self.data.split)
 
 
@@ -66,46 +74,37 @@ def pack(
     jobs: int | None = None,
     done: Callable[[int, int], None] = lambda packed, total: None,
 ) -> dict[str, int]:
-    """Pack every split of a folder; called again after an interrupt, it goes on.
+    """Pack every split of a folder into a store. Called again after an interrupt, it goes on.
 
-    Each shard is written whole, read back and compared. One whose source files have changed since is packed again.
+    Each shard is read back after it was written and compared. A shard of an interrupted packing is packed again if its
+    source files have changed since.
 
     Args:
-        root: folder in LLP's layout.
-        out: a new or empty folder, or that of an interrupted packing.
-        average_frames: store the mean of each segment's frames. Exact for networks that average after a linear
-            layer (HAN, the class-token Reference); others must refuse it (CMPAE does).
+        root: Folder in LLP's layout.
+        out: A new or empty folder, or that of an interrupted packing.
+        average_frames: Store the mean of each segment's frames. The result of networks that average the frames after a
+            linear layer stays the same (HAN, the class-token Reference); CMPAE refuses such data.
         dtype: "float16", "bfloat16" or "float32".
-        shard_megabytes: about how large a shard becomes.
-        jobs: threads, each of which holds a few shards in memory; one per core, at most 8, where None.
-        done: called with videos packed and videos in all.
+        shard_megabytes: Approximate size of a shard.
+        jobs: Number of threads, each of which holds a few shards in memory; one per core, at most 8, if None.
+        done: Called with the number of videos packed so far and of all videos.
 
-    Returns: split -> number of videos.
+    Returns:
+        Split -> number of videos.
 
     Raises:
         FileExistsError: `out` holds something else, or was begun with other arguments.
-        FileNotFoundError, ValueError: as `AVVPFolder`; or a value that `dtype` cannot hold, or a stream of which it
-            loses more than 1 % of the deviation.
+        FileNotFoundError: A file of the data set is missing.
+        ValueError: An argument or a file of the data set is malformed, a value is beyond the range of `dtype`, or
+            rounding to `dtype` loses more than 1 % of a stream's deviation.
     """
     root, out = Path(root), Path(out)
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not one of {list(DTYPES)}")
-    if not isinstance(shard_megabytes, int | float) or not 0 < shard_megabytes < math.inf:
-        raise ValueError(f"shard_megabytes is {shown(shard_megabytes)}, where a number above 0 was expected")
-    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
-        raise ValueError(f"jobs is {shown(jobs)}, where a whole number of at least 1 was expected")
-    folders = {
-        split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
-    }
-    if not folders:
-        raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
+    _check_arguments(dtype, shard_megabytes, jobs)
+    folders = _open_splits(root)
     splits: dict[str, AVVPDataset] = dict(folders)
     if average_frames:
         splits = {split: AveragedFrames(data) for split, data in splits.items()}
-    streams = next(iter(splits.values())).streams
-    for split, data in splits.items():
-        if data.streams != streams:
-            raise ValueError(f"{root}: split {split!r} has other streams: {data.streams}, not {streams}")
+    streams = _common_streams(root, splits)
     for data in splits.values():
         _require_precision(data, dtype)
     about = {"dtype": dtype, "streams": described(streams), "shard_megabytes": shard_megabytes}
@@ -114,9 +113,51 @@ def pack(
     _copy_annotations(root, out)
     sources = {split: folder.features for split, folder in folders.items()}
     parts = list(_parts(splits, sources, shard_megabytes, dtype))
-    total, packed = sum(map(len, splits.values())), itertools.accumulate(len(part.videos) for part in parts)
+    entries = _pack_parts(parts, out, dtype, jobs, done)
+    for part, entry in zip(parts, entries, strict=True):
+        if entry.pop("source") != part.source():
+            raise ValueError(f"{root}: files of {part.data.split!r} changed while they were packed: pack again")
+    content = {"format": FORMAT, "dtype": dtype, "streams": described(streams), "shards": entries}
+    content["sources"] = {split: _npy_digests(folder) for split, folder in folders.items()}
+    _finish(out, content, parts)
+    return {split: len(data) for split, data in splits.items()}
+
+
+def _check_arguments(dtype: str, shard_megabytes: float, jobs: int | None) -> None:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not one of {list(DTYPES)}")
+    if not isinstance(shard_megabytes, int | float) or not 0 < shard_megabytes < math.inf:
+        raise ValueError(f"shard_megabytes is {shown(shard_megabytes)}, where a number above 0 was expected")
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"jobs is {shown(jobs)}, where a whole number of at least 1 was expected")
+
+
+def _open_splits(root: Path) -> dict[str, AVVPFolder]:
+    """Every split that the folder has annotations of."""
+    folders = {
+        split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
+    }
+    if not folders:
+        raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
+    return folders
+
+
+def _common_streams(root: Path, splits: Mapping[str, AVVPDataset]) -> Mapping[str, StreamSpec]:
+    """The streams of every split, which must be the same."""
+    streams = next(iter(splits.values())).streams
+    for split, data in splits.items():
+        if data.streams != streams:
+            raise ValueError(f"{root}: split {split!r} has other streams: {data.streams}, not {streams}")
+    return streams
+
+
+def _pack_parts(
+    parts: Sequence[_Part], out: Path, dtype: str, jobs: int | None, done: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """Pack every part, several at a time, and return their entries in the index."""
+    total, packed = sum(len(part.videos) for part in parts), itertools.accumulate(len(part.videos) for part in parts)
+    entries = []
     with ThreadPoolExecutor(jobs or min(8, os.cpu_count() or 1)) as pool:
-        entries = []
         try:
             for entry, count in zip(pool.map(lambda part: _pack_part(part, out, dtype), parts), packed, strict=True):
                 entries.append(entry)
@@ -124,19 +165,18 @@ def pack(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for part, entry in zip(parts, entries, strict=True):
-        if entry.pop("source") != part.source():
-            raise ValueError(f"{root}: files of {part.data.split!r} changed while they were packed: pack again")
-    content = {"format": FORMAT, "dtype": dtype, "streams": described(streams), "shards": entries}
+    return entries
+
+
+def _finish(out: Path, content: dict[str, Any], parts: Sequence[_Part]) -> None:
+    """Write the index, which makes a store of the folder, then the statistics, and remove what resuming needed."""
     content["annotations"] = {name: annotations_checksum(out / name) for name in _ANNOTATIONS if (out / name).exists()}
-    content["sources"] = {split: _npy_digests(folder) for split, folder in folders.items()}
     write_json(out / INDEX, content)
-    if "train" in splits:
+    if any(part.data.split == "train" for part in parts):
         write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))
     for part in parts:
         _entry_path(part, out).unlink()
     (out / _UNFINISHED).unlink()
-    return {split: len(data) for split, data in splits.items()}
 
 
 def _begin(out: Path, about: dict[str, Any]) -> None:
@@ -158,7 +198,7 @@ def _copy_annotations(root: Path, out: Path) -> None:
 
 
 def _npy_digests(folder: AVVPFolder) -> dict[str, str]:
-    """Of the files that a split is packed from; of a store, of those that it was packed from."""
+    """Stream -> digest of a split's npy files; if the split is itself a store, of those that it was packed from."""
     kinds = {name: digest.split() for name, digest in folder.digests().items()}
     return {name: kind for name, each in kinds.items() for kind in each if kind.startswith("npy:")}
 
@@ -175,9 +215,9 @@ def _parts(
 
 
 def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
-    """Write a shard and its part of the index, unless both are there and agree."""
+    """Write a shard and return its entry in the index; one of an interrupted packing is kept if it is intact."""
     entry_path, path = _entry_path(part, out), out / SHARDS / f"{part.name}.safetensors"
-    source = part.source()  # before it is read: what changes meanwhile is noticed
+    source = part.source()  # before the files are read, so that a change meanwhile shows
     if entry_path.exists():
         try:
             entry = read_json(entry_path)
@@ -185,7 +225,7 @@ def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
             if entry.get("source") == source and entry["videos"] == [part.data.ids[i] for i in part.videos]:
                 return entry
         except (ValueError, FileNotFoundError):
-            pass  # whatever an interrupted machine left
+            pass  # an interrupted machine may leave anything
         entry_path.unlink()
     rows: dict[str, list[Tensor]] = {name: [] for name in part.data.streams}
     segments = []
@@ -215,13 +255,13 @@ def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
 
 
 def _require_precision(data: AVVPDataset, dtype: str) -> None:
-    """Check on some videos, evenly spaced, that a dtype keeps the values of each stream.
+    """Check on some videos, evenly spaced, that rounding to a dtype keeps each stream.
 
-    Videos that cannot be read, and values that the dtype cannot hold, are left to the packing, which names them.
+    Unreadable videos, and values beyond the dtype's range, are left out here: packing names them.
 
     Raises:
-        ValueError: the root mean square of its rounding error is above 1 % of the deviation about each feature's mean;
-            names the stream and a dtype that would do.
+        ValueError: The root mean square of the rounding error is above 1 % of the deviation about each feature's mean.
+            The message names the stream and a dtype that would do.
     """
     videos = []
     for i in range(0, len(data), max(1, -(-len(data) // _SAMPLED))):
@@ -233,7 +273,7 @@ def _require_precision(data: AVVPDataset, dtype: str) -> None:
         lost = {name: (x.to(kind).double() - x).square().mean().sqrt().item() for name, kind in DTYPES.items()}
         if lost[dtype] <= _MOST_LOST * deviation or not deviation or not math.isfinite(lost[dtype]):
             continue
-        would_do = next(name for name in DTYPES if lost[name] <= _MOST_LOST * deviation)  # they are read as float32
+        would_do = next(name for name in DTYPES if lost[name] <= _MOST_LOST * deviation)  # at the latest float32
         raise ValueError(
             f"{data.name} {data.split}, stream {stream!r}: rounding to {dtype} loses "
             f"{100 * lost[dtype] / deviation:.3g} % of its deviation, {deviation:.3g}, of which 1 % is allowed: "

@@ -29,15 +29,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LLPStatistics:
-    """How often things happen in LLP; each row of probabilities sums to 1.
+    """Frequencies of labels and events in LLP. Each row of probabilities sums to 1.
 
     Args:
-        label_sets: S sets of class indices that occur together in a training video.
-        label_set_probs: (S,).
-        type_probs: (C,3), an event of a class is audible-only, visible-only, audible-visible.
-        length_probs: (M,C,10), a run of a class lasts 1 ... 10 segments.
-        run_probs: (M,10), an event has 1 ... 10 runs in a video.
-        same_interval: probability that an audible-visible event is heard exactly while it is seen.
+        label_sets: The S sets of class indices that occur in training videos.
+        label_set_probs: Probability of each label set, (S,).
+        type_probs: Probability that an event of a class is audible-only, visible-only or audible-visible, (C,3).
+        length_probs: Probability that a run of a class lasts 1 ... 10 segments, (M,C,10).
+        run_probs: Probability that an event has 1 ... 10 runs in a video, (M,10).
+        same_interval: Probability that an audible-visible event is heard exactly while it is seen.
     """
 
     label_sets: tuple[tuple[int, ...], ...]
@@ -48,7 +48,7 @@ class LLPStatistics:
     same_interval: float
 
     def cooccurrence(self) -> Floats:
-        """(C,C): probability that a video with class i also has class j; 0 on the diagonal."""
+        """Probability that a video with class i also has class j, (C,C); 0 on the diagonal."""
         present = np.zeros((len(self.label_sets), len(self.type_probs)))
         for row, labels in zip(present, self.label_sets, strict=True):
             row[list(labels)] = 1
@@ -59,7 +59,14 @@ class LLPStatistics:
 
 
 def measure(root: Path) -> dict[str, Any]:
-    """Counts over LLP's published annotations, as plain values; see `LLPStatistics` for their meaning."""
+    """Count labels and events in LLP's published annotations.
+
+    Args:
+        root: Folder with the annotations.
+
+    Returns:
+        The content of llp_statistics.json, from which `llp_statistics` computes `LLPStatistics`.
+    """
     annotations = read_annotations(root, LLP_CLASSES)
     sets = Counter(annotations.weak["train"].values())
     classes = len(LLP_CLASSES)
@@ -91,7 +98,7 @@ def measure(root: Path) -> dict[str, Any]:
 
 @cache
 def llp_statistics() -> LLPStatistics:
-    """The statistics that ship with the package."""
+    """LLP's statistics, from the counts in llp_statistics.json."""
     text = resources.files("coleaf_framework.data").joinpath("llp_statistics.json").read_text(encoding="utf-8")
     counts = json.loads(text)
 

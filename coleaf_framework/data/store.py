@@ -35,7 +35,7 @@ _MOST = 2**31  # segments of a video, values of a segment: more is no number tha
 
 
 class StreamEntry(BaseModel):
-    """A `StreamSpec` as it is written."""
+    """A `StreamSpec` in the index."""
 
     model_config = ConfigDict(extra="forbid")
     width: Count
@@ -45,15 +45,18 @@ class StreamEntry(BaseModel):
 
     @property
     def spec(self) -> StreamSpec:
-        """The stream."""
+        """The `StreamSpec`."""
         return StreamSpec(**dict(self))
 
 
 class ShardEntry(BaseModel):
-    """A shard's part of the index.
+    """The entry of a shard in the index.
 
     Args:
-        file: its name. videos: their ids. segments: T of each. checksums: stream -> one a video.
+        file: Name of the file.
+        videos: Ids of its videos.
+        segments: T of each video.
+        checksums: Stream name -> CRC-32 of each video's features.
     """
 
     file: str = Field(pattern=r"^[\w-][\w.-]*$")
@@ -92,13 +95,16 @@ class _Index(BaseModel):
 
 
 class Shard:
-    """One file of a store, of which only what is asked for is read.
+    """One file of a store. A read touches only the bytes of one video.
+
+    `safetensors.safe_open` maps the file into memory instead. Opened for each video it reads a store of averaged frames
+    at about half the speed, and if it stays open, a file that is cut short ends the process by SIGBUS.
 
     Args:
-        path: the file.
-        entry: its part of the index.
-        streams: what it holds.
-        dtype: of its tensors, a name in `DTYPES`.
+        path: The file.
+        entry: Its entry in the index.
+        streams: Specs of its streams.
+        dtype: Dtype of its tensors, a name in `DTYPES`.
     """
 
     def __init__(self, path: Path, entry: ShardEntry, streams: Mapping[str, StreamSpec], dtype: str) -> None:
@@ -108,11 +114,18 @@ class Shard:
         self._offsets: dict[str, int] | None = None
 
     def read(self, i: int, streams: Sequence[str]) -> dict[str, Tensor]:
-        """Features of its video number `i`, held to their checksums; stream name -> (frames * T, width) float32.
+        """Read the features of a video and verify their checksums.
+
+        Args:
+            i: Index of the video within the shard.
+            streams: Names of the streams to read.
+
+        Returns:
+            Stream name -> (frames * T, width) float32.
 
         Raises:
-            FileNotFoundError: the file is not there.
-            ValueError: it is damaged; names it and the videos that it holds.
+            FileNotFoundError: The file is missing.
+            ValueError: The file is damaged. The message names it and its videos.
         """
         try:
             require_file(self.path)
@@ -124,8 +137,8 @@ class Shard:
             raise FileNotFoundError(f"{self.path}: no such file; {self._holds()}") from None
 
     def _read(self, file: BinaryIO, offset: int, stream: str, i: int) -> Tensor:
-        # Into memory of its own, not a mapping of the file: what was compared is what is used, whatever happens to the
-        # file afterwards.
+        # Into memory of its own, not a mapping of the file: the bytes that were verified are those that are used, even
+        # if the file changes afterwards.
         spec = self.streams[stream]
         row = spec.width * self.dtype.itemsize * spec.frames
         content = bytearray(row * (self.starts[i + 1] - self.starts[i]))
@@ -137,7 +150,7 @@ class Shard:
         return x
 
     def _read_offsets(self, file: BinaryIO) -> dict[str, int]:
-        """Where each stream's tensor begins, by the safetensors header, which must agree with the index."""
+        """The offset of each stream's tensor, from the safetensors header, which must agree with the index."""
         size = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(min(size, _LONGEST_HEADER)))
@@ -160,13 +173,13 @@ class Shard:
 
 
 class PackedFeatures:
-    """The features of a store; see `features.Features`.
+    """The features of a packed store; implements `features.Features`.
 
     Args:
-        root: its folder.
+        root: Folder of the store.
 
     Raises:
-        ValueError: the index or an annotation file is damaged, or the index is of another format; names it.
+        ValueError: The index or an annotation file is damaged, or the index has another format. The message names it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -185,7 +198,7 @@ class PackedFeatures:
         self._place = {video: (shard, i) for shard in self.shards for i, video in enumerate(shard.videos)}
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
-        """As `Features.missing`."""
+        """See `Features.missing`."""
         gone = {shard for shard in self.shards if not shard.path.exists()}
         missing = [(v, f"{self.root / INDEX}: has no video {v!r}") for v in videos if v not in self._place]
         return missing + [
@@ -195,26 +208,26 @@ class PackedFeatures:
         ]
 
     def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
-        """As packed."""
+        """See `Features.streams`; taken from the index."""
         return dict(self._streams)
 
     def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
-        """As `Features.read`; finite, since packing looked."""
+        """See `Features.read`. NaN and inf were refused when the store was packed."""
         shard, i = self._place[video]
         return shard.read(i, list(streams))
 
     def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
-        """As `Features.segments`."""
+        """See `Features.segments`."""
         shard, i = self._place[video]
         return int(shard.starts[i + 1] - shard.starts[i])
 
     def statistics(self) -> dict[str, Tensor] | None:
-        """As `Features.statistics`; None where no training split was packed."""
+        """See `Features.statistics`; None if no training split was packed."""
         path = self.root / STATISTICS
         return read_tensors(path) if path.is_file() else None
 
     def digests(self, videos: Sequence[str], split: str) -> dict[str, str]:
-        """As `Features.digests`: of the checksums of every video, and of the files that it was packed from."""
+        """See `Features.digests`. Covers the checksums of all these videos."""
         found = {}
         for stream in self._streams:
             own = "store:" + text_digest(json.dumps([self._checksum(v, stream) for v in videos]))
@@ -227,10 +240,10 @@ class PackedFeatures:
 
 
 def annotations_checksum(path: Path) -> int:
-    """CRC-32 of a file; -1 where there is none."""
+    """CRC-32 of a file; -1 if there is no such file."""
     return zlib.crc32(path.read_bytes()) if path.is_file() else -1
 
 
 def described(streams: Mapping[str, StreamSpec]) -> dict[str, Any]:
-    """Streams as plain values."""
+    """Stream specs as plain values."""
     return {name: asdict(spec) for name, spec in streams.items()}

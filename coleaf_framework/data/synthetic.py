@@ -33,14 +33,14 @@ class Difficulty:
     Everything is relative to a class prototype of unit length in a modality's latent space.
 
     Args:
-        latent: dimensions of each modality's latent space.
-        related: share of each prototype that it takes from the classes it occurs with in LLP.
-        trace: strength of an event in the modality where it does not occur, while it lasts in the other.
-        gain: deviation of the log strength of an event, from video to video.
-        nuisance: length of a random direction added to all segments of a video, audio and visual.
-        noise: length of the noise of each segment, audio and visual.
-        persistence: correlation of that noise with the segment's before, audio and visual, in [0,1).
-        jitter: length of the noise of each frame within its segment.
+        latent: Dimensions of each modality's latent space.
+        related: Share of each prototype that comes from the classes with which it occurs in LLP.
+        trace: Strength of an event in the modality in which it does not occur, while it lasts in the other.
+        gain: Standard deviation of the log strength of an event, between videos.
+        nuisance: Length of a random direction that is added to all segments of a video; audio and visual.
+        noise: Length of the noise of each segment; audio and visual.
+        persistence: Correlation of that noise with that of the previous segment, in [0,1); audio and visual.
+        jitter: Length of the noise of each frame within its segment.
     """
 
     latent: int = 64
@@ -54,13 +54,21 @@ class Difficulty:
 
 
 def draw_labels(rng: Generator) -> tuple[int, ...]:
-    """The classes of one video, as one of LLP's training videos has them."""
+    """Draw the classes of a video from the label sets of LLP's training videos."""
     s = llp_statistics()
     return s.label_sets[rng.choice(len(s.label_sets), p=s.label_set_probs)]
 
 
 def draw_events(rng: Generator, labels: tuple[int, ...]) -> Bools:
-    """When and in which modality each class of a video occurs: (T,M,C), every class at least once."""
+    """Draw when, and in which modality, each class of a video occurs.
+
+    Args:
+        rng: Source of randomness.
+        labels: Class indices of the video.
+
+    Returns:
+        (T,M,C) bool, in which every class of `labels` occurs at least once.
+    """
     s = llp_statistics()
     truth = np.zeros((SEGMENTS, 2, len(LLP_CLASSES)), dtype=bool)
     for c in labels:
@@ -73,9 +81,10 @@ def draw_events(rng: Generator, labels: tuple[int, ...]) -> Bools:
 
 
 def _draw_runs(rng: Generator, length_probs: NDArray[np.float64], run_probs: NDArray[np.float64]) -> Bools:
+    """Draw the segments of one class in one modality, (T,) bool: runs with gaps between them."""
     runs = 1 + rng.choice(len(run_probs), p=run_probs)
     lengths = 1 + rng.choice(SEGMENTS, size=runs, p=length_probs)
-    while lengths.sum() + len(lengths) - 1 > SEGMENTS:  # too long to stand apart
+    while lengths.sum() + len(lengths) - 1 > SEGMENTS:  # the runs and the gaps between them do not fit
         lengths = lengths[1:]
     free = SEGMENTS - lengths.sum() - (len(lengths) - 1)
     gaps = rng.multinomial(free, np.full(len(lengths) + 1, 1 / (len(lengths) + 1)))
@@ -89,10 +98,15 @@ def _draw_runs(rng: Generator, length_probs: NDArray[np.float64], run_probs: NDA
 
 
 class Sensors:
-    """The fixed world: prototypes of the classes, and how each stream sees them.
+    """A fixed model of how events become features.
 
-    Each modality has a latent space in which classes have prototypes that share directions with the classes
-    they occur with; streams are fixed random projections of it. All data sets see the same world.
+    Each modality has a latent space with a prototype for every class. Prototypes of classes that occur together in LLP
+    share directions. Each stream is a fixed random projection of its modality's latent space. All synthetic data sets
+    use the same prototypes and projections.
+
+    Args:
+        difficulty: How hard the features are.
+        streams: The streams to make.
     """
 
     def __init__(self, difficulty: Difficulty, streams: Mapping[str, StreamSpec] = LLP_STREAMS) -> None:
@@ -111,11 +125,14 @@ class Sensors:
         }
 
     def observe(self, rng: Generator, truth: Bools) -> dict[str, Array]:
-        """Streams of one video, each (frames * T, width) float32.
+        """Draw the features of a video.
 
         Args:
-            rng: for everything that differs between videos of the same events.
-            truth: (T,M,C) bool.
+            rng: Source of everything that differs between videos with the same events.
+            truth: The events, (T,M,C) bool.
+
+        Returns:
+            Stream name -> (frames * T, width) float32.
         """
         d = self.difficulty
         length, _, classes = truth.shape
@@ -138,7 +155,7 @@ class Sensors:
 
 
 def _autoregressive(rng: Generator, shape: tuple[int, int], persistence: float) -> NDArray[np.float64]:
-    """Normal noise (T, width) of unit variance, each row correlated with the one before."""
+    """Normal noise of unit variance, (T, width), in which each row is correlated with the previous one."""
     x = rng.standard_normal(shape)
     for t in range(1, len(x)):
         x[t] = persistence * x[t - 1] + np.sqrt(1 - persistence**2) * x[t]
@@ -152,22 +169,31 @@ def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @cache
 def default_sensors() -> Sensors:
-    """The world of `SyntheticLLP` and `coleaf synth`."""
+    """The model that `SyntheticLLP` and `coleaf synth` use."""
     return Sensors(Difficulty())
 
 
 class SyntheticLLP(Dataset[Video]):
     """Synthetic videos with LLP's classes, stream shapes and label statistics; needs no files.
 
-    Each video is made when it is asked for, the same every time.
+    A video is drawn each time it is read, and is the same every time.
 
     Args:
         split: "train" (weak labels only), "val" or "test".
-        n: number of videos; LLP's own where None (10,000 / 649 / 1,200).
-        seed: another seed gives other videos of the same world.
+        n: Number of videos; as many as LLP has if None (10,000 / 649 / 1,200).
+        seed: Seed of the videos. The prototypes of the classes are the same for every seed.
 
     Raises:
-        ValueError: an unknown split, or n below 1.
+        ValueError: The split is unknown, or `n` or `seed` is out of range.
+
+    Example:
+        >>> from coleaf_framework.data import SyntheticLLP
+        >>> data = SyntheticLLP("val", n=4)
+        >>> video = data[0]
+        >>> {name: tuple(x.shape) for name, x in video.streams.items()}
+        {'audio': (10, 128), 'visual': (80, 2048), 'visual_st': (10, 512)}
+        >>> video.labels.shape, video.segment_labels.shape
+        (torch.Size([25]), torch.Size([10, 2, 25]))
     """
 
     name = "synthetic LLP"

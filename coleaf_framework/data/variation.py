@@ -1,7 +1,7 @@
 """How streams vary between videos and over time: python -m coleaf_framework.data.variation [FOLDER ...]
 
-Prints the two figures of each stream of each folder's training split; without a folder, of synthetic LLP, whose noise
-is made to have those of real features (docs/results.md).
+Prints two figures for each stream of each folder's training split; without a folder, for synthetic LLP, whose noise was
+fitted to these figures of real features (docs/results.md).
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from coleaf_framework.data.synthetic import SyntheticLLP
 
 @dataclass(frozen=True)
 class Variation:
-    """Of a stream whose frames are averaged over each segment, means over its features.
+    """Variation of a stream whose frames are averaged over each segment; both figures are means over its features.
 
     Args:
-        constant: share of the variance that lies between the means of videos, in [0,1]; noise that is independent
-            between T segments would have 1 / T.
-        persistence: lag-1 autocorrelation about each video's own mean; such noise would have about -1 / T.
+        constant: Share of the variance that lies between the means of videos, in [0,1]. Independent noise has 1 / T.
+        persistence: Lag-1 autocorrelation about each video's own mean. Independent noise has about -1 / T.
     """
 
     constant: float
@@ -32,13 +31,14 @@ class Variation:
 
 
 def measure_variation(data: AVVPDataset, videos: int | None = None) -> dict[str, Variation]:
-    """Of each stream.
+    """Measure the variation of each stream. Constant features are left out of the means.
 
     Args:
-        data: at least two videos.
-        videos: how many of them, from the first on; all where None.
+        data: A data set of at least two videos.
+        videos: Number of videos to use, from the first on; all if None.
 
-    Features that never change are left out of the means.
+    Returns:
+        Stream name -> its variation.
     """
     averaged = AveragedFrames(data)
     n = min(len(data), videos or len(data))
@@ -59,7 +59,7 @@ def measure_variation(data: AVVPDataset, videos: int | None = None) -> dict[str,
 
 
 def main(folders: list[str]) -> None:
-    """Print both figures of every stream."""
+    """Print both figures of every stream of every folder."""
     data: list[AVVPDataset] = [open_folder(folder, "train") for folder in folders] or [SyntheticLLP("train", 1000)]
     for split in data:
         for stream, x in measure_variation(split).items():

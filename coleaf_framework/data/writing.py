@@ -24,22 +24,25 @@ def write_synthetic_features(
     seed: int = 0,
     done: Callable[[int, int], None] = lambda written, total: None,
 ) -> dict[str, int]:
-    """Write synthetic features and the annotation files for LLP's published annotations.
+    """Write synthetic features for LLP's published annotations, and a copy of the annotations.
 
-    Validation and test videos get features of their annotated intervals; training videos, whose intervals
-    nobody knows, of intervals drawn from LLP's statistics for their weak labels.
+    The features of validation and test videos follow their annotated intervals. Training videos have no annotated
+    intervals, so theirs are drawn from LLP's statistics for their weak labels.
 
     Args:
-        annotations_root: folder with the published TSV files.
-        out: an empty or new folder; gets `feats/...`, the TSV files and a note that the features are synthetic.
-        limit: at most so many videos of each split.
-        seed: of everything random.
-        done: called with videos written and videos in all.
+        annotations_root: Folder with the published TSV files.
+        out: A new or empty folder for `feats/...`, the TSV files and a note that the features are synthetic.
+        limit: Maximum number of videos of each split; all if None.
+        seed: Seed of everything random.
+        done: Called with the number of videos written so far and of all videos.
 
-    Returns: split -> number of videos.
+    Returns:
+        Split -> number of videos.
 
     Raises:
-        FileExistsError: `out` holds something already.
+        FileExistsError: `out` is not empty.
+        FileNotFoundError: There are no annotation files.
+        ValueError: A row is malformed, or an interval ends after 10 s.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists already and is not an empty folder: choose another one")
