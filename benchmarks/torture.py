@@ -29,7 +29,6 @@ from rich.progress import track
 from benchmarks.measuring import main_arguments, report
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, open_folder, pack
-from coleaf_framework.record import load_config
 from coleaf_framework.storage import read_tensors
 from coleaf_framework.training.progress import TrainingProgress
 from tests.helpers.data import write_data_set
@@ -186,7 +185,6 @@ def files(root: Path, work: Path, times: int) -> list[Result]:
     checked = {  # those with a checksum, which a flipped bit cannot get past
         "best weights": (run / "model.safetensors", lambda: read_tensors(run / "model.safetensors"), tensors_equal),
         "checkpoint": (run / "resume.safetensors", resumed, tensors_equal),
-        "run's config": (run / "config.yaml", lambda: load_config(run / "config.yaml").model_dump(), dict.__eq__),
         "store's index": (store / "index.json", video(store), tensors_equal),
         "shard": (shard, video(store), tensors_equal),
     }

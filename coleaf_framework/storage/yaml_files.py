@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import yaml
 
 from coleaf_framework.storage.atomic import require_file, write_text
-
-_CHECKSUM = "# checksum "
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -75,7 +72,9 @@ def parse_yaml(text: str) -> Any:
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as YAML atomically, in its own order of keys, below a line with the checksum.
+    """Write a mapping as YAML atomically, in its own order of keys.
+
+    People edit these files, so they hold no checksum: what is read is held to its form instead.
 
     Args:
         path: The file.
@@ -88,8 +87,7 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
         text = yaml.dump(dict(content), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as problem:
         raise ValueError(f"{path}: holds a value that YAML cannot: {problem}") from problem
-    head = f"{_CHECKSUM}{zlib.crc32(text.encode()):08x} of what follows; delete this line after a change by hand\n"
-    write_text(path, head + text)
+    write_text(path, text)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -97,18 +95,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not YAML, not a mapping, or does not match its checksum. The message names the file.
+        ValueError: The file is not YAML, or not a mapping. The message names the file.
     """
     require_file(path)
     try:
         text = path.read_text(encoding="utf-8")
-        if text.startswith(_CHECKSUM):
-            head, _, text = text.partition("\n")
-            if head.removeprefix(_CHECKSUM)[:8] != f"{zlib.crc32(text.encode()):08x}":
-                raise ValueError(
-                    f"{path}: differs from what was written: damaged, or changed by hand; in the latter case delete "
-                    "its first line"
-                )
         content = parse_yaml(text)
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ValueError(f"{path}: not readable as YAML: {problem}") from problem
