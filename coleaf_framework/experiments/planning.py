@@ -76,18 +76,7 @@ def plan_grid(
         raise ValueError(f"--anchors {','.join(anchors)!r}: expected each name once, such as han,cmpae")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: at least 1")
-    shared, own = _divide(settings, anchors, study)
-    _require_both_ways(config, study)
-    if data is not None:
-        shared.append(as_setting("data.root", data.resolve().as_posix()))
-    cells = []
-    notes: dict[str, None] = {}
-    for anchor, variant in itertools.product(anchors, study.variants):
-        if variant.needs is not None and not takes_option("anchor", anchor, variant.needs):
-            notes[f"{anchor}: takes no option {variant.needs}, so it has no row {variant.label!r}"] = None
-            continue
-        own_settings = [*shared, *own[anchor], *variant.settings]
-        cells += [_cell(anchor, variant, seed, out, config, own_settings) for seed in range(seeds)]
+    cells, notes = _planned_cells(study, anchors, seeds, out, data, config, settings)
     _require_same_scored_videos(cells)
     scored = open_split(cells[0].config.data, split)
     if not scored.has_ground_truth:
@@ -96,7 +85,7 @@ def plan_grid(
         logger.warning(
             "the best epoch is chosen on the very split that is scored: --set trainer.monitor=[] keeps the last"
         )
-    grid = Grid(study, tuple(anchors), seeds, tuple(cells), split, out, tuple(notes))
+    grid = Grid(study, tuple(anchors), seeds, tuple(cells), split, out, notes)
     new = [cell for cell in cells if _is_new(cell, grid)]
     changed, doubtful = _compared(grid)
     if changed and on_change == "refuse":
@@ -113,6 +102,30 @@ def plan_grid(
     for cell in new:
         _begin(cell, split)
     return grid
+
+
+def _planned_cells(
+    study: Study,
+    anchors: Sequence[str],
+    seeds: int,
+    out: Path,
+    data: Path | None,
+    config: Path | None,
+    settings: Sequence[str],
+) -> tuple[list[Cell], tuple[str, ...]]:
+    """The cells of a study, and a note on each variant that an Anchor has no option for."""
+    shared, own = _divide(settings, anchors, study)
+    _require_both_ways(config, study)
+    if data is not None:
+        shared.append(as_setting("data.root", data.resolve().as_posix()))
+    cells, notes = [], []
+    for anchor, variant in itertools.product(anchors, study.variants):
+        if variant.needs is not None and not takes_option("anchor", anchor, variant.needs):
+            notes.append(f"{anchor}: takes no option {variant.needs}, so it has no row {variant.label!r}")
+            continue
+        own_settings = [*shared, *own[anchor], *variant.settings]
+        cells += [_cell(anchor, variant, seed, out, config, own_settings) for seed in range(seeds)]
+    return cells, tuple(dict.fromkeys(notes))
 
 
 def _accept(cell: Cell, clauses: Sequence[str]) -> None:

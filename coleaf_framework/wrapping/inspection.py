@@ -17,14 +17,9 @@ from coleaf_framework.adapters import DERIVE, Calling, Constant, Declaration, In
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.candidates import ambiguities, candidates, possible_taps
 from coleaf_framework.wrapping.dry_run import dry_run, sandbox_copy, synthetic
+from coleaf_framework.wrapping.making import make_network, plain_options, read_attribute, require_shape
 from coleaf_framework.wrapping.probe import BASE, Observation, find_inputs, observe_network
-from coleaf_framework.wrapping.wrapper import (
-    make_network,
-    plain_options,
-    read_attribute,
-    require_shape,
-    summarize,
-)
+from coleaf_framework.wrapping.wrapper import summarize
 
 _MOST_TRIES = 60
 _WIDTH = 80

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from coleaf_framework._config import WrongTypeError, reason, shown
+from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig, supervised_outputs
 from coleaf_framework.data.store import StreamEntry
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.freezing import unfreeze
-from coleaf_framework.model.standardize import StandardizedAnchor
-from coleaf_framework.plugins import construct, create_anchor, create_reference, require_network
+from coleaf_framework.plugins import create_reference
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.record.run_record import ModelEntry, PluginEntry, RunRecord
-from coleaf_framework.wrapping.dry_run import dry_run
+from coleaf_framework.wrapping.dry_run import DryRun, dry_run
+from coleaf_framework.wrapping.making import declared, make_network, plain_options, require_classes, require_valid
 
 logger = logging.getLogger(__name__)
 
@@ -98,25 +95,18 @@ def wrap(
         True
     """
     config = config if config is not None else CoLeaFConfig()
-    if not isinstance(config, CoLeaFConfig):
-        raise WrongTypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
-    if adapter is not None and not callable(adapter):
-        raise WrongTypeError(
-            f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected"
-        )
+    _require_types(config, adapter, reference)
     shape = {"streams": streams, "num_classes": num_classes}
     set_elsewhere = [key for key, value in shape.items() if value is not None and isinstance(network, str)]
     options = plain_options("anchor_options", anchor_options, set_elsewhere)
     reference_options = plain_options("reference_options", reference_options, ("streams", "num_classes", "width"))
-    if not isinstance(reference, str):
-        raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
     if num_classes is not None:
-        _require_classes("num_classes", num_classes)
+        require_classes("num_classes", num_classes)
     anchor = make_network(network, streams, num_classes, options)
     name = type(anchor).__name__
-    streams = _declared(anchor, name, "streams", streams)
-    num_classes = _declared(anchor, name, "num_classes", num_classes)
-    _require_valid(name, streams, num_classes, segments)
+    streams = declared(anchor, name, "streams", streams)
+    num_classes = declared(anchor, name, "num_classes", num_classes)
+    require_valid(name, streams, num_classes, segments)
     num_classes = int(num_classes)
 
     if outputs is not None or tokens is not None or inputs is not None or follow_device:
@@ -142,22 +132,11 @@ def wrap(
     frozen = _dead_to_freeze(anchor, checked.dead, dead_parameters)
     shared = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=checked.width, **shared, **reference_options) if config.enabled else None
-    declaration = adapter.to_dict() if isinstance(adapter, Declaration) else None
-    plugin = isinstance(network, str)  # only a plugin is built again from its options
     record = RunRecord(
-        anchor=PluginEntry(name=network, options=options) if plugin else PluginEntry(),
+        anchor=PluginEntry(name=network, options=options) if isinstance(network, str) else PluginEntry(),
         reference=PluginEntry(name=reference, options=reference_options),
         coleaf=config,
-        model=ModelEntry(
-            anchor_class=f"{type(anchor).__module__}:{type(anchor).__qualname__}",
-            streams={stream: StreamEntry(**asdict(spec)) for stream, spec in streams.items()},
-            num_classes=num_classes,
-            width=checked.width,
-            segments=segments,
-            adapter=declaration if declaration is not None else adapter is not None,
-            frozen=list(frozen),
-            changes_inputs=checked.changes_inputs,
-        ),
+        model=_model_entry(anchor, streams, num_classes, segments, adapter, checked, frozen),
     )
     return CoLeaF(
         anchor,
@@ -174,52 +153,37 @@ def wrap(
     )
 
 
-def plain_options(what: str, options: Any, set_elsewhere: Collection[str] = ()) -> dict[str, Any]:
-    """Check the options of a constructor and return them as a dict.
-
-    Args:
-        what: name of the option argument, for error messages.
-        options: a mapping of argument names to values, or None.
-        set_elsewhere: names that it must not contain.
-
-    Raises:
-        TypeError, ValueError: not such a mapping; names `what` and the first wrong key.
-    """
-    if options is not None and not isinstance(options, Mapping):
-        raise WrongTypeError(f"{what} is {shown(options)}, where a mapping of arguments to values was expected")
-    for key in options or {}:
-        if not isinstance(key, str) or not key.isidentifier():
-            raise ValueError(f"{what}: {key!r} cannot be the name of an argument")
-        if key in set_elsewhere:
-            raise ValueError(f"{what}: {key} follows from the data or the Anchor: leave it out")
-    return dict(options or {})
+def _require_types(config: Any, adapter: Any, reference: Any) -> None:
+    if not isinstance(config, CoLeaFConfig):
+        raise WrongTypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
+    if adapter is not None and not callable(adapter):
+        raise WrongTypeError(
+            f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected"
+        )
+    if not isinstance(reference, str):
+        raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
 
 
-def _require_classes(what: str, num_classes: Any) -> None:
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
-        raise WrongTypeError(f"{what} is {num_classes!r}, where a whole number above 0 was expected")
-
-
-def require_shape(name: str, streams: Any, num_classes: Any) -> None:
-    """Check that `streams` maps each name to a `StreamSpec` and that `num_classes` is a positive integer.
-
-    Raises:
-        TypeError, ValueError: one of them is invalid; names it.
-    """
-    _require_classes(f"{name}: num_classes", num_classes)
-    if not isinstance(streams, Mapping) or not streams:
-        raise WrongTypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
-    for stream, spec in streams.items():
-        if not isinstance(stream, str) or not stream.isidentifier():
-            raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
-        if not isinstance(spec, StreamSpec):
-            raise WrongTypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
-
-
-def _require_valid(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
-    require_shape(name, streams, num_classes)
-    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
-        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
+def _model_entry(
+    anchor: nn.Module,
+    streams: Mapping[str, StreamSpec],
+    num_classes: int,
+    segments: int | None,
+    adapter: Adapter | None,
+    checked: DryRun,
+    frozen: tuple[str, ...],
+) -> ModelEntry:
+    declaration = adapter.to_dict() if isinstance(adapter, Declaration) else None
+    return ModelEntry(
+        anchor_class=f"{type(anchor).__module__}:{type(anchor).__qualname__}",
+        streams={stream: StreamEntry(**asdict(spec)) for stream, spec in streams.items()},
+        num_classes=num_classes,
+        width=checked.width,
+        segments=segments,
+        adapter=declaration if declaration is not None else adapter is not None,
+        frozen=list(frozen),
+        changes_inputs=checked.changes_inputs,
+    )
 
 
 def _dead_to_freeze(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple[str, ...]:
@@ -244,68 +208,3 @@ def summarize(network: nn.Module, names: Collection[str]) -> str:
             parts.append(f"{path} ({len(own)})")
             left -= own
     return ", ".join([*parts, *(name for name in names if name in left)])
-
-
-_REFUSED: Mapping[type[nn.Module], str] = {
-    CoLeaF: "its .anchor",
-    StandardizedAnchor: "its .anchor, and statistics=...",
-    nn.DataParallel: "its .module",
-    nn.parallel.DistributedDataParallel: "its .module",
-}
-
-
-def make_network(
-    network: nn.Module | type[nn.Module] | str,
-    streams: Mapping[str, StreamSpec] | None,
-    num_classes: int | None,
-    options: dict[str, Any],
-) -> nn.Module:
-    """The network given to `wrap`, constructed if it is a class or a plugin's name."""
-    shape = {"streams": streams, "num_classes": num_classes}
-    given = {key: value for key, value in shape.items() if value is not None}
-    if isinstance(network, str):
-        return create_anchor(network, **given, **options)
-    if isinstance(network, nn.Module):
-        for wrapper, inner in _REFUSED.items():
-            if isinstance(network, wrapper):
-                raise WrongTypeError(f"wrap takes the network itself, got a {type(network).__name__}: pass {inner}")
-        if hasattr(network, "_orig_mod"):
-            raise WrongTypeError("wrap takes the network itself, got a compiled one: pass its ._orig_mod")
-        if getattr(network, "_compiled_call_impl", None) is not None:
-            raise WrongTypeError("wrap takes the network itself, got a compiled one: pass it before its .compile()")
-        if isinstance(network, torch.jit.ScriptModule):
-            raise WrongTypeError("wrap takes the network itself, got a scripted one: pass the module that was scripted")
-        if options:
-            raise ValueError(f"anchor_options {sorted(options)} are for a class or a name, not for a network")
-        return network
-    if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        raise WrongTypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
-    parameters = inspect.signature(network).parameters
-    taken = {key: value for key, value in given.items() if key in parameters}
-    what = f"{network.__name__} (pass anchor_options={{...}}, or --option, with what it lacks)"
-    made: nn.Module = construct(network, {**taken, **options}, what)
-    require_network(made, network.__name__)
-    return made
-
-
-def read_attribute(network: nn.Module, name: str, what: str) -> Any:
-    """An attribute of a network, None where it has none.
-
-    Raises:
-        ValueError: the attribute is a property that raises an error; says which.
-    """
-    try:
-        return getattr(network, what, None)
-    except Exception as problem:
-        raise ValueError(f"{name}: its {what} cannot be read: {reason(problem)}") from problem
-
-
-def _declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
-    own = read_attribute(anchor, name, what)
-    if given is not None and not isinstance(own, Mapping if what == "streams" else int):
-        own = None  # an unrelated attribute of that name
-    if given is None and own is None:
-        raise ValueError(f"{name} does not declare `{what}`: set it as an attribute, or pass wrap(..., {what}=...)")
-    if given is not None and own is not None and given != own:
-        raise ValueError(f"{name} declares {what}={own!r}, but wrap was given {given!r}")
-    return given if given is not None else own

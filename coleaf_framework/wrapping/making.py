@@ -1,0 +1,151 @@
+"""The network that `wrap` is given: made if need be, and its streams and classes checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from coleaf_framework._config import WrongTypeError, reason, shown
+from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.standardize import StandardizedAnchor
+from coleaf_framework.plugins import construct, create_anchor, require_network
+from coleaf_framework.protocol import StreamSpec
+
+
+def plain_options(what: str, options: Any, set_elsewhere: Collection[str] = ()) -> dict[str, Any]:
+    """Check the options of a constructor and return them as a dict.
+
+    Args:
+        what: name of the option argument, for error messages.
+        options: a mapping of argument names to values, or None.
+        set_elsewhere: names that it must not contain.
+
+    Raises:
+        TypeError, ValueError: not such a mapping; names `what` and the first wrong key.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise WrongTypeError(f"{what} is {shown(options)}, where a mapping of arguments to values was expected")
+    for key in options or {}:
+        if not isinstance(key, str) or not key.isidentifier():
+            raise ValueError(f"{what}: {key!r} cannot be the name of an argument")
+        if key in set_elsewhere:
+            raise ValueError(f"{what}: {key} follows from the data or the Anchor: leave it out")
+    return dict(options or {})
+
+
+def require_classes(what: str, num_classes: Any) -> None:
+    """Check a number of classes.
+
+    Raises:
+        TypeError: it is no whole number above 0; the sentence begins with `what`.
+    """
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise WrongTypeError(f"{what} is {num_classes!r}, where a whole number above 0 was expected")
+
+
+def require_shape(name: str, streams: Any, num_classes: Any) -> None:
+    """Check that `streams` maps each name to a `StreamSpec` and that `num_classes` is a positive integer.
+
+    Raises:
+        TypeError, ValueError: one of them is invalid; names it.
+    """
+    require_classes(f"{name}: num_classes", num_classes)
+    if not isinstance(streams, Mapping) or not streams:
+        raise WrongTypeError(f"{name}: streams is {streams!r}, where a mapping of names to StreamSpec was expected")
+    for stream, spec in streams.items():
+        if not isinstance(stream, str) or not stream.isidentifier():
+            raise ValueError(f"{name}: stream name {stream!r} cannot be the name of an argument")
+        if not isinstance(spec, StreamSpec):
+            raise WrongTypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
+
+
+def require_valid(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
+    """Check streams, number of classes and T of a network.
+
+    Raises:
+        TypeError, ValueError: one of them is invalid; names it.
+    """
+    require_shape(name, streams, num_classes)
+    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
+        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
+
+
+_REFUSED: Mapping[type[nn.Module], str] = {
+    CoLeaF: "its .anchor",
+    StandardizedAnchor: "its .anchor, and statistics=...",
+    nn.DataParallel: "its .module",
+    nn.parallel.DistributedDataParallel: "its .module",
+}
+
+
+def make_network(
+    network: nn.Module | type[nn.Module] | str,
+    streams: Mapping[str, StreamSpec] | None,
+    num_classes: int | None,
+    options: dict[str, Any],
+) -> nn.Module:
+    """The network given to `wrap`, constructed if it is a class or a plugin's name."""
+    shape = {"streams": streams, "num_classes": num_classes}
+    given = {key: value for key, value in shape.items() if value is not None}
+    if isinstance(network, str):
+        return create_anchor(network, **given, **options)
+    if isinstance(network, nn.Module):
+        for wrapper, inner in _REFUSED.items():
+            if isinstance(network, wrapper):
+                raise WrongTypeError(f"wrap takes the network itself, got a {type(network).__name__}: pass {inner}")
+        if hasattr(network, "_orig_mod"):
+            raise WrongTypeError("wrap takes the network itself, got a compiled one: pass its ._orig_mod")
+        if getattr(network, "_compiled_call_impl", None) is not None:
+            raise WrongTypeError("wrap takes the network itself, got a compiled one: pass it before its .compile()")
+        if isinstance(network, torch.jit.ScriptModule):
+            raise WrongTypeError("wrap takes the network itself, got a scripted one: pass the module that was scripted")
+        if options:
+            raise ValueError(f"anchor_options {sorted(options)} are for a class or a name, not for a network")
+        return network
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
+        raise WrongTypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
+    parameters = inspect.signature(network).parameters
+    taken = {key: value for key, value in given.items() if key in parameters}
+    what = f"{network.__name__} (pass anchor_options={{...}}, or --option, with what it lacks)"
+    made: nn.Module = construct(network, {**taken, **options}, what)
+    require_network(made, network.__name__)
+    return made
+
+
+def read_attribute(network: nn.Module, name: str, what: str) -> Any:
+    """An attribute of a network, None where it has none.
+
+    Raises:
+        ValueError: the attribute is a property that raises an error; says which.
+    """
+    try:
+        return getattr(network, what, None)
+    except Exception as problem:
+        raise ValueError(f"{name}: its {what} cannot be read: {reason(problem)}") from problem
+
+
+def declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
+    """What a network declares as an attribute, or what `wrap` was given in its place.
+
+    Args:
+        anchor: the network.
+        name: of its class, for messages.
+        what: "streams" or "num_classes".
+        given: to `wrap`; None where it was left out.
+
+    Raises:
+        ValueError: neither says it, or the two differ.
+    """
+    own = read_attribute(anchor, name, what)
+    if given is not None and not isinstance(own, Mapping if what == "streams" else int):
+        own = None  # an unrelated attribute of that name
+    if given is None and own is None:
+        raise ValueError(f"{name} does not declare `{what}`: set it as an attribute, or pass wrap(..., {what}=...)")
+    if given is not None and own is not None and given != own:
+        raise ValueError(f"{name} declares {what}={own!r}, but wrap was given {given!r}")
+    return given if given is not None else own
