@@ -74,6 +74,7 @@ def wrap(
         ValueError, TypeError: an argument is missing or invalid, or the network fails a check of the dry run.
 
     Example:
+        >>> import torch
         >>> class Net(nn.Module):  # returns (segment probabilities, tokens)
         ...     def __init__(self):
         ...         super().__init__()
