@@ -22,7 +22,7 @@ check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation
 browser:  ## Chromium, in which tests look at the report; without it they skip, and fail where CI is set
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
 	  root=$$(test "$$(id -u)" = 0 || echo "sudo -n") && command -v apt-get >/dev/null \
-	  && $$root apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$root apt-get -qq install -y chromium >/dev/null; } \
+	  && $$root apt-get -qq update && $$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium >/dev/null; } \
 	  || echo "no Chromium, and none could be installed: the report is not tested in a browser"
 
 bench: $(READY)  ## side-by-side timings, each a ratio

@@ -17,9 +17,9 @@ from coleaf_framework.data import AVVPFolder, open_folder, pack
 from coleaf_framework.record.provenance import changes, data_changes, rewritten
 from coleaf_framework.record.sources import sources
 from coleaf_framework.storage import read_yaml, write_yaml
-from tests.experiments.test_grid import NETWORK
 from tests.helpers.command import Command
 from tests.helpers.data import last, write_features
+from tests.helpers.networks import NETWORK
 
 TINY = [
     x

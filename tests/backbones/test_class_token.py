@@ -11,8 +11,8 @@ import torch
 
 from coleaf_framework import StreamSpec, create_reference
 from coleaf_framework.protocol import LLP_STREAMS
-from tests.backbones.test_han import SMALL, small_batch
 from tests.helpers.parity import inputs, weight
+from tests.helpers.streams import SMALL, small_batch
 
 
 def test_answers_as_published(parity: Path) -> None:

@@ -23,8 +23,7 @@ from coleaf_framework.cli.main import app
 from coleaf_framework.data import AveragedFrames, AVVPFolder, open_folder, pack
 from coleaf_framework.data import packing as packing_module
 from coleaf_framework.data.check import check_folder
-from tests.data.test_folder import Bomb
-from tests.helpers.data import last, write_features
+from tests.helpers.data import Bomb, last, write_features
 
 ONE_VIDEO = 3e-4  # MB: shards of one or two videos
 

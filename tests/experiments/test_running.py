@@ -21,8 +21,8 @@ from coleaf_framework.record.config import RunConfig
 from coleaf_framework.storage import WEIGHTS, read_tensors, read_yaml
 from coleaf_framework.training.device import cores
 from coleaf_framework.training.experiment import train
-from tests.experiments.test_grid import NETWORK
 from tests.helpers.command import Command
+from tests.helpers.networks import NETWORK
 
 TINY = [
     x

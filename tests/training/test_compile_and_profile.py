@@ -15,8 +15,7 @@ from coleaf_framework.data import AVVPFolder
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TrainingProgress
 from tests.helpers.networks import TinyNet
-from tests.training.test_trainer import FAST, SMALL
-from tests.training.test_unbreakable import fit
+from tests.helpers.training import FAST, SMALL, fit
 
 QUIET: dict[str, Any] = {"dropout": 0.0}
 

@@ -17,34 +17,12 @@ import pytest
 import torch
 from filelock import FileLock
 
-from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
+from coleaf_framework import CoLeaFTrainer
 from coleaf_framework.data import AVVPFolder, Video
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.run_folder import RunFolder
-from tests.training.test_trainer import FAST, SMALL, resume_state, same_weights
-
-PAST = {"anchor_warmup": 0, "reference_warmup": 0}
-CONFIGS = {"paper": CoLeaFConfig(**PAST), "official": CoLeaFConfig.official(**PAST)}
-
-
-def fit(
-    data_root: Path,
-    out: Path | None,
-    *,
-    recipe: str = "paper",
-    on_existing: Any = "refuse",
-    train: Any = None,
-    **settings: Any,
-) -> CoLeaFTrainer:
-    """Three epochs of three steps."""
-    train = AVVPFolder(data_root, "train") if train is None else train
-    torch.manual_seed(0)
-    model = wrap("han", streams=train.streams, num_classes=3, anchor_options=SMALL, config=CONFIGS[recipe])
-    config = TrainerConfig(**(FAST | {"epochs": 3, "batch_size": 2} | settings))
-    trainer = CoLeaFTrainer(model, config, out=out, on_existing=on_existing, quiet=True)
-    trainer.fit(train, AVVPFolder(data_root, "val"))
-    return trainer
+from tests.helpers.training import fit, resume_state, same_weights
 
 
 def final(trainer: CoLeaFTrainer) -> tuple[dict[str, Any], Any]:
@@ -264,7 +242,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from coleaf_framework.training.loop import TrainingLoop
-from tests.training.test_unbreakable import fit
+from tests.helpers.training import fit
 original = TrainingLoop.save
 def save(loop):
     if len(loop.history) == 2:
@@ -292,7 +270,7 @@ def test_a_disk_that_fills_keeps_the_previous_checkpoint(data_root: Path, tmp_pa
 
 def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; import sys; from tests.training.test_unbreakable import fit;"
+        "from pathlib import Path; import sys; from tests.helpers.training import fit;"
         "fit(Path(sys.argv[1]), Path(sys.argv[2]), epochs=10**6)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(data_root), str(tmp_path / "run")])
