@@ -39,7 +39,7 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.fixture
-def annotations(tmp_path: Path) -> Path:
+def llp_annotations(tmp_path: Path) -> Path:
     """Two videos of each split, as LLP annotates them."""
     root = tmp_path / "annotations"
     root.mkdir()
@@ -53,10 +53,10 @@ def annotations(tmp_path: Path) -> Path:
 
 
 def test_the_readmes_example_runs_as_written(
-    annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    llp_annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_synthetic_features(annotations, Path("data/llp"))
+    write_synthetic_features(llp_annotations, Path("data/llp"))
     (example,) = blocks("README.md")
     assert len(example.splitlines()) <= 12
     exec(example, {"MyNet": MyNet})

@@ -236,7 +236,7 @@ def test_what_was_written_wrong_is_noticed_when_packing(
             content = path.read_bytes()
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
-    original = packing_module.write_atomically
+    original = packing_module.write_atomically  # type: ignore[attr-defined]
     monkeypatch.setattr(packing_module, "write_atomically", writes_wrong)
     with pytest.raises(ValueError, match=r"00000\.safetensors: damaged shard"):
         pack(data_root, tmp_path / "s")

@@ -117,7 +117,7 @@ def test_reading_processes_outlive_the_signals_of_a_job(data_root: Path) -> None
 def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> None:
     loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
     next(loader(MICRO_BATCHES))
-    [reader] = loader._loader._iterator._workers
+    [reader] = loader._loader._iterator._workers  # type: ignore[attr-defined]
     reader.terminate()
     reader.join(20)
     assert reader.exitcode is not None
@@ -129,7 +129,7 @@ def test_a_death_is_told_where_a_batch_is_asked_for(data_root: Path) -> None:
     loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
     batches = loader([MicroBatch((0,))] * 10)
     next(batches)
-    [reader] = loader._loader._iterator._workers
+    [reader] = loader._loader._iterator._workers  # type: ignore[attr-defined]
     reader.kill()
     os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)  # would raise, were it told anywhere
     with pytest.raises(ChildProcessError, match="a process that reads videos died"):
