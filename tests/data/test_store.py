@@ -316,6 +316,7 @@ def test_features_twice_are_refused(store: Path) -> None:
         AVVPFolder(store, "val")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_leaves_no_half_shard(data_root: Path, tmp_path: Path) -> None:
     """A file-size limit stands in for the full disk."""
     script = (

@@ -91,6 +91,7 @@ def score_a_part(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_add_up(tmp_path: Path) -> None:
     spawn(score_a_part, (str(tmp_path),), nprocs=2)
 

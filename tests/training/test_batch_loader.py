@@ -74,6 +74,7 @@ class Deadly(AVVPFolder):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 def test_a_reading_process_that_dies_is_told(data_root: Path) -> None:
     loader = BatchLoader(Deadly(data_root, "val"), CPU, workers=1)
     with pytest.raises(
@@ -123,6 +124,7 @@ def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> Non
     assert reader.exitcode is not None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_a_death_is_told_where_a_batch_is_asked_for(data_root: Path) -> None:
     """Not by an exception in the middle of a step, which could not be resumed."""

@@ -22,6 +22,7 @@ from tests.helpers.training import resume_state
 
 WORKER = Path(__file__).parents[1] / "helpers/rank_worker.py"
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 def torchrun(ranks: int, *command: str) -> list[str]:

@@ -329,6 +329,7 @@ def test_loss_log_finds_the_first_bad_batch_after_the_fact() -> None:
         log.flush()
 
 
+@pytest.mark.slow
 def test_training_beats_the_trivial_parsers_on_held_out_synthetic_videos() -> None:
     """Where they cannot cheat: support-only, and on events of one modality alone (docs/metrics.md)."""
     torch.manual_seed(0)

@@ -254,6 +254,7 @@ fit(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_keeps_the_previous_checkpoint(data_root: Path, tmp_path: Path) -> None:
     """A file-size limit stands in for the full disk, in a process of its own."""
     done = subprocess.run(
@@ -268,6 +269,7 @@ def test_a_disk_that_fills_keeps_the_previous_checkpoint(data_root: Path, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> None:
     script = (
         "from pathlib import Path; import sys; from tests.helpers.training import fit;"
@@ -318,6 +320,7 @@ TRAIN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals to a group")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_every_process_of_a_run_ends_it_with_a_checkpoint(
@@ -335,6 +338,7 @@ def test_a_signal_to_every_process_of_a_run_ends_it_with_a_checkpoint(
     assert f"\ncoleaf: interrupted; {tmp_path / 'run'} keeps, for --resume, everything up to " in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits open files")
 @pytest.mark.parametrize("limit", [20, 32])
 def test_too_few_open_files_are_told_in_a_sentence(data_root: Path, tmp_path: Path, limit: int) -> None:
