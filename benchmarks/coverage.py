@@ -17,9 +17,9 @@ from torch import Tensor
 
 from coleaf_framework.metrics import ALL_KEYS
 from coleaf_framework.metrics.intervals import VideoScores, paired_difference, standard_error
-from coleaf_framework.record.config import load_config
+from coleaf_framework.record.settings import load_config
 from coleaf_framework.results.comparison import PRIMARY
-from coleaf_framework.results.predictions import predictions_path, read_predictions, write_predictions
+from coleaf_framework.results.predictions_file import predictions_path, read_predictions, write_predictions
 from coleaf_framework.training.experiment import open_split, train
 
 MINI = Path(__file__).parents[1] / "examples/tuxav_mini"

@@ -18,7 +18,7 @@ from coleaf_framework.cli.main import main
 from coleaf_framework.data import AVVPFolder, SyntheticLLP, open_folder, pack
 from coleaf_framework.experiments.cell import run_cell
 from coleaf_framework.metrics import DecisionConfig, choose_gates, decide
-from coleaf_framework.record.config import load_config, recipe
+from coleaf_framework.record.settings import load_config, recipe
 from coleaf_framework.storage import parse_state, read_json, read_yaml, write_json, write_state, write_tensors
 from coleaf_framework.training.importing import import_checkpoint
 from tests.helpers.command import Command
@@ -124,7 +124,7 @@ def test_config_files(coleaf: Command, tmp_path: Path, text: str, words: str) ->
 
 RUN_CONFIGS = [
     (put("model"), "it has no section 'model'"),
-    (put("model", [1]), "it has no section 'model'"),
+    (put("model", [1]), "model: expected a section"),
     (put("model.streams", []), "model.streams"),
     (put("model.streams.audio.width", "x"), "model.streams.audio.width|'x'"),
     (put("model.num_classes", -1), "model.num_classes|-1"),
@@ -397,9 +397,9 @@ def test_options(coleaf: Command, made: Path, call: str) -> None:
 
 def test_a_plan_of_a_cell(tmp_path: Path) -> None:
     for text, words in (
-        ("a: 1\n", "config: expected keys with values, got None"),
+        ("a: 1\n", "CellPlan has no key 'a'"),
         ("split: test\nconfig: {data: [1]}\n", "data: expected a section"),
-        ("split: x\nconfig: {}\n", "split is 'x'"),
+        ("split: x\nconfig: {}\n", "split: Input should be 'train', 'val' or 'test', got 'x'"),
     ):
         (tmp_path / "cell.yaml").write_text(text)
         with pytest.raises(ValueError, match=rf"cell\.yaml.*{re.escape(words)}"):

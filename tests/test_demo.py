@@ -10,7 +10,7 @@ import pytest
 from coleaf_framework import CoLeaF
 from coleaf_framework.cli.demo import run_demo
 from coleaf_framework.data import open_folder
-from coleaf_framework.record.config import load_config
+from coleaf_framework.record.settings import load_config
 from coleaf_framework.training.experiment import open_split, train
 
 MINI = Path(__file__).resolve().parents[1] / "examples/tuxav_mini"

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from coleaf_framework.data import AVVPFolder, open_folder, pack
-from coleaf_framework.record.provenance import changes, data_changes, rewritten
+from coleaf_framework.record.provenance import MadeOf, changes, data_changes, rewritten
 from coleaf_framework.record.sources import sources
 from coleaf_framework.storage import read_yaml, write_yaml
 from tests.helpers.command import Command
@@ -93,7 +93,7 @@ def test_a_run_goes_on_with_other_data_only_where_that_is_accepted(coleaf: Comma
 
 
 def test_files_written_again_are_told_where_not_all_was_read() -> None:
-    before, now = ({"data": {"train": {"audio": f"npy:1 written:{when}"}}} for when in "ab")
+    before, now = (MadeOf(data={"train": {"audio": f"npy:1 written:{when}"}}) for when in "ab")
     assert "written again, with the same sizes" in rewritten(before, now)[0]
     assert changes(before, now) == []
 
@@ -119,7 +119,7 @@ def test_a_store_that_does_not_tell_its_source_is_said_to_be_incomparable() -> N
 @pytest.mark.parametrize("now", [{}, {"val": {"annotations": "text:1"}}])
 def test_a_split_that_came_or_went_is_a_change(now: dict[str, dict[str, str]]) -> None:
     before = {"train": {"annotations": "text:1"}}
-    found = changes({"data": before | ({} if now else {"val": {}})}, {"data": before | now})
+    found = changes(MadeOf(data=before | ({} if now else {"val": {}})), MadeOf(data=before | now))
     assert found == [f"the split 'val' is {'new' if now else 'gone'}"]
 
 
@@ -127,7 +127,7 @@ def test_a_store_of_other_content_has_another_digest(data_root: Path, tmp_path: 
     pack(data_root, tmp_path / "a", dtype="float32")
     write_features(data_root, "tr02", seed=1)
     pack(data_root, tmp_path / "b", dtype="float32")
-    before, now = ({"data": {"train": open_folder(tmp_path / name, "train").digests()}} for name in "ab")
+    before, now = (MadeOf(data={"train": open_folder(tmp_path / name, "train").digests()}) for name in "ab")
     assert changes(before, now) == ["the features (audio, visual, visual_st) of 'train' differ"]
 
 
@@ -136,7 +136,7 @@ def test_a_large_folder_notices_files_that_were_not_sampled(data_root: Path, mon
     before = open_folder(data_root, "train").digests()
     write_features(data_root, "tr03", seed=1)
     now = open_folder(data_root, "train").digests()
-    assert "written again" in rewritten({"data": {"train": before}}, {"data": {"train": now}})[0]
+    assert "written again" in rewritten(MadeOf(data={"train": before}), MadeOf(data={"train": now}))[0]
 
 
 def test_a_class_without_a_file_has_no_sources() -> None:
@@ -146,7 +146,7 @@ def test_a_class_without_a_file_has_no_sources() -> None:
 
 
 def test_the_framework_s_own_files_are_told_by_its_version() -> None:
-    assert changes({"version": "0.0.1"}, {"version": "0.0.2"}) == ["coleaf_framework was 0.0.1 and is 0.0.2"]
+    assert changes(MadeOf(version="0.0.1"), MadeOf(version="0.0.2")) == ["coleaf_framework was 0.0.1 and is 0.0.2"]
 
 
 def test_scores_on_other_data_than_those_of_training_are_told(

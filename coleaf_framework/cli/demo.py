@@ -8,11 +8,12 @@ from pathlib import Path
 
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import Event
-from coleaf_framework.record.config import RunConfig, as_setting, load_config
+from coleaf_framework.record.config import RunConfig
+from coleaf_framework.record.settings import as_setting, load_config
 from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.runs import Report
 from coleaf_framework.results.events_file import VideoEvents, write_events
-from coleaf_framework.results.predictions import write_predictions
+from coleaf_framework.results.predictions_file import write_predictions
 from coleaf_framework.storage import write_text
 from coleaf_framework.training.experiment import has_split, open_split, train
 

@@ -18,7 +18,7 @@ from coleaf_framework.experiments.running import run_grid
 from coleaf_framework.experiments.studies import RATES, ablation_table, compare_study, own_ablation
 from coleaf_framework.experiments.type_rates import rates_table, types_of_grid
 from coleaf_framework.protocol import LLP_STREAMS
-from coleaf_framework.record.config import as_setting, load_config
+from coleaf_framework.record.settings import as_setting, load_config
 from coleaf_framework.report.runs import Report
 from coleaf_framework.results.comparison import PRIMARY, require_column
 from coleaf_framework.storage import read_yaml, require_place, to_json, write_text

@@ -30,11 +30,11 @@ from coleaf_framework.data.writing import write_synthetic_features
 from coleaf_framework.experiments.scoring import score_runs, use_decision
 from coleaf_framework.metrics import Event
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.record.config import as_setting, load_config
+from coleaf_framework.record.settings import as_setting, load_config
 from coleaf_framework.report.pictures import save, timeline
 from coleaf_framework.results.caveats import caveats_of_run
 from coleaf_framework.results.events_file import read_video_events, write_events
-from coleaf_framework.results.predictions import write_predictions
+from coleaf_framework.results.predictions_file import write_predictions
 from coleaf_framework.results.selection import require_choosable, select_thresholds
 from coleaf_framework.results.tables import score_table
 from coleaf_framework.storage import CONFIG, WEIGHTS, require_place, to_json, write_text

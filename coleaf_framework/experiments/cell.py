@@ -9,24 +9,18 @@ import sys
 import threading
 from pathlib import Path
 
-from coleaf_framework._config import shown, validated
 from coleaf_framework._text import log_to_stderr, say
-from coleaf_framework.data.annotations import WEAK_FILES
-from coleaf_framework.experiments.grid import CELL, DONE
-from coleaf_framework.record.config import RunConfig
-from coleaf_framework.results.predictions import predictions_path, write_predictions
-from coleaf_framework.storage import file_digest, read_yaml, write_yaml
+from coleaf_framework.experiments.grid import DONE, read_plan
+from coleaf_framework.results.predictions_file import predictions_path, write_predictions
+from coleaf_framework.storage import file_digest, write_yaml
 from coleaf_framework.training.experiment import caveats_of_data, open_split, train
 from coleaf_framework.training.run_folder import RESUME
 
 
 def run_cell(folder: Path) -> None:
     """Train what the folder's plan says, or go on with it, and keep its predictions of the split that is scored."""
-    plan = read_yaml(folder / CELL)
-    config = validated(RunConfig, plan.get("config"), f"{folder / CELL}: config")
-    split = plan.get("split")
-    if not isinstance(split, str) or split not in WEAK_FILES:
-        raise ValueError(f"{folder / CELL}: split is {shown(split)}, not one of {', '.join(WEAK_FILES)}")
+    plan = read_plan(folder)
+    config, split = plan.config, plan.split
     (folder / DONE).unlink(missing_ok=True)
     trainer = train(config, folder, "resume" if (folder / RESUME).exists() else "overwrite", quiet=True)
     predictions = trainer.predict(open_split(config.data, split), truth=True)

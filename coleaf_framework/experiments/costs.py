@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import create_reference, takes_option
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, Batch, StreamSpec
 from coleaf_framework.record.config import RunConfig
@@ -114,7 +114,7 @@ def measure_costs(
         {name: torch.randn(videos, spec.frames * segments, spec.width) for name, spec in streams.items()},
         (torch.rand(videos, num_classes) < 0.2).float(),
     ).to(device)
-    width = inside.description["model"]["width"]
+    width = require_record(inside).model.width
     references = {"Reference, forward": config.reference.options}
     if takes_option("reference", config.reference.name, "class_tokens"):
         references = {row: {**config.reference.options, "class_tokens": with_} for with_, row in _TOKENS.items()}

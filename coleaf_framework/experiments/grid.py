@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.paper import PaperTable
-from coleaf_framework.results.predictions import Predictions, predictions_path, read_predictions
-from coleaf_framework.storage import file_digest, read_yaml
+from coleaf_framework.results.predictions import Predictions
+from coleaf_framework.results.predictions_file import predictions_path, read_predictions
+from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 
 CELL, DONE, OUTPUT = "cell.yaml", "done.yaml", "output.txt"
 SAID_BY_THE_GRID = {"anchor.name": "--anchors", "trainer.seed": "--seeds", "data.root": "--data"}
@@ -80,6 +83,32 @@ class Cell:
         return self.folder.name
 
 
+class CellPlan(StrictConfig):
+    """What a cell's process is to do, which its folder keeps as `cell.yaml`.
+
+    Args:
+        split: to score.
+        config: what is trained.
+    """
+
+    split: Literal["train", "val", "test"]
+    config: RunConfig
+
+    def write(self, folder: Path) -> None:
+        """Write the plan into a cell's folder, atomically."""
+        write_yaml(folder / CELL, self.model_dump(mode="json"))
+
+
+def read_plan(folder: Path) -> CellPlan:
+    """The plan in a cell's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or something else; names the file and the first wrong field.
+    """
+    return validated(CellPlan, read_yaml(folder / CELL), f"{folder / CELL}: not the plan of a cell")
+
+
 @dataclass(frozen=True)
 class Grid:
     """Cells to be trained and scored on one split.
@@ -88,7 +117,8 @@ class Grid:
         study: what they are for.
         anchors: names, in order. seeds: from 0.
         cells: in the order of rows and seeds.
-        split: which is scored. out: folder of the cells.
+        split: which is scored.
+        out: folder of the cells.
         notes: what must be said beside the result.
     """
 

@@ -8,14 +8,26 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from coleaf_framework.experiments.grid import CELL, DONE, OUTPUT, SAID_BY_THE_GRID, Cell, Grid, Study, Variant
+from coleaf_framework.experiments.grid import (
+    CELL,
+    DONE,
+    OUTPUT,
+    SAID_BY_THE_GRID,
+    Cell,
+    CellPlan,
+    Grid,
+    Study,
+    Variant,
+    read_plan,
+)
 from coleaf_framework.plugins import takes_option
-from coleaf_framework.record.config import as_setting, load_config, with_absolute_root, with_later_keys
-from coleaf_framework.record.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
+from coleaf_framework.record.provenance import NOT_RECORDED, MadeOf, accepted, changes, record_accepted, rewritten
+from coleaf_framework.record.run_record import read_record
+from coleaf_framework.record.settings import as_setting, load_config
 from coleaf_framework.results.caveats import together
-from coleaf_framework.storage import CONFIG, read_yaml, require_place, write_yaml
+from coleaf_framework.storage import CONFIG, read_yaml, require_place
 from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
 from coleaf_framework.training.run_folder import RESUME
@@ -106,16 +118,16 @@ def plan_grid(
 def _accept(cell: Cell, clauses: Sequence[str]) -> None:
     """Record that a cell is kept though something has changed."""
     if clauses:
-        about = read_yaml(cell.folder / CONFIG)
-        about["made_of"] = record_accepted(about["made_of"], run_made_of(cell.config), accepted(clauses))
-        write_yaml(cell.folder / CONFIG, about)
+        record = read_record(cell.folder)
+        made = record_accepted(record.made_of, run_made_of(cell.config), accepted(clauses))
+        record.changed(made_of=made).write(cell.folder)
 
 
 def _begin(cell: Cell, split: str) -> None:
     """Write a cell's plan; without the files that are removed it is trained from its beginning."""
     for name in (DONE, RESUME):
         (cell.folder / name).unlink(missing_ok=True)
-    write_yaml(cell.folder / CELL, {"split": split, "config": cell.config.model_dump(mode="json")})
+    CellPlan(split=split, config=cell.config).write(cell.folder)
 
 
 def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -124,12 +136,14 @@ def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     Returns: name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be
     told of it.
     """
-    changed, doubtful, known = dict[str, list[str]](), dict[str, list[str]](), dict[str, dict[str, Any]]()
+    changed, doubtful, known = dict[str, list[str]](), dict[str, list[str]](), dict[str, MadeOf]()
     for cell in grid.cells:
         doubtful[cell.name] = []
-        before = _made_of(cell)
-        if not before:
-            doubtful[cell.name] += [NOT_RECORDED] if before is not None else []
+        if not (cell.folder / CONFIG).is_file():
+            continue
+        before = read_record(cell.folder).made_of
+        if before is None:
+            doubtful[cell.name].append(NOT_RECORDED)
             continue
         config = cell.config.model_dump(mode="json", include={"anchor", "reference", "coleaf"})
         kind = json.dumps([config["anchor"], config["reference"], config["coleaf"]["enabled"]])
@@ -141,17 +155,9 @@ def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return changed, doubtful
 
 
-def _made_of(cell: Cell) -> Mapping[str, Any] | None:
-    """What a cell was made of, empty where that was not recorded; None where it was not begun."""
-    path = cell.folder / CONFIG
-    if not path.is_file():
-        return None
-    before = read_yaml(path).get("made_of")
-    return before if isinstance(before, Mapping) else {}
-
-
 def _was_accepted(cell: Cell) -> bool:
-    return bool((_made_of(cell) or {}).get("accepted"))
+    made = read_record(cell.folder).made_of if (cell.folder / CONFIG).is_file() else None
+    return made is not None and bool(made.accepted)
 
 
 def require_unchanged(grid: Grid) -> None:
@@ -174,7 +180,7 @@ def _told(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
 
 def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
     told = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
-    resolved = with_absolute_root(load_config(config, [*settings, *told]))
+    resolved = load_config(config, [*settings, *told]).with_absolute_root()
     return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
 
 
@@ -240,13 +246,10 @@ def _is_new(cell: Cell, grid: Grid) -> bool:
         return True
     if CELL not in held:
         raise FileExistsError(f"{cell.folder}: holds something else than a cell of a grid: take another --out")
-    before = read_yaml(path)
-    if before.get("split") != grid.split:
-        raise ValueError(f"{path}: was scored on {before.get('split')!r}, now it is {grid.split!r}: take another --out")
-    was = before.get("config")
-    if not isinstance(was, dict):
-        raise ValueError(f"{path}: not the plan of a cell: take another --out")
-    was = with_later_keys(was)
+    before = read_plan(cell.folder)
+    if before.split != grid.split:
+        raise ValueError(f"{path}: was scored on {before.split!r}, now it is {grid.split!r}: take another --out")
+    was = before.config.with_absolute_root().model_dump(mode="json")
     for section, new in cell.config.model_dump(mode="json").items():
         old = was.get(section)
         if not isinstance(new, dict) or not isinstance(old, dict):

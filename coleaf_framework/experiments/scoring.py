@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.results.caveats import caveats_of_run, together
 from coleaf_framework.results.grouping import group_seeds, require_named_once
 from coleaf_framework.results.predictions import Predictions
@@ -101,7 +102,7 @@ def use_decision(trainer: CoLeaFTrainer, run: Path, path: Path | None, settings:
         raise ValueError(f"--decision {path} and --set {said[0]} exclude each other")
     decision, chosen = load_decision(path)
     try:
-        decision.require_classes(trainer.model.num_classes, trainer.model.description.get("model", {}).get("classes"))
+        decision.require_classes(trainer.model.num_classes, require_record(trainer.model).model.classes)
     except ValueError as problem:
         raise ValueError(f"{path} does not fit {run}: {problem}") from problem
     trainer.decision = decision

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -41,7 +40,8 @@ from coleaf_framework.protocol import (
     ReferenceOutput,
     StreamSpec,
 )
-from coleaf_framework.storage import CONFIG, WEIGHTS, write_tensors, write_yaml
+from coleaf_framework.record.run_record import RunRecord
+from coleaf_framework.storage import WEIGHTS, write_tensors
 
 # What is frozen on a network now, so that a later `wrap` of it begins with what its owner made.
 _frozen_of: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
@@ -79,7 +79,7 @@ class CoLeaF(nn.Module):
         adapter: `(anchor, streams) -> AnchorOutput`, for a network that does not return one itself; one that has
             a parameter `mask` gets the batch's (B,T) bool or None. A `Declaration` is one.
         statistics: stream name -> (2, width) mean and deviation; None leaves the streams as they are.
-        description: what `save` writes beside the weights, so that `load` can build the networks again.
+        record: what `save` writes beside the weights, so that `load` can build the networks again.
         frozen: parameters of the Anchor to freeze, since nothing gives them a gradient.
         changes_inputs: whether the Anchor changes its input tensors in place; then it gets copies.
     """
@@ -95,7 +95,7 @@ class CoLeaF(nn.Module):
         segments: int | None = None,
         adapter: Adapter | None = None,
         statistics: Mapping[str, Tensor] | None = None,
-        description: Mapping[str, Any] | None = None,
+        record: RunRecord | None = None,
         frozen: tuple[str, ...] = (),
         changes_inputs: bool = False,
     ) -> None:
@@ -104,7 +104,7 @@ class CoLeaF(nn.Module):
         self.streams, self.num_classes, self.config = dict(streams), num_classes, config
         self.segments, self.adapter = segments, adapter
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
-        self.description = dict(description or {})
+        self.record = record
         self.frozen, self.changes_inputs = frozen, changes_inputs
         self.teacher = (
             MovingAverage(reference, config.reference_ema) if reference is not None and config.reference_ema else None
@@ -276,8 +276,12 @@ class CoLeaF(nn.Module):
         return self.anchor
 
     def save(self, directory: Path | str) -> None:
-        """Write `config.yaml` (how to build the networks) and `model.safetensors` (their weights), atomically."""
-        write_yaml(Path(directory) / CONFIG, self.description)
+        """Write `config.yaml` (the record, by which to build the networks) and `model.safetensors`, each atomically.
+
+        Raises:
+            ValueError: the model was not made by `wrap` or `load`, so it has no record.
+        """
+        require_record(self).write(Path(directory))
         write_tensors(Path(directory) / WEIGHTS, self.state_dict())
 
     @classmethod
@@ -326,8 +330,19 @@ def load_anchor(
     return StandardizedAnchor(model.standardizer, model.anchor, model.adapter).eval()
 
 
+def require_record(model: CoLeaF) -> RunRecord:
+    """The record of a model.
+
+    Raises:
+        ValueError: it has none, since neither `wrap` nor `load` made it.
+    """
+    if model.record is None:
+        raise ValueError("this CoLeaF was made without `wrap`, so it has no record of its networks: make it by `wrap`")
+    return model.record
+
+
 def _require_adapter(model: CoLeaF, directory: Path | str) -> None:
-    if model.description["model"].get("adapter") and model.adapter is None:
+    if require_record(model).model.adapter and model.adapter is None:
         raise ValueError(
             f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
         )

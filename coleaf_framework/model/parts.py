@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from coleaf_framework._config import WrongTypeError, reason, shown, validated
+from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration
 from coleaf_framework.plugins import create_anchor, create_reference
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.record.run_record import ModelDescription
-from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors, read_yaml
+from coleaf_framework.record.run_record import RunRecord, read_record
+from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,17 @@ def read_parts(
         ValueError: a file is damaged, or code is not trusted; names the folder.
     """
     source = directory / CONFIG
-    described = read_yaml(source)
+    record = read_record(directory)
     tensors = read_tensors(directory / WEIGHTS)
-    found = validated(ModelDescription, described, f"{source}: not the description of a model")
-    about = found.model
+    about = record.model
     streams = {name: entry.spec for name, entry in about.streams.items()}
     if anchor is not None and not isinstance(anchor, nn.Module):
         raise WrongTypeError(f"anchor is {shown(anchor)}, where the network itself was expected")
     if adapter is not None and not callable(adapter):
         raise WrongTypeError(f"adapter is {shown(adapter)}, where a function (network, streams) was expected")
-    with_reference = with_reference and found.coleaf.enabled
-    _require_known_code(directory, found, needs_anchor=anchor is None, needs_reference=with_reference, trust=trust)
-    anchor, reference = _networks(source, found, streams, anchor, with_reference=with_reference)
+    with_reference = with_reference and record.coleaf.enabled
+    _require_known_code(directory, record, needs_anchor=anchor is None, needs_reference=with_reference, trust=trust)
+    anchor, reference = _networks(source, record, streams, anchor, with_reference=with_reference)
     if reference is None:
         tensors = {name: x for name, x in tensors.items() if not name.startswith(("reference.", "teacher."))}
     prefix = "standardizer."
@@ -103,11 +102,11 @@ def read_parts(
     arguments = {
         "streams": streams,
         "num_classes": about.num_classes,
-        "config": found.coleaf,
+        "config": record.coleaf,
         "segments": about.segments,
         "adapter": adapter or _declared(source, about.adapter, streams),
         "statistics": statistics or None,
-        "description": described,
+        "record": record,
         "frozen": tuple(about.frozen),
         "changes_inputs": about.changes_inputs,
     }
@@ -115,15 +114,15 @@ def read_parts(
 
 
 def _require_known_code(
-    directory: Path, found: ModelDescription, *, needs_anchor: bool, needs_reference: bool, trust: bool
+    directory: Path, record: RunRecord, *, needs_anchor: bool, needs_reference: bool, trust: bool
 ) -> None:
-    if needs_anchor and found.anchor.name is None:
+    if needs_anchor and record.anchor.name is None:
         raise ValueError(
-            f"{directory}: its Anchor is {found.model.anchor_class}, not a plugin: pass anchor=<that network>"
+            f"{directory}: its Anchor is {record.model.anchor_class}, not a plugin: pass anchor=<that network>"
         )
     for what, name, needed in (
-        ("Anchor", found.anchor.name, needs_anchor),
-        ("Reference", found.reference.name, needs_reference),
+        ("Anchor", record.anchor.name, needs_anchor),
+        ("Reference", record.reference.name, needs_reference),
     ):
         if needed and not trust and ":" in str(name):
             raise ValueError(
@@ -134,20 +133,20 @@ def _require_known_code(
 
 def _networks(
     source: Path,
-    found: ModelDescription,
+    record: RunRecord,
     streams: Mapping[str, StreamSpec],
     anchor: nn.Module | None,
     *,
     with_reference: bool,
 ) -> tuple[nn.Module, nn.Module | None]:
-    shape: dict[str, Any] = {"streams": streams, "num_classes": found.model.num_classes}
+    shape: dict[str, Any] = {"streams": streams, "num_classes": record.model.num_classes}
     reference = None
     try:
         if anchor is None:
-            anchor = create_anchor(str(found.anchor.name), **(found.anchor.options | shape))
+            anchor = create_anchor(str(record.anchor.name), **(record.anchor.options | shape))
         if with_reference:
-            options = found.reference.options | shape | {"width": found.model.width}
-            reference = create_reference(str(found.reference.name), **options)
+            options = record.reference.options | shape | {"width": record.model.width}
+            reference = create_reference(str(record.reference.name), **options)
     except (ValueError, ImportError) as problem:
         raise ValueError(f"{source}: {problem}") from problem
     return anchor, reference

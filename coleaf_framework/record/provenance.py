@@ -1,12 +1,4 @@
-"""What a run is made of: code and data, as digests, so that it can be told when either has changed since.
-
-As plain values, in a run's config.yaml:
-
-    version: of this package
-    anchor, reference: source file -> digest (`sources.py`)
-    data: split -> part ("annotations" or a stream) -> digests, KIND:DIGEST each (`Features.digests`)
-    accepted: sentences on what was gone on with all the same, to be said beside every score
-"""
+"""What a run is made of: code and data, as digests, so that a later change of either is noticed."""
 
 from __future__ import annotations
 
@@ -14,6 +6,8 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from pydantic import BaseModel
 
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import digests_of
@@ -23,42 +17,63 @@ NOT_RECORDED = "it was begun before code and data were recorded, so it cannot be
 _TRAINED_ON = ("train", "val")
 
 
-def made_of(anchor: object, reference: object | None, splits: Iterable[AVVPDataset]) -> dict[str, Any]:
+class MadeOf(BaseModel):
+    """Versions, and digests of code and data, of a run.
+
+    Args:
+        version: of this package; None where it is not installed.
+        anchor: source file of the Anchor to its digest (`sources.py`); empty where the source is not known.
+        reference: the same of the Reference; empty for an Anchor alone.
+        data: split to part ("annotations" or a stream) to digests, KIND:DIGEST each (`Features.digests`).
+        accepted: sentences on changes that a user accepted, to be shown beside every score.
+    """
+
+    version: str | None = None
+    anchor: dict[str, str] = {}
+    reference: dict[str, str] = {}
+    data: dict[str, dict[str, str]] = {}
+    accepted: list[str] = []
+
+
+def made_of(anchor: object, reference: object | None, splits: Iterable[AVVPDataset]) -> MadeOf:
     """What a run of these is made of.
 
     Args:
-        anchor, reference: networks, or the classes or functions that make them.
+        anchor: the network, or the class or function that makes it.
+        reference: the same of the Reference; None for an Anchor alone.
         splits: those whose videos count.
     """
-    found: dict[str, Any] = {"anchor": sources(anchor)}
+    installed = None
     with contextlib.suppress(PackageNotFoundError):  # on the path without being installed
-        found["version"] = version("coleaf-framework")
-    if reference is not None:
-        found["reference"] = sources(reference)
-    return found | {"data": {split.split: digests_of(split) for split in splits}}
+        installed = version("coleaf-framework")
+    return MadeOf(
+        version=installed,
+        anchor=sources(anchor),
+        reference=sources(reference) if reference is not None else {},
+        data={split.split: digests_of(split) for split in splits},
+    )
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changes(before: MadeOf, now: MadeOf) -> list[str]:
     """What is another now; one clause each, such as "the annotations of 'test' differ".
 
     A network without source, and a test split that either lacks, are passed over.
 
     Args:
-        before, now: from `made_of`.
+        before: of the run.
+        now: of what there is now.
     """
     found = []
-    if before.get("version") and now.get("version") and before["version"] != now["version"]:
-        found.append(f"coleaf_framework was {before['version']} and is {now['version']}")
-    for kind in ("anchor", "reference"):
-        old, new = before.get(kind), now.get(kind)
+    if before.version and now.version and before.version != now.version:
+        found.append(f"coleaf_framework was {before.version} and is {now.version}")
+    for kind, old, new in (("anchor", before.anchor, now.anchor), ("reference", before.reference, now.reference)):
         if old and new and old != new:
             files = [name for name in {**old, **new} if old.get(name) != new.get(name)]
             found.append(f"the {kind.capitalize()}'s code has changed ({', '.join(files)})")
-    old_data, new_data = before.get("data") or {}, now.get("data") or {}
     for split in _TRAINED_ON:
-        if old_data and new_data and (split in old_data) != (split in new_data):
-            found.append(f"the split {split!r} is {'gone' if split in old_data else 'new'}")
-    return found + data_changes(old_data, new_data)
+        if before.data and now.data and (split in before.data) != (split in now.data):
+            found.append(f"the split {split!r} is {'gone' if split in before.data else 'new'}")
+    return found + data_changes(before.data, now.data)
 
 
 def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -81,13 +96,14 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     return found
 
 
-def rewritten(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def rewritten(before: MadeOf, now: MadeOf) -> list[str]:
     """Splits whose files were written again, though all that a digest covers is the same: one clause each.
 
     Args:
-        before, now: from `made_of`, on data in the same folder.
+        before: of the run.
+        now: of what there is now, on data in the same folder.
     """
-    old, new = before.get("data") or {}, now.get("data") or {}
+    old, new = before.data, now.data
     found = []
     for split in sorted(old.keys() & new.keys()):
         both = [(old[split][part], new[split][part]) for part in old[split].keys() & new[split].keys()]
@@ -114,24 +130,24 @@ def _differ(a: str, b: str) -> bool:
     return bool(shared) and all(_kinds(a)[kind] != _kinds(b)[kind] for kind in shared)
 
 
-def identity(made: Mapping[str, Any] | None) -> dict[str, Any]:
+def identity(made: MadeOf | None) -> dict[str, Any]:
     """What two runs have in common that are of the same code and data, wherever these lie; empty where not recorded."""
-    if not made:
+    if made is None or made == MadeOf():
         return {}
     data = {
         split: {part: digest.split()[0] for part, digest in parts.items()}
-        for split, parts in (made.get("data") or {}).items()
+        for split, parts in made.data.items()
         if split in _TRAINED_ON
     }
-    return {key: made.get(key) for key in ("version", "anchor", "reference")} | {"data": data}
+    return {"version": made.version, "anchor": made.anchor, "reference": made.reference, "data": data}
 
 
-def record_accepted(before: Mapping[str, Any], now: Mapping[str, Any], sentences: Iterable[str]) -> dict[str, Any]:
-    """`now`, with the sentences that had been accepted `before` and those that are now."""
-    told = [*(before.get("accepted") or ()), *sentences]
-    return dict(now) | ({"accepted": list(dict.fromkeys(told))} if told else {})
+def record_accepted(before: MadeOf | None, now: MadeOf, sentences: Iterable[str]) -> MadeOf:
+    """`now`, with the sentences that had been accepted `before` and those that are now, each once."""
+    earlier = before.accepted if before is not None else []
+    return now.model_copy(update={"accepted": list(dict.fromkeys((*earlier, *sentences)))})
 
 
 def accepted(changed: Sequence[str]) -> list[str]:
-    """What must be said of a run that was kept or gone on with though this had changed."""
+    """The caveats of a run that was kept or resumed though this had changed."""
     return [f"kept or resumed with --accept-changes, though {clause}" for clause in changed]

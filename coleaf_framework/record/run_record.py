@@ -1,18 +1,43 @@
-"""What a run folder's `config.yaml` says of its networks, held to its form before anything is built of it."""
+"""The record of a run, kept as `config.yaml` in its folder: its configuration, networks, code and data.
+
+A record is one file of plain values, and the file is the record's dump and nothing else. People read it, and may pass
+it to `coleaf train --config`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, StrictBool, model_validator
 
+from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data.store import Count, StreamEntry
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.record.config import DataConfig, Recipe, RunConfig, TrainerConfig
+from coleaf_framework.record.provenance import MadeOf
+from coleaf_framework.record.settings import apply_settings, has_class_thresholds, require_sections
+from coleaf_framework.storage import CONFIG, read_yaml, write_yaml
 
 
 class ModelEntry(BaseModel):
-    """The networks' shape; newer versions may say more."""
+    """The networks' shape and how the Anchor is called; unknown keys, of a newer version, are passed over.
 
+    Args:
+        anchor_class: "module:Class" of the Anchor.
+        streams: input streams by name.
+        num_classes: C.
+        width: D, of the tokens.
+        segments: T, where the network has a fixed one.
+        adapter: a declaration as plain values; True for an adapter that is code; False without one.
+        frozen: names of the Anchor's parameters that are frozen.
+        changes_inputs: whether the Anchor changes its input tensors in place.
+        classes: C names, where they are known.
+    """
+
+    anchor_class: str | None = None
     streams: dict[str, StreamEntry] = Field(min_length=1)
     num_classes: Count
     width: Count
@@ -20,7 +45,6 @@ class ModelEntry(BaseModel):
     adapter: StrictBool | dict[str, Any] = False
     frozen: list[str] = []
     changes_inputs: StrictBool = False
-    anchor_class: str | None = None
     classes: list[str] | None = None
 
     @model_validator(mode="after")
@@ -31,16 +55,112 @@ class ModelEntry(BaseModel):
 
 
 class PluginEntry(BaseModel):
-    """Which plugin a network is, if it is one, and the arguments of its constructor."""
+    """A network of the model.
+
+    Args:
+        name: of the plugin, or "module:Class"; None for a network that was made outside.
+        options: arguments of its constructor.
+    """
 
     name: str | None = None
     options: dict[str, Any] = {}
 
 
-class ModelDescription(BaseModel):
-    """What `CoLeaF.load` builds a model from."""
+class TrainedOn(BaseModel):
+    """The training split.
 
-    model: ModelEntry
+    Args:
+        name: of the data set.
+        videos: how many.
+        ids: digest of their ids in order.
+    """
+
+    name: str
+    videos: int
+    ids: str
+
+
+class RunRecord(StrictConfig):
+    """Everything that a run folder knows of a run, its weights and log aside.
+
+    Args:
+        model: shape and classes of the networks.
+        anchor: the Anchor.
+        reference: the Reference.
+        coleaf: the loss terms.
+        decision: the thresholds; None before training.
+        trainer: how it is trained; None before training.
+        recipe: None where the configuration was made in Python.
+        data: which videos; None where the data set was made in Python.
+        train: the training split; None before training and for an imported checkpoint.
+        made_of: versions, and digests of code and data; None where they were not recorded.
+    """
+
     anchor: PluginEntry
     reference: PluginEntry
     coleaf: CoLeaFConfig
+    model: ModelEntry
+    recipe: Recipe | None = None
+    data: DataConfig | None = None
+    trainer: TrainerConfig | None = None
+    decision: DecisionConfig | None = None
+    train: TrainedOn | None = None
+    made_of: MadeOf | None = None
+
+    def changed(self, **sections: Any) -> RunRecord:
+        """The same with other sections."""
+        return self.model_copy(update=sections)
+
+    def with_classes(self, classes: Iterable[str]) -> RunRecord:
+        """The same with the names of the C classes."""
+        return self.changed(model=self.model.model_copy(update={"classes": list(classes)}))
+
+    def dump(self) -> dict[str, Any]:
+        """The record as plain values; sections that are None are left out."""
+        return {section: values for section, values in self.model_dump().items() if values is not None}
+
+    def config(self, settings: Iterable[str] = (), source: object = "the record") -> RunConfig:
+        """The run's configuration.
+
+        Args:
+            settings: changes to it, "section.key=value" each.
+            source: for error messages.
+
+        Raises:
+            ValueError: a setting is wrong, or a value out of range; names it.
+        """
+        values = {section: x for section, x in self.dump().items() if section in RunConfig.model_fields}
+        return validated(RunConfig, apply_settings(values, settings), source)
+
+    def write(self, directory: Path) -> None:
+        """Write the record into a run folder, atomically."""
+        write_yaml(directory / CONFIG, self.dump())
+
+
+def read_record(directory: Path) -> RunRecord:
+    """The record in a run folder. Imports nothing, whatever it names.
+
+    Raises:
+        FileNotFoundError: the folder has none.
+        ValueError: it is damaged, or something else; names the file and the first wrong field.
+    """
+    path = directory / CONFIG
+    values = read_yaml(path)
+    if "model" not in values:
+        raise ValueError(f"{path}: not the record of a run: it has no section 'model'")
+    require_sections(values, f"{path}")
+    return validated(RunRecord, migrated(values), f"{path}: not the record of a run")
+
+
+def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as an earlier version wrote it, brought to today's form; today's stays as it is.
+
+    Keys that came later need nothing: their defaults do what was done before there was the key. What else changed:
+
+    - 0.1, before thresholds per class named their classes: `decision.classes` is taken from `model.classes`.
+    """
+    values = dict(values)
+    decision, model = values.get("decision"), values.get("model")
+    if isinstance(decision, Mapping) and isinstance(model, Mapping) and has_class_thresholds(decision):
+        values["decision"] = {**decision, "classes": decision.get("classes") or model.get("classes")}
+    return values

@@ -24,7 +24,7 @@ from coleaf_framework.report.pictures import loss_curves, pyplot, save
 from coleaf_framework.results.comparison import Comparison, compare_runs
 from coleaf_framework.results.event_types import types_table
 from coleaf_framework.results.grouping import group_seeds, require_named_once
-from coleaf_framework.results.predictions import read_predictions
+from coleaf_framework.results.predictions_file import read_predictions
 from coleaf_framework.results.rows import Member
 from coleaf_framework.storage import to_json, write_text
 

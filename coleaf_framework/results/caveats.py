@@ -9,7 +9,7 @@ from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import caveats_of
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.log import LOG, read_log
-from coleaf_framework.storage import CONFIG, read_yaml
+from coleaf_framework.record.run_record import read_record
 
 _NAMED = 3
 
@@ -30,17 +30,17 @@ def caveats_of_run(run: Path, split: str) -> list[str]:
     Raises:
         FileNotFoundError, ValueError: its files cannot be read.
     """
-    about = read_yaml(run / CONFIG)
-    if "train" not in about:
+    record = read_record(run)
+    if record.train is None:
         return []  # an imported checkpoint, of whose training nothing is known
-    epochs = (about.get("trainer") or {}).get("epochs")
+    epochs = record.trainer.epochs if record.trainer is not None else None
     log = read_log(run / LOG)
     found = []
-    if isinstance(epochs, int) and 0 < len(log) < epochs:  # a model that was saved or handed on has no log
+    if epochs is not None and 0 < len(log) < epochs:  # a model that was saved or handed on has no log
         found.append(f"it was trained for {len(log)} of {epochs} epochs")
     if split == "val" and any("monitor" in entry for entry in log):
         found.append("the best epoch was chosen on the very split that is scored: trainer.monitor=[] keeps the last")
-    return [*found, *((about.get("made_of") or {}).get("accepted") or ())]
+    return [*found, *(record.made_of.accepted if record.made_of is not None else ())]
 
 
 def together(caveats: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coleaf_framework._text import one_line
-from coleaf_framework.record.config import RunConfig, recorded_config
+from coleaf_framework.record.config import RunConfig
 from coleaf_framework.record.provenance import identity
+from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.rows import Member
-from coleaf_framework.storage import CONFIG, read_yaml
+from coleaf_framework.storage import CONFIG
 
 
 def require_named_once(runs: Sequence[Path]) -> None:
@@ -38,9 +39,10 @@ def group_seeds(runs: Sequence[tuple[Path, Predictions]]) -> dict[str, list[Memb
     """
     groups: dict[str, list[tuple[Path, Member]]] = {}
     for run, predictions in runs:
-        config = recorded_config(run)
+        record = read_record(run)
+        config = record.config(source=run / CONFIG)
         member = Member(str(run), config.trainer.seed, predictions)
-        groups.setdefault(_kind(run, config, predictions), []).append((run, member))
+        groups.setdefault(_kind(run, record, config, predictions), []).append((run, member))
     parsers = [members[0][1].predictions.parser for members in groups.values()]
     rows: dict[str, list[Member]] = {}
     for members in groups.values():
@@ -52,13 +54,12 @@ def group_seeds(runs: Sequence[tuple[Path, Predictions]]) -> dict[str, list[Memb
     return rows
 
 
-def _kind(run: Path, config: RunConfig, predictions: Predictions) -> str:
+def _kind(run: Path, record: RunRecord, config: RunConfig, predictions: Predictions) -> str:
     """The same text for runs that differ in their seed alone, wherever they were trained."""
-    recorded = read_yaml(run / CONFIG)
-    # A network trained from Python has no name in the configuration, but its model is described.
-    about = [recorded.get("model"), predictions.parser, predictions.decision.model_dump(mode="json")]
-    about.append(identity(recorded.get("made_of")))
-    if "train" not in recorded:  # an imported checkpoint says nothing of its training, so no two are seeds of one
+    # A network trained from Python has no name in the configuration, but its class and shape are recorded.
+    about = [record.model.model_dump(mode="json"), predictions.parser, predictions.decision.model_dump(mode="json")]
+    about.append(identity(record.made_of))
+    if record.train is None:  # an imported checkpoint says nothing of its training, so no two are seeds of one
         about.append(str(run))
     return all_but_seed(config) + json.dumps(about)
 

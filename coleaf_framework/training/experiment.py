@@ -6,7 +6,6 @@ import contextlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +13,12 @@ from torch import Tensor
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotations import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import digests_of
-from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import find_plugin
-from coleaf_framework.record.config import DataConfig, RunConfig, recorded_config, with_absolute_root
-from coleaf_framework.record.provenance import data_changes, made_of
-from coleaf_framework.storage import CONFIG, read_yaml
+from coleaf_framework.record.config import DataConfig, RunConfig
+from coleaf_framework.record.provenance import MadeOf, data_changes, made_of
+from coleaf_framework.record.run_record import read_record
+from coleaf_framework.storage import CONFIG
 from coleaf_framework.training.device import seed_everything
 from coleaf_framework.training.distributed import DistributedContext
 from coleaf_framework.training.run_folder import OnExisting
@@ -86,8 +86,7 @@ def train(
     statistics = _statistics(data) if config.data.standardize else None
     seed_everything(config.trainer.seed)
     model = build_model(config, data, statistics)
-    model.description["recipe"] = config.recipe
-    model.description["data"] = with_absolute_root(config).data.model_dump(mode="json")
+    model.record = require_record(model).changed(recipe=config.recipe, data=config.with_absolute_root().data)
     trainer = CoLeaFTrainer(
         model,
         config.trainer,
@@ -106,7 +105,7 @@ def train(
     return trainer
 
 
-def run_made_of(config: RunConfig) -> dict[str, Any]:
+def run_made_of(config: RunConfig) -> MadeOf:
     """What a run of a configuration, whose Anchor has a name, would be made of now; see `provenance.made_of`.
 
     Raises:
@@ -161,7 +160,7 @@ def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
     """
     if root is not None:
         return config.data.model_copy(update={"root": str(root)})
-    if "data" not in read_yaml(run / CONFIG):
+    if read_record(run).data is None:
         raise ValueError(f"{run}: was trained from Python or imported, so its config.yaml names no data: pass --data")
     if config.data.root is not None and not Path(config.data.root).is_absolute():
         raise ValueError(
@@ -188,9 +187,9 @@ def caveats_of_data(run: Path, scored: DataConfig, known: Digests | None = None)
     Raises:
         FileNotFoundError, ValueError: the run's config.yaml cannot be read.
     """
-    about = read_yaml(run / CONFIG)
-    before = (about.get("made_of") or {}).get("data") or {}
-    root = (about.get("data") or {}).get("root")
+    record = read_record(run)
+    before = record.made_of.data if record.made_of is not None else {}
+    root = record.data.root if record.data is not None else None
     known = {} if known is None else known
     for split in before:
         if (scored.root, split) not in known:
@@ -219,12 +218,12 @@ def load_run(run: Path, settings: tuple[str, ...] = (), *, trust: bool = False) 
         trust: as in `CoLeaF.load`.
 
     Raises:
-        ValueError: a setting that would need another training; or as `recorded_config` and `CoLeaF.load` do.
+        ValueError: a setting that would need another training; or as `read_record` and `CoLeaF.load` do.
     """
     for setting in settings:
         if setting.partition("=")[0] not in _AFTER_TRAINING:
             raise ValueError(f"--set {setting!r}: a trained run can only change {', '.join(_AFTER_TRAINING)}")
-    config = recorded_config(run, settings)
+    config = read_record(run).config(settings, run / CONFIG)
     model = CoLeaF.load(run, trust=trust)
     trainer = CoLeaFTrainer(model, config.trainer, decision=config.decision, cache=config.data.cache, quiet=True)
     return config, trainer

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import LLP_CLASSES
 from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.plugins import create_anchor, published_decision
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.storage import require_file
@@ -69,7 +70,7 @@ def import_run(
     shape = {key: options.pop(key) for key in ("streams", "num_classes") if key in options}
     model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=options, **shape)
     _load_into(model.anchor, Path(path), name)
-    decision = DecisionConfig(**published_decision(model.anchor))
+    record, decision = require_record(model), DecisionConfig(**published_decision(model.anchor))
     if classes is not None and len(classes) != model.num_classes:
         raise ValueError(f"{path}: {len(classes)} class names for a network of {model.num_classes} classes")
     if classes is None and model.num_classes == len(LLP_CLASSES):
@@ -78,9 +79,8 @@ def import_run(
         logger.warning("%s: the names of its %d classes are not known, so their order is not held to any data's",
                        path, model.num_classes)  # fmt: skip
     else:
-        model.description["model"]["classes"] = list(classes)
-    model.description["trainer"] = TrainerConfig().model_dump(mode="json")
-    model.description["decision"] = decision.model_dump(mode="json")
+        record = record.with_classes(classes)
+    model.record = record.changed(trainer=TrainerConfig(), decision=decision)
     folder = RunFolder(out, on_existing, can_resume=False)
     try:
         model.save(out)

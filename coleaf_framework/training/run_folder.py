@@ -20,18 +20,16 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from coleaf_framework._config import validated
-from coleaf_framework.record.config import with_later_keys
 from coleaf_framework.record.log import LOG, write_log
-from coleaf_framework.record.provenance import NOT_RECORDED, accepted, changes, record_accepted, rewritten
+from coleaf_framework.record.provenance import NOT_RECORDED, MadeOf, accepted, changes, record_accepted, rewritten
+from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.storage import (
     CONFIG,
     WEIGHTS,
     make_folder,
     parse_state,
-    read_yaml,
     require_file,
     write_state,
-    write_yaml,
 )
 from coleaf_framework.training.resuming import ResumeState
 
@@ -114,28 +112,30 @@ class RunFolder:
         """Where the best epoch's weights are."""
         return self.path / WEIGHTS
 
-    def begin(self, config: Mapping[str, Any], *, accept_changes: bool = False) -> None:
-        """Write the configuration, or check that it is the one that the folder's run began with.
+    def begin(self, record: RunRecord, *, accept_changes: bool = False) -> None:
+        """Write the record, or check that it is the one that the folder's run began with.
 
         Args:
-            config: sections of plain values; "made_of" is from `provenance.made_of`.
-            accept_changes: go on though code or data are others now; the configuration then says so.
+            record: of the run.
+            accept_changes: resume though code or data have changed; the record then says so.
 
         Raises:
             ValueError: resuming with another configuration, code or data; names the first difference.
         """
-        path, now = self.path / CONFIG, dict(config)
+        path = self.path / CONFIG
         if self.resuming and path.exists():
-            before = with_later_keys(read_yaml(path))
+            began = read_record(self.path)
+            before, now = _with_absolute_root(began).dump(), _with_absolute_root(record).dump()
             for section in sorted((before.keys() | now.keys()) - {"made_of"}):
                 _require_same(path, section, before.get(section), now.get(section))
-            now["made_of"] = self._still_made_of(before.get("made_of"), now.get("made_of") or {}, accept_changes)
-        write_yaml(path, now)
+            made = self._still_made_of(began.made_of, record.made_of or MadeOf(), accept_changes)
+            record = record.changed(made_of=made)
+        record.write(self.path)
 
-    def _still_made_of(self, before: Any, now: Mapping[str, Any], accept_changes: bool) -> dict[str, Any]:
-        if not isinstance(before, Mapping):
+    def _still_made_of(self, before: MadeOf | None, now: MadeOf, accept_changes: bool) -> MadeOf:
+        if before is None:
             logger.warning("%s: %s", self.path, NOT_RECORDED)
-            return record_accepted({}, now, [NOT_RECORDED])
+            return record_accepted(None, now, [NOT_RECORDED])
         changed = changes(before, now)
         if changed and not accept_changes:
             raise ValueError(
@@ -175,6 +175,14 @@ def parse_resume(content: bytes | None, source: Path) -> dict[str, Any] | None:
     state = parse_state(content, source)
     validated(ResumeState, state, f"{source}: not a resume state")
     return state  # type: ignore[no-any-return]
+
+
+def _with_absolute_root(record: RunRecord) -> RunRecord:
+    """Records of earlier versions have a data folder as it was written, such as relative to the current one."""
+    if record.data is None or record.data.root is None:
+        return record
+    data = record.data.model_copy(update={"root": Path(record.data.root).resolve().as_posix()})
+    return record.changed(data=data)
 
 
 def _require_same(path: Path, section: str, before: Any, now: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +15,15 @@ from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import averaged
 from coleaf_framework.metrics import DecisionConfig, ParsingScores, decide
-from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import Cache, TrainerConfig
 from coleaf_framework.record.provenance import made_of
+from coleaf_framework.record.run_record import TrainedOn
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
+from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
@@ -135,7 +136,7 @@ class CoLeaFTrainer:
                 f"trainer.bucket_by_length needs the lengths of videos, but {type(train).__name__} has no "
                 "segments(index)"
             )
-        self._describe(train, [split for split in (train, val, test) if split is not None])
+        self._record(train, [split for split in (train, val, test) if split is not None])
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None
         try:
             # From before anything is saved, and before the ranks first wait for each other.
@@ -163,7 +164,7 @@ class CoLeaFTrainer:
         if state is not None and len(state["history"]) > c.epochs:
             raise ValueError(f"{self.out}: has {len(state['history'])} epochs already, trainer.epochs is {c.epochs}")
         if folder is not None:
-            folder.begin(self.model.description, accept_changes=self.accept_changes)
+            folder.begin(require_record(self.model), accept_changes=self.accept_changes)
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
@@ -256,7 +257,7 @@ class CoLeaFTrainer:
                 "wrap the network with num_classes of the data set"
             )
         self.decision.require_classes(self.model.num_classes, data.classes)
-        trained_on = self.model.description.get("model", {}).get("classes")
+        trained_on = self.model.record.model.classes if self.model.record is not None else None
         if trained_on is not None and list(data.classes) != list(trained_on):
             raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
         for name, spec in self.model.streams.items():
@@ -279,15 +280,18 @@ class CoLeaFTrainer:
         if truth and not data.has_ground_truth:
             raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
 
-    def _describe(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
-        described = self.model.description
+    def _record(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
+        if self.model.record is None:
+            return
+        made = self.model.record.made_of
         if self.out is not None and self.distributed.first:
-            described["made_of"] = made_of(self.model.anchor, self.model.reference, splits)
-        described.setdefault("model", {})["classes"] = list(train.classes)
-        ids = hashlib.sha256("\n".join(train.ids).encode()).hexdigest()[:16]
-        described["train"] = {"name": train.name, "videos": len(train), "ids": ids}
-        described["trainer"] = self.config.model_dump(mode="json")
-        described["decision"] = self.decision.named(train.classes).model_dump(mode="json")
+            made = made_of(self.model.anchor, self.model.reference, splits)
+        self.model.record = self.model.record.with_classes(train.classes).changed(
+            trainer=self.config,
+            decision=self.decision.named(train.classes),
+            train=TrainedOn(name=train.name, videos=len(train), ids=text_digest("\n".join(train.ids))),
+            made_of=made,
+        )
 
 
 def _in_float32(output: AnchorOutput) -> AnchorOutput:

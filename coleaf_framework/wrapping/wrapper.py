@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig, supervised_outputs
+from coleaf_framework.data.store import StreamEntry
 from coleaf_framework.model.coleaf import CoLeaF, unfreeze
 from coleaf_framework.model.standardize import StandardizedAnchor
 from coleaf_framework.plugins import construct, create_anchor, create_reference, require_network
 from coleaf_framework.protocol import StreamSpec
+from coleaf_framework.record.run_record import ModelEntry, PluginEntry, RunRecord
 from coleaf_framework.wrapping.dry_run import dry_run
 
 logger = logging.getLogger(__name__)
@@ -116,24 +118,22 @@ def wrap(
     made = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=found.width, **made, **reference_options) if config.enabled else None
     described = adapter.describe() if isinstance(adapter, Declaration) else None
-    description = {
-        "anchor": {
-            "name": network if isinstance(network, str) else None,
-            "options": options if isinstance(network, str) else {},  # only a plugin is built again from them
-        },
-        "reference": {"name": reference, "options": reference_options},
-        "coleaf": config.model_dump(),
-        "model": {
-            "anchor_class": f"{type(anchor).__module__}:{type(anchor).__qualname__}",
-            "streams": {stream: asdict(spec) for stream, spec in streams.items()},
-            "num_classes": num_classes,
-            "width": found.width,
-            "segments": segments,
-            "adapter": described if described is not None else adapter is not None,
-            "frozen": list(frozen),
-            "changes_inputs": found.changes_inputs,
-        },
-    }
+    plugin = isinstance(network, str)  # only a plugin is built again from its options
+    record = RunRecord(
+        anchor=PluginEntry(name=network, options=options) if plugin else PluginEntry(),
+        reference=PluginEntry(name=reference, options=reference_options),
+        coleaf=config,
+        model=ModelEntry(
+            anchor_class=f"{type(anchor).__module__}:{type(anchor).__qualname__}",
+            streams={stream: StreamEntry(**asdict(spec)) for stream, spec in streams.items()},
+            num_classes=num_classes,
+            width=found.width,
+            segments=segments,
+            adapter=described if described is not None else adapter is not None,
+            frozen=list(frozen),
+            changes_inputs=found.changes_inputs,
+        ),
+    )
     return CoLeaF(
         anchor,
         branch,
@@ -143,7 +143,7 @@ def wrap(
         segments=segments,
         adapter=adapter,
         statistics=statistics,
-        description=description,
+        record=record,
         frozen=frozen,
         changes_inputs=found.changes_inputs,
     )

@@ -26,7 +26,7 @@ from coleaf_framework.collaboration import MovingAverage
 from coleaf_framework.data import open_folder
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.protocol import Batch, Progress
-from coleaf_framework.record.config import load_config
+from coleaf_framework.record.settings import load_config
 from tests.helpers.networks import TinyNet, batch_of
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from coleaf_framework.data import open_folder
 from coleaf_framework.experiments.costs import measure_costs
-from coleaf_framework.record.config import load_config
+from coleaf_framework.record.settings import load_config
 from tests.helpers.command import Command
 from tests.helpers.data import write_data_set
 

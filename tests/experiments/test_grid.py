@@ -13,6 +13,7 @@ from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.storage import read_yaml
 from tests.helpers.data import write_tsv
 from tests.helpers.networks import NETWORK
+from tests.helpers.outputs import write_record
 
 SMALL = ("anchor.options.width=8", "trainer.epochs=2", "trainer.monitor=[]")
 QUIET = (
@@ -30,7 +31,7 @@ def plan(root: Path, out: Path, anchors: tuple[str, ...] = ("han",), **changes: 
 def begun(grid: Grid) -> None:
     """As if training of every cell had begun."""
     for cell in grid.cells:
-        (cell.folder / "config.yaml").write_text("trainer: {}\n")
+        write_record(cell.folder)
 
 
 def test_every_anchor_is_trained_in_every_way_from_every_seed(data_root: Path, tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_two_networks_of_one_name_have_rows_of_their_own(
 ) -> None:
     from coleaf_framework.experiments.comparing import compare_groups, gather
     from coleaf_framework.experiments.type_rates import rates_by_row
-    from coleaf_framework.results.predictions import write_predictions
+    from coleaf_framework.results.predictions_file import write_predictions
     from tests.helpers.outputs import made_up
 
     monkeypatch.chdir(tmp_path)
@@ -181,7 +182,7 @@ def test_two_networks_of_one_name_have_rows_of_their_own(
     grid = plan(data_root, tmp_path / "g", ("grid_a:Own", "grid_b:Own"), seeds=1, settings=("trainer.monitor=[]",))
     for i, cell in enumerate(grid.cells):
         (cell.folder / "model.safetensors").write_bytes(b"stands for weights")
-        (cell.folder / "config.yaml").write_text("model: {}\n")
+        write_record(cell.folder)
         write_predictions(cell.folder, made_up(i, parser="Own in CoLeaF" if cell.variant.name == "coleaf" else "Own"))
     names = [f"Own ({name}:Own) {how}" for name in ("grid_a", "grid_b") for how in ("alone", "in CoLeaF")]
     assert [row.name for row in compare_groups(grid, gather(grid)).rows] == names

@@ -8,7 +8,8 @@ import pytest
 
 from coleaf_framework.experiments.grid import Study, Variant
 from coleaf_framework.experiments.studies import RATES, TABLES, compare_study, own_ablation
-from coleaf_framework.record.config import RunConfig, load_config
+from coleaf_framework.record.config import RunConfig
+from coleaf_framework.record.settings import load_config
 from coleaf_framework.results.paper import TABLE_1
 from tests import conftest
 

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.results.predictions import Predictions, write_predictions
+from coleaf_framework.record import RunRecord
+from coleaf_framework.results.predictions import Predictions
+from coleaf_framework.results.predictions_file import write_predictions
 
 
 def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) -> Predictions:
@@ -34,12 +37,25 @@ def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) ->
     return Predictions(**(fields | changes))
 
 
+def write_record(folder: Path, config: str = "", num_classes: int = 3) -> None:
+    """The record of a run that was trained, with sections and keys of `config` (YAML) in place of made-up ones."""
+    record: dict[str, Any] = {
+        "anchor": {"name": "han"},
+        "reference": {"name": "class_token"},
+        "coleaf": {},
+        "model": {"streams": {"audio": {"width": 4, "modality": "audio"}}, "num_classes": num_classes, "width": 8},
+        "train": {"name": "made-up", "videos": 1, "ids": "0"},
+    }
+    for section, values in (yaml.safe_load(config) or {}).items():
+        record[section] = {**record.get(section, {}), **values}
+    RunRecord.model_validate(record).write(folder)
+
+
 def write_run(folder: Path, outputs: Predictions, config: str = "", log: str = "") -> Path:
-    """A run folder that holds the answers and no network."""
+    """A run folder that holds the predictions and no network."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"stands for weights")
-    config = config or "anchor: {name: han}\n"
-    (folder / "config.yaml").write_text(config + ("" if "model:" in config else "model: {}\ntrain: {}\n"))
+    write_record(folder, config)
     if log:
         (folder / "log.jsonl").write_text(log)
     write_predictions(folder, outputs)

@@ -1,4 +1,4 @@
-"""One process of tests/training/test_ranks.py, started by torchrun or alone: trains, evaluates, writes what came of it.
+"""One process of tests/training/test_distributed.py, started by torchrun or alone; writes its losses and scores.
 
 python rank_worker.py DATA OUT
 """
@@ -50,9 +50,10 @@ def main() -> None:
         history = trainer.fit(train, val)
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         write_tensors(out / f"{name}-{rank}.gradients", gradients)
-        (out / f"{name}-{rank}.json").write_text(
-            json.dumps({"losses": history[0]["losses"], "val": history[0]["val"], "test": trainer.evaluate(val).scores})
-        )
+        predictions = trainer.predict(val, truth=True)
+        result = {"losses": history[0]["losses"], "val": history[0]["val"], "test": predictions.scores()}
+        result["lengths"] = dict(zip(predictions.ids, predictions.mask.sum(1).tolist(), strict=True))
+        (out / f"{name}-{rank}.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from coleaf_framework import CoLeaFConfig, TrainerConfig
 from coleaf_framework.record import RunConfig, load_config
-from coleaf_framework.record.config import as_setting
+from coleaf_framework.record.settings import as_setting
 
 
 def test_defaults_are_the_papers() -> None:

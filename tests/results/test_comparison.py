@@ -16,7 +16,8 @@ from coleaf_framework.metrics.analysis import calibration
 from coleaf_framework.report.runs import Report, mean_history
 from coleaf_framework.results.comparison import compare_runs
 from coleaf_framework.results.event_types import types_table
-from coleaf_framework.results.predictions import Predictions, read_predictions, require_same_videos
+from coleaf_framework.results.predictions import Predictions, require_same_videos
+from coleaf_framework.results.predictions_file import read_predictions
 from coleaf_framework.results.rows import Member
 from tests.helpers.outputs import made_up, write_run
 
@@ -265,3 +266,18 @@ def test_answers_whose_video_probability_exceeds_1_are_kept(tmp_path: Path) -> N
     answers = made_up(0)
     run = write_run(tmp_path / "run", replace(answers, video_probs=1.5 * answers.video_probs))
     assert read_predictions(run, "val").video_probs.max() > 1
+
+
+def test_predictions_of_a_split_with_weak_labels_are_kept_and_cannot_be_scored(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", made_up(0, truth=None))
+    predictions = read_predictions(run, "val")
+    assert predictions.truth is None
+    assert all(video.ground_truth is None for video in predictions.events())
+    with pytest.raises(ValueError, match="made-up val has only weak labels; scores need segment labels"):
+        Report([run], "val")
+
+
+def test_the_name_that_a_file_of_predictions_had_is_read_too(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", made_up(0))
+    (run / "predictions-val.safetensors").rename(run / "outputs-val.safetensors")
+    assert read_predictions(run, "val").ids == made_up(0).ids

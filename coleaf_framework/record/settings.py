@@ -1,0 +1,165 @@
+"""From a YAML file and `--set section.key=value` to a run's configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from coleaf_framework._config import shown, validated
+from coleaf_framework._text import printable
+from coleaf_framework.collaboration import OFFICIAL, STRONG
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.plugins import published_decision
+from coleaf_framework.record.config import AnchorConfig, Recipe, RunConfig
+from coleaf_framework.storage import parse_yaml, read_yaml
+
+
+def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *, trust: bool = False) -> RunConfig:
+    """A run's configuration.
+
+    Args:
+        path: YAML file with any of the sections; the `config.yaml` of a run folder is one. Defaults where None.
+        settings: "section.key=value" each, the value as in YAML; they win over the file.
+        trust: whether the file may name code that is no plugin, "module:Class", which is imported.
+
+    Raises:
+        ValueError: an unknown section or key (names the nearest), or a value out of range; names the source. Or the
+            file names code, and neither `trust` nor a setting allows it.
+    """
+    settings = tuple(settings)
+    values: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
+    source = f"{path}" if path is not None else "config"
+    require_sections(values, source)
+    if not trust:
+        _require_no_code(values, source, settings)
+    if path is not None and "model" not in values:
+        _require_class_names(values, source)
+    resolved = "model" in values  # a run folder's: every value is there already
+    file_recipe = values.get("recipe", "" if resolved else None)
+    values = apply_settings(_without_record(values), settings)
+    if "recipe" in values and file_recipe not in (None, values["recipe"]):
+        theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
+        raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
+    return validated(RunConfig, _with_recipe(values), source)
+
+
+def require_sections(values: Mapping[str, Any], source: str) -> None:
+    """Check that what is named as a section of `RunConfig` is one.
+
+    Raises:
+        ValueError: one is a value; names `source` and the section.
+    """
+    for section, value in values.items():
+        if section in RunConfig.model_fields and section != "recipe" and not isinstance(value, Mapping):
+            raise ValueError(f"{source}: {section!r} is a value, not a section: {shown(value)}")
+
+
+def _without_record(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run folder's record without the sections that follow from the others."""
+    return {key: value for key, value in values.items() if key not in ("model", "train", "made_of")}
+
+
+def apply_settings(values: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Sections of plain values, changed in place by settings.
+
+    Args:
+        values: section -> key -> value.
+        settings: "section.key=value" each, the value as in YAML.
+
+    Returns:
+        `values`.
+
+    Raises:
+        ValueError: a setting has another form, or its value is not YAML; names it.
+    """
+    for setting in settings:
+        if not isinstance(setting, str):
+            raise ValueError(f"{shown(setting)}: expected a text section.key=value, such as 'trainer.epochs=3'")
+        key, equals, text = setting.partition("=")
+        if not equals or ("." not in key and key != "recipe") or not all(key.split(".")):
+            raise ValueError(f"--set {setting!r}: expected section.key=value, such as trainer.epochs=3")
+        try:
+            value = parse_yaml(text)
+        except (yaml.YAMLError, RecursionError) as problem:
+            raise ValueError(f"--set {setting!r}: the value is not readable as YAML: {problem}") from problem
+        _assign(values, key.split("."), value, setting)
+        if key.startswith("decision.gate_threshold") and isinstance(values["decision"], dict):
+            values["decision"].pop("chosen_on", None)  # which is said of those that were chosen
+    return values
+
+
+def _require_no_code(values: Mapping[str, Any], source: str, settings: Iterable[str]) -> None:
+    told = {setting.partition("=")[0] for setting in settings if isinstance(setting, str)}
+    for kind in ("anchor", "reference"):
+        section = values.get(kind)
+        name = section.get("name") if isinstance(section, Mapping) else None
+        if isinstance(name, str) and ":" in name and f"{kind}.name" not in told:
+            raise ValueError(
+                f"{source}: its {kind} is {name!r}, code that is no plugin and would be imported: if you know it, "
+                f"name it yourself by --set {kind}.name={name}, or pass --trust where there is that option"
+            )
+
+
+def _require_class_names(values: Mapping[str, Any], source: str) -> None:
+    decision = values.get("decision")
+    if not isinstance(decision, Mapping) or decision.get("classes") is not None:
+        return
+    if has_class_thresholds(decision):
+        raise ValueError(f"{source}: has thresholds per class: name the classes, in their order, as decision.classes")
+
+
+def has_class_thresholds(decision: Mapping[str, Any]) -> bool:
+    """Whether a decision section, as plain values, holds a threshold per class."""
+    gate = decision.get("gate_threshold")
+    each = [decision.get("segment_threshold"), *(gate.values() if isinstance(gate, Mapping) else [gate])]
+    return any(isinstance(value, list) for value in each)
+
+
+def as_setting(key: str, value: str) -> str:
+    """A text as a setting that says just this text, whatever it holds, such as a path that is not UTF-8."""
+    return f"{key}={printable(json.dumps(value, ensure_ascii=False))}"  # YAML knows `printable`'s escapes
+
+
+def recipe(name: Recipe, *settings: str) -> RunConfig:
+    """A recipe's configuration, for use from Python: `recipe("strong").coleaf`, `.trainer` and `.decision`.
+
+    Args:
+        name: "paper", "official" or "strong".
+        settings: "section.key=value" each, as for `load_config`.
+    """
+    return load_config(settings=(f"recipe={name}", *settings))
+
+
+def _with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe and the Anchor's published decision say, under what was given."""
+    given = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    sections = ("coleaf", "trainer", "decision", "anchor")
+    if any(not isinstance(given.get(section, {}), dict) for section in sections):
+        return given  # validation says what is wrong
+    together = given.get("coleaf", {}).get("enabled", True)
+    defaults: dict[str, dict[str, Any]] = {}
+    if given.get("recipe") == "strong":
+        defaults["coleaf"] = dict(STRONG)
+    if given.get("recipe") == "official":
+        defaults["coleaf"] = dict(OFFICIAL)
+        defaults["trainer"] = {"epochs": 10 if together else 20}
+        if together:
+            defaults["decision"] = {"gate": "modality", "gate_threshold": 0.52, "segment_threshold": 0.25}
+    anchor = given.get("anchor", {}).get("name", AnchorConfig().name)
+    if "decision" not in defaults and not DecisionConfig.model_fields.keys() <= given.get("decision", {}).keys():
+        defaults["decision"] = published_decision(anchor) if isinstance(anchor, str) else {}
+    for section, own in defaults.items():
+        given[section] = own | given.get(section, {})
+    return given
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"--set {setting!r}: {part!r} is a value, not a section")
+    values[path[-1]] = value
