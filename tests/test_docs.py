@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,9 +58,11 @@ def test_the_readmes_example_runs_as_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_synthetic_features(llp_annotations, Path("data/llp"))
-    (example,) = blocks("README.md")
-    assert len(example.splitlines()) <= 12
-    exec(example, {"MyNet": MyNet})
+    names: dict[str, Any] = {"MyNet": MyNet}
+    for example in blocks("README.md"):
+        assert len(example.splitlines()) <= 12
+        exec(example, names)
+    assert set(names["losses"]) >= {"anchor/contrast", "reference/self_modality"}
     assert "LLP, synthetic features test, 2 videos" in capsys.readouterr().out
 
 
@@ -74,6 +77,18 @@ def test_code_on_a_page_runs(
         exec(block, names)
     printed = capsys.readouterr().out
     assert not printed or printed in (ROOT / page).read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES])
+def test_lines_are_short_enough_for_two_beside_each_other(page: str) -> None:
+    """100 characters; aside from tables, pictures and printed output, whose fences name no language."""
+    fence, long = "", []
+    for line in (ROOT / page).read_text().splitlines():
+        if line.startswith("```"):
+            fence = "" if fence else line
+        elif len(line) > 100 and not line.startswith(("|", "![")) and fence != "```":
+            long.append(line)
+    assert long == []
 
 
 def test_links_lead_somewhere() -> None:
