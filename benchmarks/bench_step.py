@@ -33,6 +33,13 @@ RECIPES = {"alone": CoLeaFConfig(enabled=False), "paper": CoLeaFConfig(), "offic
 Updates = Callable[[CoLeaF, Batch, Progress], Iterator[dict[str, Tensor]]]
 
 
+def our_updates(model: CoLeaF, batch: Batch, progress: Progress) -> Iterator[dict[str, Tensor]]:
+    """The terms of each update of a step of our loop, which shares the Anchor's forward pass."""
+    shared = model.shared_pass(batch, progress)
+    for which in model.updates(progress):
+        yield model.update(batch, progress, which, shared).losses
+
+
 def step(model: CoLeaF, updates: Updates, optimizer: torch.optim.Optimizer, batch: Batch) -> Callable[[], None]:
     """A training step to call."""
 
@@ -59,7 +66,7 @@ def without_dropout(model: CoLeaF) -> CoLeaF:
 def compare(model: CoLeaF, batch: Batch) -> None:
     """Both loops' terms, held together."""
     ours, plain = without_dropout(model), plain_model(without_dropout(model))
-    a: dict[str, Any] = {k: v for terms in ours.updates(batch, PROGRESS) for k, v in terms.items()}
+    a: dict[str, Any] = {k: v for terms in our_updates(ours, batch, PROGRESS) for k, v in terms.items()}
     b: dict[str, Any] = {k: v for terms in losses_of_step(plain, batch, PROGRESS) for k, v in terms.items()}
     torch.testing.assert_close({k: a[k] for k in sorted(a)}, {k: b[k] for k in sorted(b)}, rtol=1e-3, atol=1e-4)
 
@@ -75,7 +82,7 @@ def make_step(model: CoLeaF, kind: str, batch: Batch) -> Callable[[], None]:
     net = model if kind == "ours" else plain_model(copy.deepcopy(model))
     fused = {"fused": True} if kind == "ours" else {}
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-4, **fused)
-    return step(net, CoLeaF.updates if kind == "ours" else losses_of_step, optimizer, batch)
+    return step(net, our_updates if kind == "ours" else losses_of_step, optimizer, batch)
 
 
 def main() -> None:

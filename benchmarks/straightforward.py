@@ -19,7 +19,7 @@ from coleaf_backbones.han import HAN
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coleaf_framework.collaboration import anchor_loss, anchor_terms, reference_terms
+from coleaf_framework.collaboration import Term, anchor_loss, anchor_terms, reference_terms
 from coleaf_framework.losses import smooth_visual_labels
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput
@@ -73,7 +73,7 @@ class PlainEncoder(nn.Module):
             )
         return torch.stack([audio, visual], dim=2)
 
-    def both(self, audio: Tensor, visual: Tensor, mask: None = None) -> tuple[Tensor, Tensor]:
+    def with_and_without_cross(self, audio: Tensor, visual: Tensor, mask: None = None) -> tuple[Tensor, Tensor]:
         """Without and with cross-attention."""
         return self(audio, visual, cross=False), self(audio, visual)
 
@@ -145,15 +145,15 @@ def losses_of_step(model: CoLeaF, batch: Batch, progress: Progress) -> Iterator[
     if c.enabled:
         with torch.no_grad():
             teacher = anchor(**plain)
-        terms = reference_terms(c, plain_reference(model.reference, plain), teacher, labels, progress)
-        yield {f"reference/{name}": term for name, term in terms.items()}
+        terms = reference_terms(c, plain_reference(model.reference, plain), teacher.modality_probs, labels, progress)
+        yield {f"reference/{name}": term.value for name, term in terms.items()}
     output = anchor(**plain)
     if c.anchor_loss == "official" and c.enabled:
         terms = anchor_loss(c, anchor, output, labels, batch, progress)
     else:
-        terms = dict(anchor.loss(output, batch, progress))
+        terms = {name: Term(x) for name, x in anchor.loss(output, batch, progress).items()}
     if c.enabled:
         with torch.no_grad():
             reference = plain_reference(model.reference, plain)
         terms |= anchor_terms(c, output, reference, labels, batch, progress)
-    yield {f"anchor/{name}": term for name, term in terms.items()}
+    yield {f"anchor/{name}": term.value for name, term in terms.items()}

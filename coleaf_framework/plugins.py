@@ -1,11 +1,11 @@
-"""Anchors and References by name, through entry points. The one file that knows them.
+"""Find and create Anchors and References by name, through Python entry points.
 
 A plugin is a class in any installed distribution, declared in its pyproject.toml:
 
     [project.entry-points."coleaf_framework.anchors"]
     mynet = "mypackage.networks:MyNet"
 
-"mypackage.networks:MyNet" itself is a name too, for a class in the current folder or on the path.
+"mypackage.networks:MyNet" works as a name too, for a class in the current folder or on the Python path.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Plugin:
 
     Args:
         kind: "anchor" or "reference".
-        name: what users write.
+        name: the plugin's name, as in `wrap("han")`.
         target: "module:Class".
         distribution: the distribution that declares it, with its version.
-        error: why it does not import; None where it does, or where nobody tried.
+        error: why the import fails; None where it works or was not tried.
     """
 
     kind: str
@@ -46,20 +46,20 @@ class Plugin:
 
 
 def _declared(kind: str) -> list[tuple[Plugin, entrypoints.EntryPoint]]:
-    found = {}
+    plugins = {}
     for entry in entrypoints.get_group_all(GROUPS[kind]):
         distro = "unknown distribution"
-        if entry.distro:  # its folder writes the name with underscores, everybody else with hyphens
+        if entry.distro:  # the metadata folder has underscores in the name, pip shows hyphens
             distro = f"{entry.distro.name.replace('_', '-')} {entry.distro.version}"
         plugin = Plugin(kind, entry.name, f"{entry.module_name}:{entry.object_name}", distro)
-        found[plugin] = entry  # a distribution seen twice on the path is one plugin
-    return sorted(found.items(), key=lambda pair: (pair[0].name, pair[0].distribution))
+        plugins[plugin] = entry  # the same distribution twice on the path counts once
+    return sorted(plugins.items(), key=lambda pair: (pair[0].name, pair[0].distribution))
 
 
 def list_plugins(kind: str) -> list[Plugin]:
     """Every declared plugin of a kind ("anchor" or "reference"), each imported to see whether it works.
 
-    Clashing names are all listed, with the clash as their error.
+    Plugins that share a name are all listed, each with an error that says so.
     """
     declared = _declared(kind)
     names = [plugin.name for plugin, _ in declared]
@@ -78,13 +78,13 @@ def list_plugins(kind: str) -> list[Plugin]:
 
 
 def import_network(text: str) -> type[nn.Module]:
-    """The class of "module:Class", from an installed package or the current folder.
+    """The class named by "module:Class", from an installed package or the current folder.
 
-    The current folder comes last on the path from then on, so that its files stand in for no module of Python's.
+    The current folder is added at the end of the Python path, so that its files do not shadow installed modules.
 
     Raises:
-        ValueError: no such module or class; names the nearest. Or the module was found elsewhere though the current
-            folder has one of that name.
+        ValueError: no such module or class (names the closest match), or another module of that name hides the one in
+            the current folder.
     """
     module_name, _, class_name = text.partition(":")
     if module_name.endswith(".py"):
@@ -94,18 +94,18 @@ def import_network(text: str) -> type[nn.Module]:
         sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as problem:  # whatever somebody's module does on import
+    except (Exception, SystemExit) as problem:  # a user's module may raise anything on import
         raise ValueError(f"{text}: {module_name!r} does not import: {type(problem).__name__}: {problem}") from problem
     _require_not_hidden(text, module_name.partition(".")[0])
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    network = getattr(module, class_name, None)
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
         known = [name for name, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
         raise ValueError(f"{text}: {module_name} has no torch.nn.Module {class_name!r}.{nearest(class_name, known)}")
-    return found
+    return network
 
 
 def _require_not_hidden(text: str, top: str) -> None:
-    """Check that a module of the current folder is not passed over for another one of its name."""
+    """Check that no other module of the same name hides the one in the current folder."""
     here = next((path for path in (Path.cwd() / f"{top}.py", Path.cwd() / top / "__init__.py") if path.is_file()), None)
     loaded = getattr(sys.modules.get(top), "__file__", None)
     if here is not None and isinstance(loaded, str) and Path(loaded).resolve() != here.resolve():
@@ -150,10 +150,10 @@ def _create(kind: str, name: str, kwargs: dict[str, Any]) -> nn.Module:
 
 
 def require_network(made: Any, what: str) -> None:
-    """Check that what a constructor made is a network that can be called.
+    """Check that a constructor returned a callable `torch.nn.Module`.
 
     Raises:
-        TypeError: it is not; the sentence begins with `what`.
+        TypeError: it did not; the message begins with `what`.
     """
     if not isinstance(made, nn.Module):
         raise WrongTypeError(f"{what} made a {type(made).__name__}, not a torch.nn.Module")
@@ -164,25 +164,25 @@ def require_network(made: Any, what: str) -> None:
 
 
 def construct(factory: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> Any:
-    """`factory(**kwargs)`, where whatever goes wrong is told in a sentence that begins with `what`.
+    """`factory(**kwargs)`, with error messages that begin with `what`.
 
     Raises:
         TypeError: as `require_arguments`.
-        ValueError: the constructor fails; says with which arguments, and why.
+        ValueError: the constructor fails; names the arguments and the reason.
     """
     require_arguments(factory, kwargs, what)
     try:
         return factory(**kwargs)
-    except (Exception, SystemExit) as problem:  # whatever somebody's constructor does
+    except (Exception, SystemExit) as problem:  # a user's constructor may raise anything
         given = ", ".join(f"{key}={shown(value)}" for key, value in kwargs.items() if key != "streams")
         raise ValueError(f"{what} cannot be made{' with ' if given else ''}{given}: {reason(problem)}") from problem
 
 
 def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> None:
-    """Check that `factory(**kwargs)` is a call that its signature allows.
+    """Check that the signature of `factory` accepts `kwargs`.
 
     Raises:
-        TypeError: it is not; names `what`, the wrong argument and the nearest right one.
+        TypeError: it does not; names `what`, the wrong argument and the closest valid one.
     """
     try:
         signature = inspect.signature(factory)
@@ -197,14 +197,16 @@ def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], wh
 
 
 def create_anchor(name: str, **kwargs: Any) -> nn.Module:
-    """A new Anchor plugin: `create_anchor("han", num_classes=25)`; or of a class, "module:Class".
+    """Create an Anchor: `create_anchor("han", num_classes=25)`.
 
-    A class of the latter kind gets `streams` and `num_classes` only if it takes them.
+    Args:
+        name: of a plugin, or "module:Class".
+        kwargs: arguments of its constructor. A "module:Class" gets `streams` and `num_classes` only if it takes them.
 
     Raises:
-        ValueError: unknown name (lists the known ones), or one name from two distributions (names both).
-        ImportError: the plugin does not import; says why.
-        TypeError: its constructor does not take these arguments, or what it makes is no network.
+        ValueError: unknown name (lists the known ones), or a name that two distributions declare (names both).
+        ImportError: the plugin cannot be imported; says why.
+        TypeError: its constructor does not take these arguments, or does not return a network.
     """
     if isinstance(name, str) and ":" in name:
         taken = inspect.signature(import_network(name)).parameters
@@ -213,7 +215,7 @@ def create_anchor(name: str, **kwargs: Any) -> nn.Module:
 
 
 def published_decision(anchor: object) -> dict[str, Any]:
-    """The thresholds that an Anchor declares as its attribute `decision`; empty where it has none.
+    """The published thresholds of an Anchor, from its attribute `decision`; empty where it has none.
 
     Args:
         anchor: a network, or the name of an Anchor plugin.
@@ -235,7 +237,7 @@ def takes_option(kind: str, name: str, option: str) -> bool:
 
 
 def create_reference(name: str, **kwargs: Any) -> nn.Module:
-    """A new Reference plugin: `create_reference("class_token", streams=..., num_classes=25, width=512)`.
+    """Create a Reference: `create_reference("class_token", streams=..., num_classes=25, width=512)`.
 
     Raises:
         ValueError, ImportError, TypeError: as `create_anchor` does.

@@ -1,4 +1,4 @@
-"""What a network, a data set and the training loop agree on.
+"""The data classes and interfaces that networks, data sets and the training loop share.
 
 Shape letters, used in every docstring of this project:
 
@@ -28,10 +28,13 @@ class StreamSpec:
 
     Args:
         width: feature width, at least 1.
-        modality: "audio" or "visual"; tells the unimodal Reference which branch reads it.
+        modality: "audio" or "visual"; the Reference reads a stream in the branch of its modality.
         frames: vectors per segment, at least 1 (8 for LLP's 2D frames).
-        averaged: how many frames each vector is the mean of. A network that passes single frames through anything
-            but a linear layer must refuse what is above 1.
+        averaged: number of frames that each vector is the mean of, 1 for single frames. A network that applies a
+            non-linear layer to single frames must refuse a stream with a value above 1.
+
+    Raises:
+        ValueError: an unknown modality, or a number below 1.
     """
 
     width: int
@@ -47,7 +50,7 @@ class StreamSpec:
                 raise ValueError(f"StreamSpec: {name} must be a whole number of at least 1, got {value!r}")
 
 
-LLP_STREAMS: Mapping[str, StreamSpec] = {  # a plain dict: networks keep it, and must be copied and pickled
+LLP_STREAMS: Mapping[str, StreamSpec] = {  # a plain dict, since networks that keep it are copied and pickled
     "audio": StreamSpec(128, "audio"),
     "visual": StreamSpec(2048, "visual", frames=8),
     "visual_st": StreamSpec(512, "visual"),
@@ -57,14 +60,14 @@ LLP_STREAMS: Mapping[str, StreamSpec] = {  # a plain dict: networks keep it, and
 
 @dataclass(frozen=True)
 class AnchorOutput:
-    """What an Anchor returns.
+    """The outputs of an Anchor.
 
     Args:
         segment_probs: (B,T,M,C) in [0,1], P^a and P^v of the paper.
         video_probs: (B,C) in [0,1], the paper's blackboard P.
         tokens: (B,T,M,D), output tokens with gradient, F-hat of the paper.
-        modality_probs: (B,M,C) in [0,1], the paper's script P. A network that has none may leave it out:
-            `CoLeaF` then pools its segment probabilities (`coleaf_framework.losses.pool_segments`).
+        modality_probs: (B,M,C) in [0,1], the paper's script P. If None, `CoLeaF` pools the segment probabilities
+            (`coleaf_framework.losses.pool_segments`).
     """
 
     segment_probs: Tensor
@@ -75,7 +78,7 @@ class AnchorOutput:
 
 @dataclass(frozen=True)
 class ReferenceOutput:
-    """What a Reference returns; the double-dotted symbols of the paper.
+    """The outputs of a Reference; the double-dotted symbols of the paper.
 
     Args:
         segment_probs: (B,T,M,C) in [0,1].
@@ -96,15 +99,15 @@ class Batch:
 
     Args:
         streams: stream name -> (B, frames * T, width) float.
-        labels: weak labels Y, (B,C) float in {0,1}.
-        segment_labels: ground truth, (B,T,M,C) bool; None where a split has only weak labels.
-        modality_labels: (B,M,C) in [0,1], what an Anchor's own loss is to take for each modality in place of `labels`;
-            None where nothing is known beyond those. Set by CoLeaF where the Reference refines labels.
-        mask: (B,T) bool, True where a segment is real; None when all videos have T segments.
+        labels: (B,C) float in {0,1}, the weak labels Y.
+        segment_labels: (B,T,M,C) bool, the ground truth; None where a split has only weak labels.
+        mask: (B,T) bool, True = real segment; None where all videos have T segments.
+        modality_labels: (B,M,C) in [0,1], labels per modality that an Anchor's custom loss uses in place of `labels`;
+            None where there are only weak labels. Set by CoLeaF where the Reference refines labels.
         ids: one per video, in order.
-        fraction: of its training step's videos that are in this batch, in [0,1]; below 1 for a micro-batch, of a step
-            that is divided among ranks or accumulated. The losses of all micro-batches add up to the undivided
-            step's.
+        fraction: share of the training step's videos that are in this batch, in [0,1]. It is below 1 for a micro-batch
+            of a step that is split over ranks or accumulated; the losses of all micro-batches add up to the loss of
+            the whole step.
     """
 
     streams: Mapping[str, Tensor]
@@ -124,20 +127,20 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        def known(x: Tensor | None) -> Tensor | None:
+        def change_if_given(x: Tensor | None) -> Tensor | None:
             return None if x is None else change(x)
 
         return replace(
             self,
             streams={name: change(x) for name, x in self.streams.items()},
             labels=change(self.labels),
-            segment_labels=known(self.segment_labels),
-            mask=known(self.mask),
-            modality_labels=known(self.modality_labels),
+            segment_labels=change_if_given(self.segment_labels),
+            mask=change_if_given(self.mask),
+            modality_labels=change_if_given(self.modality_labels),
         )
 
     def each_modality_labels(self) -> Tensor:
-        """`modality_labels`, or the weak labels for both modalities: (B,M,C) in [0,1]."""
+        """`modality_labels` where they are given, else the weak labels for both modalities: (B,M,C) in [0,1]."""
         if self.modality_labels is not None:
             return self.modality_labels
         return self.labels[:, None].expand(-1, len(MODALITIES), -1)
@@ -145,11 +148,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come, for losses that change over time.
+    """The current epoch and step, for losses that change during training.
 
     Args:
-        epoch: from 1.
-        step: training steps done before this one, over all epochs.
+        epoch: counted from 1.
+        step: number of training steps before this one, over all epochs.
     """
 
     epoch: int
@@ -162,10 +165,10 @@ PAST_EVERY_WARMUP = Progress(epoch=sys.maxsize)
 class Anchor(Protocol):
     """Any AVVP network; the branch that is deployed.
 
-    `forward` may also take `mask` (B,T) bool, needed for videos of unequal length. An Anchor may have its own
-    `loss(output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]` of named scalars, each a mean
-    over videos, since a step may be divided into micro-batches (`Batch.fraction`); without it the Anchor is trained
-    with BCE(Y, video_probs).
+    `forward` may also take `mask` (B,T) bool, needed for videos of unequal length. An Anchor may have a custom loss
+    `loss(output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]` that returns named scalars. Each
+    must be a mean over videos, since a step may be split into micro-batches (`Batch.fraction`). Without a custom loss
+    the Anchor is trained with BCE(Y, video_probs).
     """
 
     streams: Mapping[str, StreamSpec]
@@ -178,7 +181,7 @@ class Reference(Protocol):
     """A unimodal network, used in training only.
 
     Its constructor takes `streams`, `num_classes` and `width` (the Anchor's token width D). `forward` may also take
-    `need_class_probs`, False where nobody will read them, to save their arithmetic.
+    `need_class_probs`, which is False where no loss reads the class probabilities, so that they need not be computed.
     """
 
     def __call__(self, *, mask: Tensor | None = None, **streams: Tensor) -> ReferenceOutput: ...

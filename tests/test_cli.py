@@ -203,7 +203,7 @@ def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_ro
 def test_a_published_checkpoint_becomes_a_run(coleaf: Command, run: Path, data_root: Path) -> None:
     import torch
 
-    from coleaf_framework.model.coleaf import load_anchor
+    from coleaf_framework.model import load_anchor
 
     weights = dict(load_anchor(run).state_dict())
     torch.save({"model": weights | {"old.weight": torch.ones(3)}}, "han.pt")
@@ -273,7 +273,7 @@ def test_a_copy_of_a_run_is_no_second_seed_and_two_imports_are_two_rows(
 
     import torch
 
-    from coleaf_framework.model.coleaf import load_anchor
+    from coleaf_framework.model import load_anchor
 
     shutil.copytree(run, tmp_path / "runs/copy")
     assert "are the same training from the same seed 0" in coleaf("evaluate", run, "runs/copy", fails=True)
@@ -357,7 +357,7 @@ def test_an_imported_run_and_its_thresholds_know_the_order_of_their_classes(
 
     import torch
 
-    from coleaf_framework.model.coleaf import load_anchor
+    from coleaf_framework.model import load_anchor
 
     shutil.copytree(data_root, tmp_path / "other")
     reorder(tmp_path / "other")

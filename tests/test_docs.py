@@ -91,8 +91,12 @@ def test_lines_are_short_enough_for_two_beside_each_other(page: str) -> None:
     assert long == []
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_and_named_files_exist() -> None:
     for page in ["README.md", "CONTRIBUTING.md", *PAGES]:
+        for name in re.findall(
+            r"`((?:tests|docs|examples|benchmarks|coleaf_framework)/[\w/.]+)`", (ROOT / page).read_text()
+        ):
+            assert (ROOT / name).exists(), f"{page}: {name}"
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             if not target.startswith("http"):
                 assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"

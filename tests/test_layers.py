@@ -134,6 +134,12 @@ def test_backbones_import_only_protocol_and_losses() -> None:
         assert not foreign - {PACKAGE}, f"{name} imports {foreign}"
 
 
+def test_backbones_never_import_in_a_circle() -> None:
+    found = modules(ROOT / "backbones" / "coleaf_backbones")
+    edges = {name: imports(path.read_text(), set(found)) & found.keys() for name, path in found.items()}
+    assert circular(edges) == set()
+
+
 def test_nothing_is_loaded_by_pickle() -> None:
     for path in [*FRAMEWORK.values(), *modules(ROOT / "backbones" / "coleaf_backbones").values()]:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -50,9 +50,12 @@ def run(model: Any, parts: list[Batch]) -> tuple[dict[str, Tensor], dict[str, Te
     """Summed terms, and gradients; the updates of a step are made one after the other but change no weight here."""
     total: dict[str, Tensor] = {}
     for batch in parts:
-        for terms in model.updates(batch, Progress(5, 3)):
-            torch.stack(list(terms.values())).sum().backward()
-            for name, term in terms.items():
+        when = Progress(5, 3)
+        shared = model.shared_pass(batch, when)
+        for which in model.updates(when):
+            output = model.update(batch, when, which, shared)
+            output.total().backward()
+            for name, term in output.losses.items():
                 total[name] = total.get(name, torch.zeros(())) + term.detach()
     return total, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 

@@ -216,10 +216,10 @@ def test_an_epoch_chosen_on_the_scored_split_is_said(coleaf: Command, data_root:
 def test_a_comparison_is_not_told_what_it_compares(coleaf: Command, data_root: Path, anchor: str) -> None:
     setting = f"{anchor}coleaf.enabled=false"
     told = coleaf("compare", "--anchors", "han", "--data", data_root, "--set", setting, fails=True)
-    assert "compare says that itself" in told
+    assert "compare sets that itself" in told
     Path("alone.yaml").write_text("coleaf: {enabled: false}\n")
     told = coleaf("compare", "--anchors", "han", "--data", data_root, "--config", "alone.yaml", fails=True)
-    assert "alone.yaml: coleaf.enabled is false, but compare says that itself" in told
+    assert "alone.yaml: coleaf.enabled is false, but compare sets that itself" in told
 
 
 def test_seconds_are_not_taken_for_segments(data_root: Path) -> None:

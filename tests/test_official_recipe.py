@@ -61,9 +61,10 @@ def test_two_steps_equal_the_independent_loop() -> None:
 
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for progress, batch in zip(when, data, strict=True):
-        for terms in model.updates(batch, progress):
+        shared = model.shared_pass(batch, progress)
+        for which in model.updates(progress):
             optimizer.zero_grad()
-            torch.stack(list(terms.values())).sum().backward()
+            model.update(batch, progress, which, shared).total().backward()
             optimizer.step()
 
     steps = [(p.epoch, p.step, dict(b.streams), b.labels) for p, b in zip(when, data, strict=True)]
@@ -88,8 +89,18 @@ def test_the_comparison_exercises_every_part() -> None:
 
 def test_the_reference_is_updated_first() -> None:
     model, (batch, _) = official_model(), batches()
-    kinds = [{name.partition("/")[0] for name in terms} for terms in model.updates(batch, Progress(4))]
-    assert kinds == [{"reference"}, {"anchor"}]
+    outputs = [model.update(batch, Progress(4), which) for which in model.updates(Progress(4))]
+    assert [{name.partition("/")[0] for name in output.losses} for output in outputs] == [{"reference"}, {"anchor"}]
+
+
+def test_both_updates_share_one_forward_of_the_anchor() -> None:
+    model, (batch, _) = official_model(), batches()
+    calls: list[bool] = []
+    model.anchor.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    shared = model.shared_pass(batch, Progress(4))
+    for which in model.updates(Progress(4)):
+        model.update(batch, Progress(4), which, shared).total().backward()
+    assert calls == [True]
 
 
 @pytest.mark.parametrize(("epoch", "late"), [(1, False), (3, False), (4, True)])
@@ -121,7 +132,7 @@ def test_an_event_at_the_threshold_counts_only_in_the_official_form() -> None:
         output = model._run_anchor(batch.streams, None)
         labels = model.anchor.modality_labels(output, batch, Progress(2))
         term = anchor_terms(model.config, output, reference, labels, batch, Progress(2))["contrast"]
-        assert bool(term > 0) == bool(expected)
+        assert bool(term.value > 0) == bool(expected)
 
 
 def test_alone_the_anchor_keeps_its_own_loss() -> None:
@@ -160,8 +171,9 @@ def test_a_step_asks_the_device_for_no_value(anchor: str, config: CoLeaFConfig) 
     model = wrap(anchor, streams=STREAMS, num_classes=CLASSES, config=config, anchor_options=options).to("meta")
     (batch,) = batches(1)
     batch = Batch({n: x.float().to("meta") for n, x in batch.streams.items()}, batch.labels.float().to("meta"))
-    for terms in model.updates(batch, Progress(4, 3)):
-        torch.stack(list(terms.values())).sum().backward()
+    shared = model.shared_pass(batch, Progress(4, 3))
+    for which in model.updates(Progress(4, 3)):
+        model.update(batch, Progress(4, 3), which, shared).total().backward()
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Networks that ship with coleaf_framework, written as a third party would write them."""
+"""Anchors and References shipped with coleaf_framework, written like third-party plugins."""

@@ -1,4 +1,4 @@
-"""Attention blocks shared by the networks here. Shape letters: see `coleaf_framework.protocol`."""
+"""Attention blocks shared by the networks of this package. Shape letters: see `coleaf_framework.protocol`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ def require_options(
     """Check a constructor's options.
 
     Args:
-        owner: whose they are, for the message.
-        sizes: whole numbers of at least 1. rates: of dropout, in [0,1). flags: True or False.
+        owner: name of the network, for error messages.
+        sizes: name -> value, which must be a whole number of at least 1.
+        rates: name -> dropout rate, which must be in [0,1).
+        flags: name -> value, which must be True or False.
 
     Raises:
-        ValueError: one is something else; names it.
+        ValueError: an option has another value; names it.
     """
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
@@ -38,13 +40,16 @@ def require_options(
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention (Vaswani et al., 2017).
 
-    Parameters carry the names of `torch.nn.MultiheadAttention`, so that published weights load; projections
-    are callable by themselves, so that what is shared is projected once.
+    Parameters have the names of `torch.nn.MultiheadAttention`, so that published weights load. Projection and attention
+    are separate methods, so that tokens used several times are projected once.
 
     Args:
         width: D, a multiple of `heads`.
-        heads: number of heads.
-        dropout: on the attention weights, in [0,1).
+        heads: number of heads H.
+        dropout: rate on the attention weights, in [0,1).
+
+    Raises:
+        ValueError: the width is not a multiple of the number of heads.
     """
 
     def __init__(self, width: int, heads: int = 1, dropout: float = 0.1) -> None:
@@ -59,7 +64,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of `x` (..., D): each the same shape."""
+        """Queries, keys and values of `x` (..., D), each of the same shape."""
         query, key, value = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         return query, key, value
 
@@ -67,25 +72,28 @@ class Attention(nn.Module):
         """Attention over projected tokens.
 
         Args:
-            query: (B,N,D). key, value: (B,K,D).
-            mask: (B,K) bool, True where a key may be attended to; each row has at least one.
+            query: (B,N,D), from `project`.
+            key: (B,K,D), from `project`.
+            value: (B,K,D), from `project`.
+            mask: (B,K) bool, True where a key may be attended to; at least one per row.
 
-        Returns: (B,N,D).
+        Returns:
+            (B,N,D).
         """
         mixed = self._mix(query, key, rearrange(value, "b k (h d) -> b h k d", h=self.heads), mask)
         return self.out_proj(rearrange(mixed, "b h n d -> b n (h d)"))  # type: ignore[no-any-return]
 
     def project_values(self, value: Tensor) -> Tensor:
-        """Projected values (..., K, D) as they leave `out_proj`, each head's part: (..., H, K, D).
+        """Apply `out_proj` to values (..., K, D) before attention; returns each head's part, (..., H, K, D).
 
-        Mixing values and `out_proj` are both linear, so the projection may come first. That saves arithmetic where
-        several queries share values: class tokens, or two passes over the same tokens.
+        Weighting the values and `out_proj` are both linear, so they can be exchanged. That saves FLOPs where the same
+        values are attended to several times: class tokens, or two passes over the same tokens.
         """
         parts = zip(value.chunk(self.heads, dim=-1), self.out_proj.weight.chunk(self.heads, dim=1), strict=True)
         return torch.stack([F.linear(part, weight) for part, weight in parts], dim=-3)
 
     def attend_projected(self, query: Tensor, key: Tensor, projected: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`attend` with values (B,H,K,D) from `project_values`: the same answer up to rounding."""
+        """`attend` with values (B,H,K,D) from `project_values`; equal to `attend` up to rounding."""
         return self._mix(query, key, projected, mask).sum(1) + self.out_proj.bias
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -96,9 +104,9 @@ class Attention(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout`, four times faster on a CPU, where drawing its random numbers takes as long as a projection.
+    """`torch.nn.Dropout` with a four times faster CPU path, where drawing random numbers takes as long as a projection.
 
-    There 16 random bits decide on an element instead of 64, so the probability is the next multiple of 2^-16.
+    On a CPU it draws 16 instead of 64 random bits per element, which rounds the rate to a multiple of 2^-16.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,9 +120,14 @@ class Dropout(nn.Dropout):
 
 
 class FeedForward(nn.Module):
-    """What follows attention in HAN's layer: residual, LayerNorm, ReLU feed-forward, residual, LayerNorm.
+    """The part of HAN's layer after attention: LayerNorm, ReLU feed-forward block with residual, LayerNorm.
 
-    A base class, not a submodule: published checkpoints name these parameters on the layer itself.
+    A base class instead of a submodule, since published checkpoints have these parameters on the layer itself.
+
+    Args:
+        width: D.
+        hidden: width of the feed-forward block.
+        dropout: rate, in [0,1).
     """
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
@@ -126,7 +139,7 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """(B,N,D) after attention and its residual -> (B,N,D)."""
+        """Tokens (B,N,D), after attention and its residual connection -> (B,N,D)."""
         x = self.norm1(x)
         return self.norm2(  # type: ignore[no-any-return]
             x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x)))))
@@ -139,7 +152,7 @@ def average_frames(x: Tensor, frames: int) -> Tensor:
 
 
 def masked_softmax_over_time(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over dim 1 of (B,T,...), in which masked segments get no weight."""
+    """Softmax over dim 1 of (B,T,...), in which masked segments get weight 0."""
     if mask is not None:
         logits = logits.masked_fill(~mask.view(*mask.shape, *[1] * (logits.ndim - 2)), -torch.inf)
     return logits.softmax(dim=1)

@@ -1,4 +1,4 @@
-"""The class-token Reference of CoLeaF (ECCV 2024, eq. 5-7): unimodal, with one learnable token per class.
+"""The class-token Reference of CoLeaF (ECCV 2024, eq. 5-7): unimodal self-attention with one learnable token per class.
 
 Shape letters: see `coleaf_framework.protocol`.
 """
@@ -17,30 +17,42 @@ from coleaf_framework.protocol import MODALITIES, ReferenceOutput, StreamSpec
 class ClassTokenLayer(FeedForward):
     """Self-attention over [segment tokens; class tokens] (eq. 6), then HAN's feed-forward block.
 
-    Class tokens are the same for every video, so their projections are computed once a batch, and their values pass
-    the output projection there.
+    Class tokens are the same for every video, so they are projected once per batch instead of once per video.
+
+    Args:
+        width: D.
+        heads: number of attention heads.
+        hidden: width of the feed-forward block.
+        dropout: rate, in [0,1).
     """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__(width, hidden, dropout)
         self.self_attn = Attention(width, heads, dropout)
 
-    def forward(self, segments: Tensor, classes: Tensor | None, mask: Tensor | None, answer_classes: bool) -> Tensor:
-        """Segment tokens (B,T,D) and class tokens (C,D) or None -> (B,T+C,D), segments first.
+    def forward(self, segments: Tensor, classes: Tensor | None, mask: Tensor | None, encode_classes: bool) -> Tensor:
+        """Encode segment tokens together with class tokens.
 
-        Without `answer_classes` class tokens are attended to but ask nothing: (B,T,D).
+        Args:
+            segments: (B,T,D).
+            classes: (C,D), or None.
+            mask: (B,T) bool, True = real segment; None where all segments are real.
+            encode_classes: also return encoded class tokens. With False they are only keys and values, not queries.
+
+        Returns:
+            (B,T+C,D), segment tokens first; (B,T,D) without class tokens or `encode_classes`.
         """
         attention = self.self_attn
         query, key, value = attention.project(segments)
         value, x = attention.project_values(value), segments
         if classes is not None:
 
-            def join(own: Tensor, common: Tensor) -> Tensor:
-                return torch.cat([own, common.to(own.dtype).expand(len(own), *common.shape)], dim=-2)
+            def join(x: Tensor, shared: Tensor) -> Tensor:
+                return torch.cat([x, shared.to(x.dtype).expand(len(x), *shared.shape)], dim=-2)
 
             class_query, class_key, class_value = attention.project(classes)
             key, value = join(key, class_key), join(value, attention.project_values(class_value))
-            if answer_classes:
+            if encode_classes:
                 x, query = join(x, classes), join(query, class_query)
             if mask is not None:
                 mask = torch.cat([mask, mask.new_ones(len(mask), len(classes))], dim=1)
@@ -48,12 +60,16 @@ class ClassTokenLayer(FeedForward):
 
 
 class UnimodalBranch(nn.Module):
-    """One modality of the Reference: its streams -> probabilities and tokens.
+    """One modality of the Reference.
 
     Args:
-        streams: this modality's streams; several are projected each and fused by a Linear.
-        num_classes: C. width: D. heads, hidden, dropout: of the attention layer.
-        class_tokens: with the learnable class tokens of eq. 5, or without.
+        streams: this modality's streams; several are projected separately and fused by a Linear.
+        num_classes: C.
+        width: D.
+        heads: number of attention heads.
+        hidden: width of the feed-forward block.
+        dropout: rate, in [0,1).
+        class_tokens: whether to use the learnable class tokens of eq. 5.
     """
 
     def __init__(
@@ -76,16 +92,26 @@ class UnimodalBranch(nn.Module):
         self.fc_frame_att = nn.Linear(width, num_classes)
 
     def forward(
-        self, streams: Mapping[str, Tensor], mask: Tensor | None, answer_classes: bool
+        self, streams: Mapping[str, Tensor], mask: Tensor | None, encode_classes: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Segment probabilities (B,T,C), modality (B,C), tokens (B,T,D), class probabilities (B,C) or None."""
+        """Run the branch.
+
+        Args:
+            streams: name -> (B, frames * T, width) float.
+            mask: (B,T) bool, True = real segment; None where all segments are real.
+            encode_classes: whether to compute class probabilities.
+
+        Returns:
+            Segment probabilities (B,T,C), modality probabilities (B,C), tokens (B,T,D), and class probabilities (B,C)
+            or None.
+        """
         projected = [
             projection(average_frames(streams[name], self.frames[name]))
             for name, projection in self.projections.items()
         ]
         segments = self.fusion(torch.cat(projected, dim=-1))
         length = segments.shape[1]
-        encoded = self.layer(segments, self.class_tokens, mask, answer_classes)
+        encoded = self.layer(segments, self.class_tokens, mask, encode_classes)
         tokens, classes = encoded[:, :length], encoded[:, length:]
         segment_probs = self.fc_prob(tokens).sigmoid()
         over_time = masked_softmax_over_time(self.fc_frame_att(tokens), mask)
@@ -94,20 +120,22 @@ class UnimodalBranch(nn.Module):
 
 
 class ClassTokenReference(nn.Module):
-    """The Reference branch: one attention layer per modality, nothing shared between them.
+    """The Reference branch: one self-attention layer per modality, without shared parameters.
 
-    The attention layer is HAN's without cross-attention (residual, LayerNorm, feed-forward), as in the
-    published code; the paper gives only "self-attention layer".
+    The layer is HAN's without cross-attention (residual, LayerNorm, feed-forward), as in the published code; the paper
+    only says "self-attention layer".
 
     Args:
         streams: all streams; each modality's branch reads its own.
         num_classes: C.
         width: D, the Anchor's token width.
         class_tokens: with class tokens (eq. 5) or without (Table 4).
-        heads, hidden, dropout: of the attention layers; `hidden` is D where None.
+        heads: number of attention heads.
+        hidden: width of the feed-forward block; D with None.
+        dropout: rate, in [0,1).
 
     Raises:
-        ValueError: if a modality has no stream, or an option is out of range.
+        ValueError: a modality has no stream, or an option is out of range.
     """
 
     def __init__(
@@ -137,7 +165,13 @@ class ClassTokenReference(nn.Module):
     def forward(
         self, *, mask: Tensor | None = None, need_class_probs: bool = True, **streams: Tensor
     ) -> ReferenceOutput:
-        """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
+        """Run both branches.
+
+        Args:
+            mask: (B,T) bool, True = real segment; None where all segments are real.
+            need_class_probs: False skips the class probabilities.
+            streams: name -> (B, frames * T, width) float.
+        """
         segment, modality, tokens, classes = zip(
             *(branch(streams, mask, need_class_probs) for branch in self.branches.values()), strict=True
         )

@@ -7,7 +7,7 @@ uses are left out. Shape letters: see `coleaf_framework.protocol`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from coleaf_backbones.attention import Dropout, masked_softmax_over_time, require_options
 from coleaf_backbones.cmpae_loss import noise_ratios_for, refined_labels, training_loss
+from coleaf_backbones.cmpae_output import CMPAEOutput
 from coleaf_backbones.han import HybridAttentionEncoder
-from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
+from coleaf_framework.protocol import LLP_STREAMS, Batch, Progress, StreamSpec
 
 # Published constants: shares of tokens with and without cross-attention, the latter's share of the answer in
 # evaluation, the temperature and range of evidence, the slope of LeakyReLU.
@@ -38,23 +39,6 @@ def presence(logits: Tensor) -> tuple[Tensor, Tensor]:
     alpha = evidence(logits) + 1
     total = alpha.sum(-1)
     return alpha[..., 0] / total, 2 / total
-
-
-@dataclass(frozen=True)
-class CMPAEOutput(AnchorOutput):
-    """What CMPAE returns; in evaluation its probabilities are 0.7 with cross-attention + 0.3 without.
-
-    Args:
-        modality_uncertainty: (B,M,C) in (0,1), of the pooled evidence with cross-attention.
-        segment_uncertainty: (B,T,M,C) in (0,1), likewise.
-        video_uncertainty: (B,) in (0,1), of the video branch.
-        unimodal: the answer without cross-attention; None inside itself.
-    """
-
-    modality_uncertainty: Tensor | None = None
-    segment_uncertainty: Tensor | None = None
-    video_uncertainty: Tensor | None = None
-    unimodal: CMPAEOutput | None = None
 
 
 class CMPAE(nn.Module):

@@ -9,16 +9,13 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from coleaf_backbones.cmpae_output import CMPAEOutput
 from coleaf_framework.losses import binary_cross_entropy, denoise_labels, smooth_visual_labels, smoothed_contrast
 from coleaf_framework.protocol import MODALITIES, Batch, Progress
-
-if TYPE_CHECKING:
-    from coleaf_backbones.cmpae import CMPAEOutput
 
 # Published weights of the BCE on audio, visual and video probabilities.
 AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 0.6, 0.6
@@ -73,7 +70,8 @@ def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, p
         noise_ratios: (M,C) in [0,1].
         progress: for the epoch.
 
-    Returns: (B,M,C) in [0,1], without gradient.
+    Returns:
+        (B,M,C) in [0,1], without gradient.
     """
     refined = batch.each_modality_labels()
     if progress.epoch > 1:
@@ -95,7 +93,8 @@ def mutual_loss(output: CMPAEOutput, labels: Tensor, step: int) -> Tensor:
         labels: (B,C) weak labels in {0,1}.
         step: number of the training step, from 0.
 
-    Returns: scalar, at least 0.
+    Returns:
+        Scalar, at least 0.
     """
     probs, uncertainty = output.modality_probs, output.modality_uncertainty
     assert probs is not None

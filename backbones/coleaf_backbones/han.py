@@ -1,7 +1,7 @@
 """HAN, the Hybrid Attention Network (Tian, Li, Xu, ECCV 2020), as an Anchor.
 
-Parameter names are those of the published checkpoints. Parameters that the published code holds and never
-uses are left out. Shape letters: see `coleaf_framework.protocol`.
+Parameter names are those of the published checkpoints; parameters that the published code never uses are left out.
+Shape letters: see `coleaf_framework.protocol`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ from coleaf_backbones.attention import Attention, FeedForward, average_frames, m
 from coleaf_framework.losses import binary_cross_entropy
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
 
-# Weight of the weak label in each modality's guided target; the rest is 0.5 (published training code).
+# Label smoothing of the guided loss, w y + (1 - w) 0.5, with the weights w of the published training code.
 AUDIO_LABEL_WEIGHT, VISUAL_LABEL_WEIGHT = 1.0, 0.9
 
 
 class HybridAttentionLayer(FeedForward):
-    """Eq. 1-2 of CoLeaF: x + cross + self, then the feed-forward block; one set of weights for both modalities."""
+    """Eq. 1-2 of CoLeaF: x + cross-attention + self-attention, then the feed-forward block.
+
+    Both modalities share the weights.
+
+    Args:
+        width: D.
+        heads: number of attention heads.
+        hidden: width of the feed-forward block.
+        dropout: rate, in [0,1).
+        cross_attention: False leaves cross-attention out.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, cross_attention: bool = True) -> None:
         super().__init__(width, hidden, dropout)
@@ -30,27 +40,27 @@ class HybridAttentionLayer(FeedForward):
         self.cm_attn = Attention(width, heads, dropout) if cross_attention else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens of both modalities, (2B,T,D) with audio's first -> (2B,T,D)."""
+        """Tokens of both modalities, audio first, (2B,T,D) -> (2B,T,D)."""
         if self.cm_attn is None:
             return self.self_attention_only(x, mask)
-        return self.feed_forward(x + self.dropout(self._within(x, mask)) + self.dropout(self._across(x, mask)))
+        return self.feed_forward(x + self.dropout(self._self(x, mask)) + self.dropout(self._cross(x, mask)))
 
     def self_attention_only(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The same without cross-attention."""
-        return self.feed_forward(x + self.dropout(self._within(x, mask)))
+        """`forward` without cross-attention."""
+        return self.feed_forward(x + self.dropout(self._self(x, mask)))
 
     def with_and_without_cross(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`self_attention_only` and `forward` of the same tokens, each with its own dropout."""
         query, key, value = self.self_attn.project(x)
         value = self.self_attn.project_values(value)
         one, two = (x + self.dropout(self.self_attn.attend_projected(query, key, value, mask)) for _ in range(2))
-        return self.feed_forward(one), self.feed_forward(two + self.dropout(self._across(x, mask)))
+        return self.feed_forward(one), self.feed_forward(two + self.dropout(self._cross(x, mask)))
 
-    def _within(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _self(self, x: Tensor, mask: Tensor | None) -> Tensor:
         query, key, value = self.self_attn.project(x)
         return self.self_attn.attend(query, key, value, mask)
 
-    def _across(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _cross(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Each modality's tokens attend to the other's."""
         assert self.cm_attn is not None
         query, key, value = self.cm_attn.project(x)
@@ -59,7 +69,7 @@ class HybridAttentionLayer(FeedForward):
 
 
 class HybridAttentionEncoder(nn.Module):
-    """Hybrid attention layers; both modalities pass as one batch, since they share weights."""
+    """A stack of hybrid attention layers; both modalities are processed as one batch, since they share weights."""
 
     def __init__(
         self, layers: int, width: int, heads: int, hidden: int, dropout: float, cross_attention: bool = True
@@ -70,29 +80,29 @@ class HybridAttentionEncoder(nn.Module):
         )
 
     def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Input tokens, two (B,T,D) -> (B,T,M,D)."""
+        """Input tokens, two (B,T,D) -> output tokens (B,T,M,D)."""
         x, mask = self._join(audio, visual, mask)
         for layer in self.layers:
             x = layer(x, mask)
-        return self._part(x)
+        return self._split(x)
 
     def with_and_without_cross(
         self, audio: Tensor, visual: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Without and with cross-attention, two (B,T,M,D)."""
+        """Output tokens without and with cross-attention, two (B,T,M,D)."""
         x, mask = self._join(audio, visual, mask)
         first, *others = (cast(HybridAttentionLayer, layer) for layer in self.layers)
         alone, crossed = first.with_and_without_cross(x, mask)
         for layer in others:
             alone, crossed = layer.self_attention_only(alone, mask), layer(crossed, mask)
-        return self._part(alone), self._part(crossed)
+        return self._split(alone), self._split(crossed)
 
     @staticmethod
     def _join(audio: Tensor, visual: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return torch.cat([audio, visual]), None if mask is None else mask.repeat(2, 1)
 
     @staticmethod
-    def _part(x: Tensor) -> Tensor:
+    def _split(x: Tensor) -> Tensor:
         return rearrange(x, "(m b) t d -> b t m d", m=2)
 
 
@@ -103,13 +113,14 @@ class HAN(nn.Module):
         num_classes: C.
         streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
         width: D, 512 as published.
-        layers, heads: of the encoder, 1 and 1 as published.
-        hidden: width of the feed-forward block; D where None.
-        dropout: in [0,1).
-        cross_attention: False leaves it out, for tokens of one modality each (Table 1 of CoLeaF).
+        layers: number of encoder layers, 1 as published.
+        heads: number of attention heads, 1 as published.
+        hidden: width of the feed-forward block; D with None.
+        dropout: rate, in [0,1).
+        cross_attention: False leaves cross-attention out, which gives unimodal tokens (Table 1 of CoLeaF).
 
     Raises:
-        ValueError: if the streams are not those three, or an option is out of range.
+        ValueError: the streams are not those three, or an option is out of range.
     """
 
     def __init__(
@@ -141,9 +152,16 @@ class HAN(nn.Module):
         self.fc_av_att = nn.Linear(width, num_classes)
 
     def forward(self, audio: Tensor, visual: Tensor, visual_st: Tensor, mask: Tensor | None = None) -> AnchorOutput:
-        """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
+        """Run the network.
+
+        Args:
+            audio: (B, frames * T, width) float.
+            visual: (B, frames * T, width) float, 2D frame features.
+            visual_st: (B, frames * T, width) float, 3D clip features.
+            mask: (B,T) bool, True = real segment; None where all segments are real.
+        """
         spec = self.streams
-        # The mean comes before the projection: both are linear, and it saves 7/8 of the arithmetic.
+        # Frames are averaged before the projection: both are linear, and it saves 7/8 of the FLOPs at 8 frames.
         f_a = self.fc_a(average_frames(audio, spec["audio"].frames))
         f_v = self.fc_v(average_frames(visual, spec["visual"].frames))
         f_st = self.fc_st(average_frames(visual_st, spec["visual_st"].frames))
@@ -162,7 +180,7 @@ class HAN(nn.Module):
         )
 
     def loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """The guided loss: BCE on video, audio and visual probabilities, visual labels smoothed to 0.9."""
+        """HAN's guided loss: BCE on video, audio and visual probabilities, with visual labels 0.9 y + 0.05."""
         assert output.modality_probs is not None
         audio, visual = output.modality_probs.unbind(1)
 

@@ -1,4 +1,4 @@
-"""From what a network takes and returns to the protocol, by a declaration instead of an edit."""
+"""Adapters: declare how a network's inputs and outputs map to the protocol, without editing the network."""
 
 from coleaf_framework.adapters.call import Adapter, call_anchor, takes, takes_mask
 from coleaf_framework.adapters.declaration import Declaration

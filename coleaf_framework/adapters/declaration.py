@@ -1,4 +1,4 @@
-"""A network's inputs, outputs and tokens as a declaration that can be saved, copied and called."""
+"""Declaration of a network's inputs, outputs and tokens: an adapter that can be saved and copied."""
 
 from __future__ import annotations
 
@@ -21,21 +21,37 @@ _PROBABILITIES = ("segment_probs", "modality_probs", "video_probs")
 
 
 class Declaration:
-    """An adapter, `(network, streams[, mask]) -> AnchorOutput`, made of places instead of code.
+    """An adapter `(network, streams[, mask]) -> AnchorOutput` that is declared instead of coded.
 
     Args:
         outputs: "segment_probs", "video_probs" and "modality_probs" -> an `Out`, a position or name, a pair of those
-            (audio, visual), or "derive". Derived modality probabilities are pooled from segments by linear softmax
-            pooling, derived video probabilities are 1 - (1 - audio)(1 - visual). Nothing is derived unless it is said.
-            None for a network that returns the fields by their own names.
-        tokens: a `Tap`, two (audio, visual), or as in `outputs`.
-        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by the name
-            of the argument. Where None, each stream by its own name.
+            (audio, visual), or "derive". "derive" computes modality probabilities by linear softmax pooling of the
+            segment probabilities, and video probabilities as 1 - (1 - audio)(1 - visual). None for a network that
+            returns the fields by their own names.
+        tokens: a `Tap`, two of them (audio, visual), or a position, name, pair or `Out` as in `outputs`.
+        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by argument.
+            With None, each stream is passed by its own name.
         streams: the streams that `inputs` may name.
-        follow_device: `.cuda()` inside forward, and tensors made on "cuda" there, go to the inputs' device instead.
+        follow_device: send `.cuda()` calls in forward, and tensors created on "cuda" there, to the device of the inputs
+            instead.
 
     Raises:
-        ValueError: a field is missing or unknown, or an input is no stream.
+        ValueError, TypeError: a field is missing or unknown, or an input is not a stream.
+
+    Example:
+        >>> class Net(nn.Module):  # returns (tokens, segment logits)
+        ...     def forward(self, sound, frames):
+        ...         tokens = torch.stack([sound, frames], dim=2)  # (B,T,M,D)
+        ...         return tokens, tokens[..., :3]
+        >>> declaration = Declaration(
+        ...     {"segment_probs": Out(1, kind="logits"), "modality_probs": "derive", "video_probs": "derive"},
+        ...     tokens=0,
+        ...     inputs=("audio", "visual"),
+        ...     streams={"audio": StreamSpec(8, "audio"), "visual": StreamSpec(8, "visual")},
+        ... )
+        >>> output = declaration(Net(), {"audio": torch.zeros(2, 10, 8), "visual": torch.zeros(2, 10, 8)})
+        >>> output.segment_probs.shape, output.video_probs.shape
+        (torch.Size([2, 10, 2, 3]), torch.Size([2, 3]))
     """
 
     def __init__(
@@ -51,22 +67,27 @@ class Declaration:
         self.taps = _as_taps(tokens)
         self.token_output = None if self.taps or tokens is None else _as_out(tokens)
         if outputs is not None and not self.taps and not isinstance(self.token_output, Out):
-            raise ValueError("tokens must be said, and cannot be derived: tokens=4, or tokens=Tap(...)")
+            raise ValueError("tokens must be declared, and cannot be derived: tokens=4, or tokens=Tap(...)")
         self.calling = Calling(inputs, streams, follow_device=follow_device)
 
     @property
     def takes_mask(self) -> bool:
-        """Whether the network is given the mask."""
+        """Whether the network gets the mask."""
         return self.calling.takes_mask
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> AnchorOutput:
-        """Run the network and read what is declared.
+        """Run the network and read the declared fields from its outputs and taps.
 
-        Hooks and torch.compile do not go together, so under a compiled CoLeaF this part runs as it is.
+        Runs uncompiled under torch.compile, which does not support hooks that are registered per call.
+
+        Args:
+            network: the Anchor.
+            streams: name -> (B, frames * T, width) float.
+            mask: (B,T) bool, True = real segment; None where all segments are real.
 
         Raises:
-            ValueError, TypeError: what the network returns, or what a tap captured, is not as declared.
+            ValueError, TypeError: the network's outputs, or the captured tensors, are not as declared.
         """
         name, spec = next(iter(self.calling.streams.items()))
         batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
@@ -89,7 +110,7 @@ class Declaration:
         return AnchorOutput(tokens=tokens, **read)
 
     def _tokens(self, returned: Any, captured: list[Any], batch: int, segments: int) -> Tensor | None:
-        """(B,T,M,D) as declared; None where nothing is said of them."""
+        """The declared tokens, (B,T,M,D); None where the declaration has none."""
         if self.token_output is not None:
             assert isinstance(self.token_output, Out)
             return self.token_output.read(returned, "tokens", batch, segments)
@@ -100,8 +121,8 @@ class Declaration:
         halves = zip(self.taps, captured, strict=True)
         return torch.stack([tap.tokens(runs, batch, segments, single=True) for tap, runs in halves], dim=2)
 
-    def describe(self) -> dict[str, Any] | None:
-        """The declaration as plain values, for `from_description`; None where a constant is more than that."""
+    def to_dict(self) -> dict[str, Any] | None:
+        """The declaration as plain values, for `from_dict`; None where a `Constant` holds a tensor or other object."""
 
         def plain(x: Any) -> Any:
             if isinstance(x, Constant):
@@ -129,16 +150,20 @@ class Declaration:
         }
 
     @classmethod
-    def from_description(cls, described: Mapping[str, Any], streams: Mapping[str, StreamSpec]) -> Declaration:
-        """The declaration that `describe` described.
+    def from_dict(cls, content: Mapping[str, Any], streams: Mapping[str, StreamSpec]) -> Declaration:
+        """Rebuild the declaration that `to_dict` returned.
+
+        Args:
+            content: from `to_dict`.
+            streams: the streams that its inputs name.
 
         Raises:
-            ValueError, TypeError, KeyError: it is no such description.
+            ValueError, TypeError, KeyError: `content` is not a declaration.
         """
 
-        def made(x: Any) -> Any:
+        def rebuild(x: Any) -> Any:
             if isinstance(x, list):
-                return tuple(made(part) for part in x)
+                return tuple(rebuild(part) for part in x)
             if not isinstance(x, Mapping):
                 return x
             if "constant" in x:
@@ -147,23 +172,23 @@ class Declaration:
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
             return {"out": Out, "tap": Tap}[kind](**values)
 
-        tokens = made(described["tokens"])
+        tokens = rebuild(content["tokens"])
         if isinstance(tokens, tuple) and len(tokens) == 1:
             (tokens,) = tokens
-        inputs = described["inputs"]
+        inputs = content["inputs"]
         if isinstance(inputs, Mapping):
-            inputs = {name: made(x) for name, x in inputs.items()}
+            inputs = {name: rebuild(x) for name, x in inputs.items()}
         elif inputs is not None:
-            inputs = [made(x) for x in inputs]
-        outputs = described["outputs"]
+            inputs = [rebuild(x) for x in inputs]
+        outputs = content["outputs"]
         if outputs is not None:
-            outputs = {field: made(x) for field, x in outputs.items()}
-        return cls(outputs, tokens, inputs, streams=streams, follow_device=described["follow_device"])
+            outputs = {field: rebuild(x) for field, x in outputs.items()}
+        return cls(outputs, tokens, inputs, streams=streams, follow_device=content["follow_device"])
 
 
 def _as_outputs(outputs: Any) -> dict[str, Out | str]:
     if not isinstance(outputs, Mapping):
-        raise WrongTypeError(f"outputs is {outputs!r}, where a mapping of fields to places was expected")
+        raise WrongTypeError(f"outputs is {outputs!r}, where a mapping of fields to positions or names was expected")
     unknown = [field for field in outputs if field not in _PROBABILITIES]
     missing = [field for field in _PROBABILITIES if field not in outputs]
     if unknown:
@@ -173,20 +198,22 @@ def _as_outputs(outputs: Any) -> dict[str, Out | str]:
     if missing:
         raise ValueError(f"outputs lacks {missing}: say where they are, or {DERIVE!r} (see docs/wrapping.md)")
     if outputs["segment_probs"] == DERIVE:
-        raise ValueError("outputs['segment_probs'] cannot be derived: nothing else tells when an event occurs")
+        raise ValueError("outputs['segment_probs'] cannot be derived: no other output says when an event occurs")
     return {field: _as_out(outputs[field]) for field in _PROBABILITIES}
 
 
 def _by_name(returned: Any, tokens: Tensor | None, name: str) -> AnchorOutput:
-    """What a network returns that has the protocol's fields itself, with tokens from a tap where there is one."""
+    """The outputs of a network that returns the protocol's fields by name, with tokens from a tap if there is one."""
     fields = (*_PROBABILITIES, "tokens")
-    found = {f: returned.get(f) if isinstance(returned, Mapping) else getattr(returned, f, None) for f in fields}
+    values = {f: returned.get(f) if isinstance(returned, Mapping) else getattr(returned, f, None) for f in fields}
     if tokens is not None:
-        found["tokens"] = tokens
-    missing = [f for f in fields if found[f] is None and f != "modality_probs"]
+        values["tokens"] = tokens
+    missing = [f for f in fields if values[f] is None and f != "modality_probs"]
     if missing:
-        raise ValueError(f"{name} does not return {missing} by these names: say outputs={{...}} (see docs/wrapping.md)")
-    return AnchorOutput(**found)  # type: ignore[arg-type]
+        raise ValueError(
+            f"{name} does not return {missing} by these names: declare outputs={{...}} (see docs/wrapping.md)"
+        )
+    return AnchorOutput(**values)  # type: ignore[arg-type]
 
 
 def _default(kind: type, key: str) -> Any:
@@ -206,7 +233,9 @@ def _as_out(given: Any) -> Out | str:
         return Out(given)
     if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(x, int | str) for x in given):
         return Out(given[0], visual=given[1])
-    raise WrongTypeError(f"{given!r} is no place: expected Out(...), a position, a name, (audio, visual) or {DERIVE!r}")
+    raise WrongTypeError(
+        f"{given!r} is not an output: expected Out(...), a position, a name, (audio, visual) or {DERIVE!r}"
+    )
 
 
 def _as_taps(given: Any) -> tuple[Tap, ...]:

@@ -1,4 +1,4 @@
-"""How a network is called: which of its arguments gets which stream, constants, and the device it thinks it is on."""
+"""Map streams, mask and constants to the arguments of a network, and redirect hard-coded "cuda" devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _MASK = "mask"
 
 @dataclass(frozen=True)
 class Constant:
-    """An argument that is the same for every batch: a flag, a number, or a tensor, moved to the inputs' device."""
+    """An argument that is the same for every batch.
+
+    Args:
+        value: any value, such as a flag or a number; a tensor is moved to the device of the inputs.
+    """
 
     value: Any
 
@@ -29,16 +33,17 @@ Inputs = Sequence[Argument] | Mapping[str, Argument]
 
 
 class Calling:
-    """A network's call.
+    """Calls a network with its streams in the declared arguments.
 
     Args:
-        inputs: what it takes: names of streams, "mask" and constants (`Constant`), in order or by the name of the
-            argument. Where None, each stream by its own name.
+        inputs: what the network takes: names of streams, "mask" and constants (`Constant`), in order or by argument.
+            With None, each stream is passed by its own name.
         streams: the streams that `inputs` may name.
-        follow_device: `.cuda()` inside forward, and tensors made on "cuda" there, go to the inputs' device instead.
+        follow_device: send `.cuda()` calls in forward, and tensors created on "cuda" there, to the device of the inputs
+            instead.
 
     Raises:
-        ValueError, TypeError: an input is no stream.
+        ValueError, TypeError: an input is neither a stream nor a `Constant`.
     """
 
     def __init__(self, inputs: Inputs | None, streams: Mapping[str, StreamSpec], *, follow_device: bool) -> None:
@@ -59,18 +64,18 @@ class Calling:
 
     @property
     def arguments(self) -> list[Argument]:
-        """What the network is given, in order; nothing where each stream goes by its own name."""
+        """The declared arguments, in order; empty where each stream is passed by its own name."""
         if self.inputs is None:
             return []
         return list(self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs)
 
     @property
     def takes_mask(self) -> bool:
-        """Whether the network is given the mask."""
+        """Whether the network gets the mask."""
         return _MASK in self.arguments
 
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> Any:
-        """What the network returns for streams (B, frames * T, width) and a mask (B,T) bool or None."""
+        """Run the network on streams (B, frames * T, width) and a mask (B,T) bool or None; returns its raw outputs."""
         device = next(iter(streams.values())).device
 
         def value(argument: Argument) -> Any:
@@ -87,7 +92,7 @@ class Calling:
 
 
 class _FollowDevice(TorchFunctionMode):
-    """Sends what a network would put on "cuda" to the device of its inputs."""
+    """Redirects tensors that a network would put on "cuda" to the device of its inputs."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Where a field of the protocol is in what a network returns, and how to read it.
+"""Read a field of the protocol from a network's outputs: where it is, and its layout and kind.
 
-Axes in layouts are named by the project's letters: b videos, t segments, m modalities, c classes, d token width; and e
-for a pair of presence and absence.
+Layouts name axes by the project's shape letters: b videos, t segments, m modalities, c classes, d token width; and e
+for the pair (presence, absence) of evidential outputs.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from coleaf_framework.protocol import MODALITIES
 
 logger = logging.getLogger(__name__)
 
-_checking: ContextVar[bool] = ContextVar("checking", default=False)
+_check_kinds: ContextVar[bool] = ContextVar("check_kinds", default=False)
 
 
 @contextmanager
 def checking_values() -> Iterator[None]:
-    """While it lasts, values are held to their declared kind; a look at values, so not for training."""
-    token = _checking.set(True)
+    """Check values against their declared kind within this context; it reads values from the device, which is slow."""
+    token = _check_kinds.set(True)
     try:
         yield
     finally:
-        _checking.reset(token)
+        _check_kinds.reset(token)
 
 
-@functools.lru_cache(maxsize=64)  # once, not at each of a dry run's batches
-def _mention(message: str) -> None:
+@functools.lru_cache(maxsize=64)  # warn once, not at every batch of the dry run
+def _warn_once(message: str) -> None:
     logger.warning(message)
 
 
@@ -53,24 +53,30 @@ LAYOUTS = {"segment_probs": "b t m c", "video_probs": "b c", "modality_probs": "
 
 @dataclass(frozen=True)
 class Out:
-    """One field of the protocol, in what a network returns.
+    """Declares where one field of the protocol is in a network's outputs, and in what form.
 
     Args:
-        path: a position (3), a name ("probs") or a path of both ("1.probs", "0.2"). If `visual` is given, the place
-            of the audio half.
-        visual: the place of the visual half, where the network gives its modalities apart.
-        layout: the axes as the network has them, as in einops: "b c t m", "(b m) t c". By default those of the
-            protocol, without m where `visual` is given.
-        kind: "probs"; "logits", made probabilities by sigmoid; "evidence" or "dirichlet" (evidence + 1), made
-            probabilities as presence / (presence + absence).
-        absence: for pairs: the place of the absence half, or two where the modalities are apart; otherwise the layout
-            has an axis e, presence first.
-        order: of the modalities on axis m.
-        reduce: how axes that the field does not have, such as the classes of class-wise tokens, are taken together:
-            "mean", "max" or "sum".
+        path: a position (3), a name ("probs") or a path of both ("1.probs", "0.2"). If `visual` is given, this is the
+            path of the audio tensor.
+        visual: path of the visual tensor, for a network that returns one tensor per modality.
+        layout: the network's axes in einops notation, such as "b c t m" or "(b m) t c". By default those of the
+            protocol, without m if `visual` is given.
+        kind: "probs" (probabilities); "logits", which get a sigmoid; "evidence" or "dirichlet" (evidence + 1), whose
+            probability is presence / (presence + absence) of the Dirichlet parameters.
+        absence: path of the absence evidence, or (audio, visual) paths if `visual` is given. With None, the layout has
+            an axis e with presence first.
+        order: order of the modalities on axis m.
+        reduce: how to reduce axes that the field does not have, such as the classes of class-wise tokens: "mean", "max"
+            or "sum".
 
     Raises:
-        ValueError: a kind, an order, an axis or a reduction that there is not.
+        ValueError: an unknown kind, order or reduction, or an empty layout.
+
+    Example:
+        >>> logits = torch.zeros(4, 3, 10, 2)  # B=4, C=3, T=10, M=2
+        >>> out = Out(0, layout="b c t m", kind="logits")
+        >>> out.read((logits,), "segment_probs", batch=4, segments=10).shape  # (B,T,M,C)
+        torch.Size([4, 10, 2, 3])
     """
 
     path: Path
@@ -94,10 +100,16 @@ class Out:
         check_reduce(self.reduce, "Out")
 
     def read(self, returned: Any, field: str, batch: int, segments: int) -> Tensor:
-        """The field, in the protocol's layout.
+        """Read the field, in the protocol's layout and as probabilities.
+
+        Args:
+            returned: the network's raw outputs.
+            field: name of the field of `AnchorOutput`.
+            batch: B.
+            segments: T.
 
         Raises:
-            ValueError: there is no such place, or it has another layout; names the field.
+            ValueError: there is no tensor at the path, or it has another layout; names the field.
         """
         halves = [self.path] if self.visual is None else [self.path, self.visual]
         tensors = [find(returned, path, field) for path in halves]
@@ -110,7 +122,7 @@ class Out:
         return self.arrange(tensors, field, batch, segments)
 
     def arrange(self, tensors: list[Tensor], field: str, batch: int, segments: int) -> Tensor:
-        """One tensor, or an audio and a visual one, in the protocol's layout and as probabilities."""
+        """Bring one tensor, or an audio and a visual one, to the protocol's layout and to probabilities."""
         target = LAYOUTS[field]
         if field == "tokens" and self.kind != "probs":
             raise ValueError(f"tokens: kind={self.kind!r} is for probabilities")
@@ -123,7 +135,7 @@ class Out:
         if pair:
             layout, target = (layout if "e" in re.findall(r"\w+", layout) else layout + " e"), target + " e"
         arranged = [arrange(x, layout, target, self.reduce, f"outputs[{field!r}]", batch, segments) for x in tensors]
-        if _checking.get():
+        if _check_kinds.get():
             for x in arranged:
                 self._check_kind(x, field)
         values = [self._probabilities(x) for x in arranged]
@@ -140,8 +152,8 @@ class Out:
             raise ValueError(
                 f"outputs[{field!r}]: kind={self.kind!r} is at least {least:g}, but it spans [{low:.3g}, {high:.3g}]"
             )
-        if self.kind == "logits" and 0 <= low < high <= 1:  # it may be, but hardly is
-            _mention(f"outputs[{field!r}]: kind='logits', but its values are in [0, 1], as probabilities are")
+        if self.kind == "logits" and 0 <= low < high <= 1:  # possible for logits, but unlikely
+            _warn_once(f"outputs[{field!r}]: kind='logits', but its values are in [0, 1], as probabilities are")
 
     def _probabilities(self, x: Tensor) -> Tensor:
         if self.kind == "logits":
@@ -153,27 +165,31 @@ class Out:
 
 
 def check_order(order: tuple[str, str], what: str) -> None:
-    """Refuse an order that does not name both modalities."""
+    """Raise ValueError unless `order` names both modalities."""
     if not isinstance(order, tuple | list) or sorted(map(str, order)) != sorted(MODALITIES):
         raise ValueError(f"{what}: order {order!r} does not name the modalities {MODALITIES}")
 
 
 def check_reduce(reduction: str | None, what: str) -> None:
-    """Refuse a reduction that there is not."""
+    """Raise ValueError for an unknown reduction."""
     if reduction is not None and reduction not in REDUCTIONS:
         raise ValueError(f"{what}: reduce {reduction!r} is not one of {REDUCTIONS}")
 
 
 def arrange(x: Tensor, layout: str, target: str, reduction: str | None, what: str, batch: int, segments: int) -> Tensor:
-    """A tensor of one layout in another.
+    """Rearrange a tensor from one layout to another, in einops notation.
 
     Args:
-        x: of the axes `layout`. target: the axes wanted; those that it lacks are taken together by `reduction`.
-        what: for messages.
-        batch, segments: B and T, for layouts that join axes.
+        x: a tensor with the axes `layout`.
+        layout: its axes.
+        target: the axes of the result.
+        reduction: "mean", "max" or "sum", for axes that `target` lacks; None where it has all of them.
+        what: begins error messages.
+        batch: B, for layouts with joined axes, such as "(b m) t c".
+        segments: T, likewise.
 
     Raises:
-        ValueError: the layout does not fit the tensor, or lacks an axis.
+        ValueError: the tensor does not have the layout, or the layout lacks an axis of `target`.
     """
     axes = re.findall(r"\w+", layout)
     missing = [axis for axis in target.split() if axis not in axes]
@@ -186,7 +202,7 @@ def arrange(x: Tensor, layout: str, target: str, reduction: str | None, what: st
     lengths: dict[str, int] = {}
     for group in re.findall(r"\((.*?)\)", layout):
         joined = {axis: known[axis] for axis in group.split() if axis in known}
-        if len(joined) == len(group.split()):  # einops finds the one that is left
+        if len(joined) == len(group.split()):  # einops infers one length of a group
             joined.pop("b", None)
         lengths |= joined
     try:
@@ -199,14 +215,14 @@ def arrange(x: Tensor, layout: str, target: str, reduction: str | None, what: st
 
 
 def find(returned: Any, path: Path, what: str) -> Tensor:
-    """The tensor at a path in what a network returned.
+    """The tensor at a path in a network's outputs.
 
     Raises:
-        ValueError: nothing is there, or no tensor; says what there is.
+        ValueError: there is no tensor at the path; lists the paths that exist.
     """
     value = returned
-    whole = isinstance(returned, Mapping) and path in returned  # a key may have dots in it
-    for part in [path] if whole or isinstance(path, int) else path.split("."):
+    is_key = isinstance(returned, Mapping) and path in returned  # a key may contain dots
+    for part in [path] if is_key or isinstance(path, int) else path.split("."):
         value = _step(value, part, returned, path, what)
     if not isinstance(value, Tensor):
         raise ValueError(f"{what}: {path!r} is a {type(value).__name__}, not a tensor")
@@ -225,12 +241,12 @@ def _step(value: Any, part: Path, returned: Any, path: Path, what: str) -> Any:
         return getattr(value, part)
     elif isinstance(value, Tensor) and value is returned and part == 0:
         return value  # a network that returns one tensor
-    there = [place for place, _ in flatten(returned)]
-    raise ValueError(f"{what}: there is no {path!r}.{nearest(str(path), there)} There is: {', '.join(there)}")
+    paths = [path_ for path_, _ in flatten(returned)]
+    raise ValueError(f"{what}: there is no {path!r}.{nearest(str(path), paths)} There is: {', '.join(paths)}")
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in what a network returned, with its path."""
+    """Every tensor in a network's (possibly nested) outputs, with its path."""
     if isinstance(value, Tensor):
         yield prefix or "0", value
         return

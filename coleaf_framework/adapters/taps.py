@@ -1,7 +1,7 @@
-"""Taps: tokens that a network never returns, read where a submodule takes or gives them.
+"""Taps: capture tokens that a network does not return, from the input or output of a submodule.
 
-A tap registers its hook for one forward and removes it afterwards. So nothing stays on the network, copies and pickles
-of it know nothing of taps, and two wrapped copies cannot write into each other.
+A tap registers a forward hook for one forward pass and removes it afterwards. So no hook stays on the network, copies
+and pickles of it contain none, and two models that wrap the same network do not interfere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ Call = Literal["only", "last"] | int | Mapping[str, int] | tuple[int, ...]
 
 @dataclass
 class Captured:
-    """What a submodule took or gave in one forward: each of its runs, and each tensor's version at that time."""
+    """What a tap captured in one forward pass.
+
+    Args:
+        runs: the input or output of each run of the submodule, in order.
+        versions: each captured tensor with its version counter, to detect later in-place changes.
+    """
 
     runs: list[Any] = field(default_factory=list)
     versions: list[tuple[Tensor, int]] = field(default_factory=list)
@@ -32,22 +37,30 @@ class Captured:
 
 @dataclass(frozen=True)
 class Tap:
-    """Output tokens, at a submodule.
+    """Declares that the output tokens are the input or output of a submodule.
 
     Args:
-        path: of the submodule, as `named_modules` has it: "encoder.layers.0".
-        at: what the submodule gives ("output") or what it takes ("input").
-        call: which of its runs in one forward: "only" (there must be one), "last", a number from 0 (negative ones from
-            the end); {"audio": 0, "visual": 1} for a submodule that runs once for each modality; or several numbers,
-            taken together with the weights `combine`.
-        order: of the modalities, where the submodule has both: as a pair of tensors, or on the axis m.
-        layout: the axes, as in einops; by default "b t m d", or "b t d" for a tensor of one modality.
-        reduce: how axes that tokens do not have, such as classes, are taken together: "mean", "max" or "sum".
-        part: a position or name, where the submodule takes or gives several tensors; or two, in `order`.
-        combine: one weight for each number of `call`.
+        path: of the submodule, as in `named_modules()`: "encoder.layers.0".
+        at: "output" or "input" of the submodule.
+        call: which run of the submodule in one forward pass: "only" (it must run once), "last", or an index (negative
+            ones count from the end); {"audio": 0, "visual": 1} for a submodule that runs once per modality; or several
+            indices, whose tokens are summed with the weights `combine`.
+        order: order of the modalities, in a pair of tensors or on axis m.
+        layout: the axes in einops notation; by default "b t m d", or "b t d" for a tensor of one modality.
+        reduce: how to reduce axes that tokens do not have, such as classes: "mean", "max" or "sum".
+        part: position or name of the tensor, where the submodule's input or output has several; or two, in `order`.
+        combine: one weight for each index of `call`.
 
     Raises:
-        ValueError: a value that there is not.
+        ValueError, TypeError: an invalid value; names it.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
+        >>> tap = Tap("0")  # the output of the first layer
+        >>> with tap.capture(net) as captured:
+        ...     _ = net(torch.zeros(2, 10, 2, 6))  # B=2, T=10, M=2
+        >>> tap.tokens(captured, batch=2, segments=10).shape  # (B,T,M,D)
+        torch.Size([2, 10, 2, 4])
     """
 
     path: str
@@ -70,13 +83,13 @@ class Tap:
         call = self.call
         numbers = call.values() if isinstance(call, Mapping) else call if isinstance(call, tuple) else (call,)
         if not isinstance(call, str) and not all(isinstance(k, int) and not isinstance(k, bool) for k in numbers):
-            raise WrongTypeError(f"{what}: call={call!r} is no number of a run")
+            raise WrongTypeError(f"{what}: call={call!r} is not the index of a run")
         if isinstance(call, str) and call not in ("only", "last"):
             raise ValueError(f"{what}: call={call!r} is neither 'only' nor 'last' nor a number")
         if isinstance(call, Mapping) and sorted(call) != sorted(MODALITIES):
             raise ValueError(f"{what}: call has the keys {sorted(call)}, where {sorted(MODALITIES)} were expected")
         if isinstance(call, Mapping) and tuple(self.order) != MODALITIES:
-            raise ValueError(f"{what}: call names the modalities, so order is not to be said")
+            raise ValueError(f"{what}: call names the modalities, so order must not be given")
         if isinstance(call, tuple) != (self.combine is not None) or (
             isinstance(call, tuple) and len(call) != len(self.combine or ())
         ):
@@ -88,8 +101,8 @@ class Tap:
         """The tapped submodule.
 
         Raises:
-            ValueError: there is none of this path; names the nearest.
-            TypeError: it, or a module around it, is compiled or scripted, which hides it.
+            ValueError: the network has no such submodule; names the closest match.
+            TypeError: the submodule, or a module that contains it, is compiled or scripted, so hooks do not run.
         """
         module, parts = network, self.path.split(".")
         for depth in range(len(parts) + 1):
@@ -113,20 +126,20 @@ class Tap:
 
     @contextmanager
     def capture(self, network: nn.Module) -> Iterator[Captured]:
-        """Collects what each run of the submodule takes or gives, for as long as the block lasts."""
+        """Capture the input or output of each run of the submodule within this context."""
         captured, thread = Captured(), threading.get_ident()
 
-        def hear(value: Any) -> None:
-            if threading.get_ident() == thread:  # or it is another model around the same network
+        def record(value: Any) -> None:
+            if threading.get_ident() == thread:  # another model may run the same network in another thread
                 captured.runs.append(value)
                 captured.versions += [(x, x._version) for _, x in flatten(value) if not x.is_inference()]
 
         module = self.submodule(network)
         if self.at == "output":
-            handle = module.register_forward_hook(lambda _, args, output: hear(output))
+            handle = module.register_forward_hook(lambda _, args, output: record(output))
         else:
             handle = module.register_forward_pre_hook(
-                lambda _, args, kwargs: hear((*args, *kwargs.values())), with_kwargs=True
+                lambda _, args, kwargs: record((*args, *kwargs.values())), with_kwargs=True
             )
         try:
             yield captured
@@ -134,11 +147,20 @@ class Tap:
             handle.remove()
 
     def tokens(self, captured: Captured, batch: int, segments: int, *, single: bool = False) -> Tensor:
-        """Tokens (B,T,M,D) from what `capture` collected; (B,T,D) of one modality where `single`.
+        """The declared tokens, from what `capture` captured.
+
+        Args:
+            captured: from `capture`.
+            batch: B.
+            segments: T.
+            single: read tokens of one modality.
+
+        Returns:
+            (B,T,M,D), or (B,T,D) if `single`.
 
         Raises:
-            ValueError: the submodule ran another number of times than declared, or gave something else, or what it
-                gave was changed in place afterwards.
+            ValueError: the submodule did not run as often as declared, the captured tensors do not have the declared
+                form, or they were changed in place afterwards.
         """
         call, runs = self.call, captured.runs
         changed = {id(x) for x, version in captured.versions if x._version != version}
@@ -151,18 +173,18 @@ class Tap:
         return self._one(self._run(runs, call), batch, segments, single, changed)
 
     def _run(self, runs: list[Any], call: str | int) -> Any:
-        often = f"Tap({self.path!r}): the submodule ran {len(runs)} times in one forward"
+        count = f"Tap({self.path!r}): the submodule ran {len(runs)} times in one forward"
         if not runs:
             raise ValueError(
-                f"{often}: another one holds the tokens, or it is called past its __call__ (`.forward(...)`), where "
-                "no tap can listen"
+                f"{count}: another one holds the tokens, or it is called past its __call__ (`.forward(...)`), which "
+                "runs no hooks"
             )
         if call == "only" and len(runs) > 1:
-            raise ValueError(f"{often}, where call='only' declares one: say which (0 to {len(runs) - 1}, or 'last')")
+            raise ValueError(f"{count}, where call='only' declares one: say which (0 to {len(runs) - 1}, or 'last')")
         index = {"only": 0, "last": -1}.get(call, call) if isinstance(call, str) else call
         assert isinstance(index, int)
         if not -len(runs) <= index < len(runs):
-            raise ValueError(f"{often}; there is no run {call}")
+            raise ValueError(f"{count}; there is no run {call}")
         return runs[index]
 
     def _one(self, value: Any, batch: int, segments: int, single: bool, changed: set[int]) -> Tensor:
@@ -176,24 +198,24 @@ class Tap:
         return tokens if tuple(self.order) == MODALITIES else tokens.flip(2)
 
     def _halves(self, value: Any, single: bool) -> list[Tensor]:
-        """The tensor, or the two tensors of the modalities, that a run took or gave."""
+        """The captured tensor of a run, or its two tensors, one per modality."""
         if self.part is not None:
             parts = self.part if isinstance(self.part, tuple | list) else (self.part,)
             return [find(value, part, f"Tap({self.path!r})") for part in parts]
-        found = list(flatten(value))
-        alike = len({x.shape for _, x in found}) == 1
-        if len(found) == 1 or (len(found) == 2 and alike and not single):
-            return [x for _, x in found]
-        shapes = ", ".join(f"{place}: {tuple(x.shape)}" for place, x in found)
+        tensors = list(flatten(value))
+        same_shape = len({x.shape for _, x in tensors}) == 1
+        if len(tensors) == 1 or (len(tensors) == 2 and same_shape and not single):
+            return [x for _, x in tensors]
+        shapes = ", ".join(f"{path}: {tuple(x.shape)}" for path, x in tensors)
         raise ValueError(
-            f"Tap({self.path!r}): its {self.at} has {len(found)} tensors ({shapes}): say which by part=..."
+            f"Tap({self.path!r}): its {self.at} has {len(tensors)} tensors ({shapes}): say which by part=..."
         )
 
     def _arrange(self, x: Tensor, target: str, batch: int, segments: int, changed: set[int]) -> Tensor:
         if id(x) in changed:
             raise ValueError(
                 f"Tap({self.path!r}): the network changes the captured tensor in place, as ReLU(inplace=True) does: "
-                "tap another submodule, one that gives the changed tensor"
+                "tap another submodule, whose output is the changed tensor"
             )
         if torch.is_grad_enabled() and not x.requires_grad:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from coleaf_framework.collaboration.averaging import MovingAverage
 from coleaf_framework.collaboration.config import OFFICIAL, STRONG, CoLeaFConfig
+from coleaf_framework.collaboration.reduction import Reduction, Term, share_of_step
 from coleaf_framework.collaboration.terms import (
     anchor_loss,
     anchor_terms,
@@ -11,26 +12,41 @@ from coleaf_framework.collaboration.terms import (
     modality_labels,
     reference_teaches,
     reference_terms,
-    scale_micro_batch,
     supervised_outputs,
     weak_modality_labels,
     with_reference_labels,
+)
+from coleaf_framework.collaboration.updates import (
+    AnchorPass,
+    StepOutput,
+    Update,
+    anchor_update,
+    head_start_update,
+    reference_update,
 )
 
 __all__ = [
     "OFFICIAL",
     "STRONG",
+    "AnchorPass",
     "CoLeaFConfig",
     "MovingAverage",
+    "Reduction",
+    "StepOutput",
+    "Term",
+    "Update",
     "anchor_loss",
     "anchor_terms",
+    "anchor_update",
     "custom_loss",
     "custom_modality_labels",
     "event_weights",
+    "head_start_update",
     "modality_labels",
     "reference_teaches",
     "reference_terms",
-    "scale_micro_batch",
+    "reference_update",
+    "share_of_step",
     "supervised_outputs",
     "weak_modality_labels",
     "with_reference_labels",

@@ -1,11 +1,13 @@
-"""A moving average of a network, to teach in its place."""
+"""A moving average of a network, to teach or to answer in its place."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class MovingAverage(nn.Module):
@@ -31,6 +33,23 @@ class MovingAverage(nn.Module):
         for kept, theirs in zip(self.average.buffers(), network.buffers(), strict=True):
             kept.copy_(theirs)
 
+    @contextmanager
+    def in_place_of(self, network: nn.Module) -> Iterator[None]:
+        """The network has the average's weights while this lasts, and its own again afterwards."""
+        self._exchange(network)
+        try:
+            yield
+        finally:
+            self._exchange(network)
+
+    @torch.no_grad()
+    def _exchange(self, network: nn.Module) -> None:
+        pairs = zip(_tensors(self.average), _tensors(network), strict=True)
+        for own, its in pairs:  # in place, since optimisers and DistributedDataParallel hold these very tensors
+            kept = own.clone()
+            own.copy_(its)
+            its.copy_(kept)
+
     def train(self, mode: bool = True) -> MovingAverage:
         """Evaluation mode, whatever is asked for."""
         return super().train(False)
@@ -38,3 +57,7 @@ class MovingAverage(nn.Module):
     def forward(self, *args: object, **kwargs: object) -> object:
         """What the copy returns."""
         return self.average(*args, **kwargs)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

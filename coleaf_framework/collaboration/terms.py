@@ -1,6 +1,7 @@
-"""Every loss term of a step, by name. Shape letters: see `protocol.py`.
+"""Every loss term of a step, by name, with its reduction over videos. Shape letters: see `protocol.py`.
 
-Each term stops gradients on its teacher's side. Numbers in capitals are those of the authors' code.
+Each term stops gradients on its teacher's side. Numbers in capitals are those of the authors' code, some of whose forms
+are sums where the paper's are means.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from coleaf_framework import losses
 from coleaf_framework.collaboration.config import CoLeaFConfig
+from coleaf_framework.collaboration.reduction import Reduction, Term
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput
 
 # Audio, visual.
@@ -71,22 +73,30 @@ def weak_modality_labels(c: CoLeaFConfig, batch: Batch) -> Tensor:
 
 def anchor_loss(
     c: CoLeaFConfig, anchor: nn.Module, output: AnchorOutput, labels: Tensor, batch: Batch, progress: Progress
-) -> dict[str, Tensor]:
+) -> dict[str, Term]:
     """What teaches the Anchor without the Reference: its own loss, or BCE(Y, video_probs).
 
+    The terms of an Anchor's own loss are means over videos, as `protocol.Anchor` asks.
+
     Args:
+        c: which loss.
+        anchor: for its own loss.
+        output: its answer.
         labels: (B,M,C) in [0,1], from `modality_labels`.
+        batch: for its weak labels.
+        progress: for an own loss that changes over time.
     """
     own = custom_loss(anchor) if c.anchor_loss != "video" else None
-    terms = dict(own(output, batch, progress)) if own is not None else {}
+    terms = {} if own is None else {name: Term(x, Reduction.MEAN) for name, x in own(output, batch, progress).items()}
     if c.anchor_loss == "official" and c.enabled:
         assert output.modality_probs is not None
         audio, visual = output.modality_probs.unbind(1)
-        terms["audio"] = AUDIO_WEIGHT * losses.binary_cross_entropy(audio, labels[:, 0])
-        terms["visual"] = VISUAL_WEIGHT * losses.binary_cross_entropy(visual, labels[:, 1])
-        terms["video"] = VIDEO_WEIGHT * losses.binary_cross_entropy(output.video_probs, batch.labels)
+        terms["audio"] = Term(AUDIO_WEIGHT * losses.binary_cross_entropy(audio, labels[:, 0]), Reduction.MEAN)
+        terms["visual"] = Term(VISUAL_WEIGHT * losses.binary_cross_entropy(visual, labels[:, 1]), Reduction.MEAN)
+        video = VIDEO_WEIGHT * losses.binary_cross_entropy(output.video_probs, batch.labels)
+        terms["video"] = Term(video, Reduction.MEAN)
     elif own is None:
-        terms["video"] = losses.binary_cross_entropy(output.video_probs, batch.labels)
+        terms["video"] = Term(losses.binary_cross_entropy(output.video_probs, batch.labels), Reduction.MEAN)
     return terms
 
 
@@ -119,30 +129,32 @@ def with_reference_labels(
 
 def anchor_terms(
     c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch, progress: Progress
-) -> dict[str, Tensor]:
+) -> dict[str, Term]:
     """What the Reference teaches the Anchor: contrast (eq. 8), co-occurrence (eq. 13) and pseudo-labels, weighted."""
-    terms: dict[str, Tensor] = {}
+    terms: dict[str, Term] = {}
     if pseudo_labelling(c, progress):
         assert anchor.modality_probs is not None
-        terms["pseudo_labels"] = c.pseudo_label_weight * losses.pseudo_label_cross_entropy(
+        term = losses.pseudo_label_cross_entropy(
             anchor.modality_probs,
             reference.modality_probs,
             threshold=c.pseudo_label_thresholds,
             soft=c.pseudo_label_form == "soft",
             labels=batch.labels if c.pseudo_label_classes == "weak" else None,
         )
+        terms["pseudo_labels"] = Term(c.pseudo_label_weight * term, Reduction.MEAN)
     if not collaborating(c, progress):
         return terms
     if c.contrast != "none":
-        terms["contrast"] = c.contrast_weight * _contrast(c, anchor, reference, batch.mask)
+        terms["contrast"] = Term(c.contrast_weight * _contrast(c, anchor, reference, batch.mask), Reduction.MEAN)
     if c.cooccurrence_weight:
         assert anchor.modality_probs is not None
         taught, teacher = anchor.modality_probs, reference.modality_probs
         if c.cooccurrence_form == "official":
             term = losses.confident_cooccurrence_distillation(teacher, taught, labels > 0.5)
+            terms["cooccurrence"] = Term(c.cooccurrence_weight * term, Reduction.SUM_TIMES_VIDEOS)
         else:
             term = losses.cooccurrence_distillation(teacher, taught)
-        terms["cooccurrence"] = c.cooccurrence_weight * term
+            terms["cooccurrence"] = Term(c.cooccurrence_weight * term, Reduction.MEAN)
     return terms
 
 
@@ -184,24 +196,27 @@ def _contrast(c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput,
 
 def reference_terms(
     c: CoLeaFConfig, reference: ReferenceOutput, anchor_probs: Tensor | None, labels: Tensor, progress: Progress
-) -> dict[str, Tensor]:
+) -> dict[str, Term]:
     """What teaches the Reference: labels, and past its warm-up the Anchor's pseudo-labels (eq. 12).
 
     Args:
+        c: which form, how strongly, from when.
+        reference: its answer.
         anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities; None where it is not trained yet.
         labels: (B,M,C) in [0,1], from `modality_labels`.
+        progress: for the epoch.
     """
     teaching = anchor_probs is not None and progress.epoch > c.reference_warmup and c.self_modality_weight > 0
     pupil = anchor_probs if teaching else None
     if c.reference_loss == "official":
         return _official_reference_terms(c, reference, pupil, labels, progress)
-    terms = {"video": losses.modality_cross_entropy(reference.modality_probs, labels)}
-    if reference.class_probs is not None:
-        terms["class_tokens"] = losses.modality_cross_entropy(reference.class_probs, labels)
+    probs, of_tokens = reference.modality_probs, reference.class_probs
+    terms = {"video": Term(losses.modality_cross_entropy(probs, labels), Reduction.MEAN)}
+    if of_tokens is not None:
+        terms["class_tokens"] = Term(losses.modality_cross_entropy(of_tokens, labels), Reduction.MEAN)
     if pupil is not None:
-        terms["self_modality"] = c.self_modality_weight * losses.self_modality_distillation(
-            pupil, reference.modality_probs, threshold=c.threshold
-        )
+        term = losses.self_modality_distillation(pupil, probs, threshold=c.threshold)
+        terms["self_modality"] = Term(c.self_modality_weight * term, Reduction.MEAN)
     return terms
 
 
@@ -211,39 +226,18 @@ def _official_reference_terms(
     anchor_probs: Tensor | None,
     labels: Tensor,
     progress: Progress,
-) -> dict[str, Tensor]:
+) -> dict[str, Term]:
     late = progress.epoch > c.reference_warmup
     probs = reference.modality_probs
-    terms = {"video": (LABEL_WEIGHT_LATE if late else 1.0) * losses.asymmetric_focal_loss(probs, labels).sum()}
+    term = (LABEL_WEIGHT_LATE if late else 1.0) * losses.asymmetric_focal_loss(probs, labels).sum()
+    terms = {"video": Term(term, Reduction.SUM)}
     if reference.class_probs is not None:
         weights = losses.per_modality(probs, *(CLASS_TOKEN_WEIGHTS_LATE if late else CLASS_TOKEN_WEIGHTS_EARLY))
-        terms["class_tokens"] = (weights * losses.asymmetric_focal_loss(reference.class_probs, labels)).sum()
+        term = (weights * losses.asymmetric_focal_loss(reference.class_probs, labels)).sum()
+        terms["class_tokens"] = Term(term, Reduction.SUM)
     if anchor_probs is not None:
         thresholds = losses.per_modality(probs, *PSEUDO_THRESHOLDS)[:, None]
         pseudo = (anchor_probs.detach() > thresholds) * labels
         term = losses.asymmetric_focal_loss(probs, pseudo).sum()
-        terms["self_modality"] = c.self_modality_weight * PSEUDO_WEIGHT_LATE * term
+        terms["self_modality"] = Term(c.self_modality_weight * PSEUDO_WEIGHT_LATE * term, Reduction.SUM)
     return terms
-
-
-def scale_micro_batch(c: CoLeaFConfig, terms: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
-    """The terms of a part of a training step, scaled so that those of all parts add up to the undivided step's.
-
-    Every term is a mean over videos, an Anchor's own loss too, but for the authors' forms of the Reference's terms,
-    which are sums, and of co-occurrence, a sum times the number of videos.
-
-    Args:
-        terms: "anchor/..." and "reference/..." -> scalar.
-        fraction: see `Batch.fraction`.
-    """
-    if fraction == 1.0:
-        return dict(terms)
-
-    def factor(name: str) -> float:
-        if fraction and name.startswith("reference/") and c.reference_loss == "official":
-            return 1.0
-        if fraction and name == "anchor/cooccurrence" and c.cooccurrence_form == "official":
-            return 1.0 / fraction
-        return fraction
-
-    return {name: factor(name) * term for name, term in terms.items()}

@@ -1,1 +1,1 @@
-"""Grids of runs, each cell a process of its own, and what they show: comparisons, rates by event type, costs."""
+"""Grids of training runs, one process per run, and their results: comparisons, rates by event type, costs."""

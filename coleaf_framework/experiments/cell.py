@@ -1,4 +1,4 @@
-"""One cell of a grid, in a process of its own: `python -m coleaf_framework.experiments.cell FOLDER`."""
+"""Train one cell of a grid in its own process: `python -m coleaf_framework.experiments.cell FOLDER`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from coleaf_framework.training.run_folder import RESUME
 
 
 def run_cell(folder: Path) -> None:
-    """Train what the folder's plan says, or go on with it, and keep its predictions of the split that is scored."""
+    """Train (or resume) the run that a folder's plan describes, and write its predictions of the scored split.
+
+    Args:
+        folder: the cell's run folder, which holds its plan.
+
+    Raises:
+        ValueError: the plan is invalid; or as training does.
+    """
     plan = read_plan(folder)
     config, split = plan.config, plan.split
     (folder / DONE).unlink(missing_ok=True)
@@ -29,8 +36,8 @@ def run_cell(folder: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """Stop, with a checkpoint, when the process that started this one has gone and its end of the pipe closes."""
-    while os.read(0, 1):  # not `sys.stdin`, whose lock a waiting thread would hold at the interpreter's end
+    """Stop with a checkpoint when the parent process ends, which closes the pipe to this process's stdin."""
+    while os.read(0, 1):  # not `sys.stdin`, whose lock this thread would hold when the interpreter exits
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""A finished grid's rows, and their comparison."""
+"""Compare the rows of a finished grid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coleaf_framework._text import one_line
 from coleaf_framework.experiments.grid import ALONE, COLEAF, Cell, Grid, Variant
-from coleaf_framework.results.caveats import together
+from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.results.comparison import PRIMARY, Comparison, compare_rows, require_column
 from coleaf_framework.results.paper import PaperTable
 from coleaf_framework.results.predictions import require_same_videos
@@ -16,10 +16,13 @@ from coleaf_framework.results.rows import Member, Pair, Row
 
 @dataclass(frozen=True)
 class Group:
-    """A grid's cells of one Anchor and one way to train it.
+    """The cells of a grid with the same Anchor and variant.
 
     Args:
-        name: its row. anchor, variant: which. members: one per seed.
+        name: name of its row.
+        anchor: the Anchor, as the user named it.
+        variant: the variant.
+        members: its runs, one per seed.
     """
 
     name: str
@@ -29,40 +32,40 @@ class Group:
 
 
 def gather(grid: Grid) -> list[Group]:
-    """A finished grid's rows.
+    """Group a finished grid's cells into rows.
 
     Raises:
-        FileNotFoundError: a cell is not done.
-        ValueError: the cells' videos differ.
+        FileNotFoundError: a cell is not finished.
+        ValueError: the cells were scored on different videos.
     """
     cells: dict[tuple[str, str], list[Cell]] = {}
     for cell in grid.cells:
         cells.setdefault((cell.anchor, cell.variant.name), []).append(cell)
-    found = {key: tuple(Member(c.name, c.seed, grid.predictions(c)) for c in own) for key, own in cells.items()}
-    require_same_videos([(member.run, member.predictions) for members in found.values() for member in members])
+    by_row = {key: tuple(Member(c.name, c.seed, grid.predictions(c)) for c in row) for key, row in cells.items()}
+    require_same_videos([(member.run, member.predictions) for members in by_row.values() for member in members])
     classes = {
-        anchor: members[0].predictions.parser.removesuffix(" in CoLeaF") for (anchor, _), members in found.items()
+        anchor: members[0].predictions.parser.removesuffix(" in CoLeaF") for (anchor, _), members in by_row.items()
     }
     groups = []
-    for (anchor, _), members in found.items():
+    for (anchor, _), members in by_row.items():
         variant = cells[anchor, _][0].variant
         name = classes[anchor]
-        if list(classes.values()).count(name) > 1:  # two networks whose classes are called alike
+        if list(classes.values()).count(name) > 1:  # two networks have the same class name
             name += f" ({anchor})"
         groups.append(Group(one_line(f"{name} {variant.label}"), anchor, variant, members))
     return groups
 
 
 def compare_groups(grid: Grid, groups: Sequence[Group], column: str = PRIMARY) -> Comparison:
-    """Compare a finished grid's rows, as its study asks.
+    """Compare the rows of a finished grid: the pairs of its study, and the paper's numbers.
 
     Args:
-        grid: all of whose cells are done.
+        grid: a grid whose cells are all finished.
         groups: its rows, from `gather`.
-        column: of the concluding sentence.
+        column: the column that the conclusion is about.
 
     Raises:
-        ValueError: no such column.
+        ValueError: unknown column.
     """
     require_column(column)
     rows = {(group.anchor, group.variant.name): Row.of(group.name, group.members) for group in groups}
@@ -79,9 +82,9 @@ def compare_groups(grid: Grid, groups: Sequence[Group], column: str = PRIMARY) -
 
 
 def notes_of(grid: Grid, groups: Sequence[Group]) -> tuple[str, ...]:
-    """What must be said beside whatever is made of a finished grid's rows."""
+    """The caveats of a finished grid and of its runs."""
     caveats = {member.run: member.predictions.caveats for group in groups for member in group.members}
-    return (*grid.notes, *together(caveats))
+    return (*grid.notes, *merge_caveats(caveats))
 
 
 def _paper_rows(table: PaperTable | None, labels: Mapping[str, str]) -> dict[str, tuple[float, ...]]:

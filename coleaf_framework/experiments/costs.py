@@ -1,4 +1,4 @@
-"""What each branch costs: parameters, FLOPs and time per video, in a training step and in inference."""
+"""Measure costs: parameters, FLOPs and time per video, in training and in inference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from coleaf_framework.plugins import create_reference, takes_option
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, Batch, StreamSpec
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.tables import plain_table
-from coleaf_framework.training.device import choose_device, fused_adam, seed_everything
+from coleaf_framework.training.device import choose_device, seed_everything
+from coleaf_framework.training.optimization import make_optimizer
 from coleaf_framework.wrapping import wrap
 
 _ROUNDS = 7
@@ -27,13 +28,13 @@ _TOKENS = {True: "Reference with class tokens, forward", False: "Reference witho
 
 @dataclass(frozen=True)
 class Cost:
-    """What something costs.
+    """Cost of one network or training step.
 
     Args:
-        parameters: that it has, or trains.
-        gflops: 10^9 floating-point operations a video, two a multiply-add, of matrix products, attention and
-            convolutions; with the gradient's in a training step.
-        milliseconds: a video, the median of several batches.
+        parameters: number of parameters.
+        gflops: GFLOPs per video of matrix products, attention and convolutions, two FLOPs per multiply-add; including
+            the backward pass in a training step.
+        milliseconds: time per video, the median over several batches.
     """
 
     parameters: int
@@ -43,10 +44,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What `measure_costs` found.
+    """Result of `measure_costs`.
 
     Args:
-        anchor: its class. rows: name -> cost. videos: of a batch. segments: T. device: where.
+        anchor: class name of the Anchor.
+        rows: name of a row -> its cost.
+        videos: batch size B.
+        segments: T.
+        device: name of the device.
     """
 
     anchor: str
@@ -56,7 +61,7 @@ class Costs:
     device: str
 
     def table(self, *, markdown: bool = False) -> str:
-        """The costs, and what they say."""
+        """The table of costs, and the conclusion below it."""
         body = [
             [name, f"{x.parameters:,}", f"{x.gflops:.4f}", f"{x.milliseconds:.3f}"] for name, x in self.rows.items()
         ]
@@ -65,33 +70,37 @@ class Costs:
         return f"{table}\n\n{self.conclusion()}"
 
     def conclusion(self) -> str:
-        """What CoLeaF costs: a sentence each for inference, class tokens and training."""
+        """The relative cost of CoLeaF: one sentence each for inference, class tokens and training."""
         alone, inside = (self.rows[f"{self.anchor}{where}, inference"] for where in ("", " in CoLeaF"))
         step, step_inside = (self.rows[f"{self.anchor} {where}, training step"] for where in ("alone", "in CoLeaF"))
         same = "the FLOPs" if inside.gflops == alone.gflops else "NOT the FLOPs"
-        said = [f"In inference {self.anchor} from CoLeaF takes {same} of {self.anchor}: the Reference is thrown away."]
+        sentences = [
+            f"In inference {self.anchor} from CoLeaF takes {same} of {self.anchor}: the Reference is thrown away."
+        ]
         if _TOKENS[False] in self.rows:
             more = self.rows[_TOKENS[True]].gflops / self.rows[_TOKENS[False]].gflops - 1
-            said.append(
+            sentences.append(
                 f"Class tokens add {100 * more:.1f} % to the Reference's FLOPs, in training alone (the paper: 41.7 %, "
                 "of a Reference that it does not describe to the last layer)."
             )
         flops, time_ = step_inside.gflops / step.gflops, step_inside.milliseconds / step.milliseconds
-        said.append(
+        sentences.append(
             f"A training step in CoLeaF takes {flops:.2f} times the FLOPs of one alone, {time_:.2f} times its time."
         )
-        return "\n".join(said)
+        return "\n".join(sentences)
 
 
 def measure_costs(
     config: RunConfig, streams: Mapping[str, StreamSpec], num_classes: int, *, videos: int = 32, segments: int = 10
 ) -> Costs:
-    """Count and time an Anchor, alone and in CoLeaF, on random videos.
+    """Measure the costs of an Anchor, alone and in CoLeaF, on random videos.
 
     Args:
-        config: names the Anchor, the Reference, their options and the loss terms.
-        streams, num_classes: of the data.
-        videos: of a batch. segments: T.
+        config: the Anchor, the Reference, their options and the loss terms.
+        streams: input streams.
+        num_classes: C.
+        videos: batch size B.
+        segments: T.
 
     Raises:
         ValueError, TypeError: as `wrap` does.
@@ -160,13 +169,14 @@ def _forward(reference: nn.Module, batch: Batch) -> Callable[[], object]:
 
 
 def _step(model: CoLeaF, batch: Batch, config: RunConfig) -> Callable[[], object]:
-    optimizer = fused_adam(list(model.parameters()), config.trainer.learning_rate, next(model.parameters()).device)
+    optimizer = make_optimizer(list(model.parameters()), config.trainer, next(model.parameters()).device)
 
     def run() -> None:
         model.train()
-        for terms in model.updates(batch, PAST_EVERY_WARMUP):
+        shared = model.shared_pass(batch, PAST_EVERY_WARMUP)
+        for which in model.updates(PAST_EVERY_WARMUP):
             optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            model.update(batch, PAST_EVERY_WARMUP, which, shared).total().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         model.after_step()
 
@@ -174,14 +184,14 @@ def _step(model: CoLeaF, batch: Batch, config: RunConfig) -> Callable[[], object
 
 
 def _flops(run: Callable[[], object]) -> float:
-    # The counter knows attention by its products; the CPU's fused kernel it does not know.
+    # The counter counts the matrix products of the math kernel, but not the CPU's fused attention kernel.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         run()
     return float(counter.get_total_flops())
 
 
 def _medians(runs: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
-    """Seconds of each, taken in turn so that a busy moment hits all alike."""
+    """Median seconds of each; the runs take turns, so that load from other processes affects all equally."""
 
     def timed(run: Callable[[], object]) -> float:
         if device.type == "cuda":
@@ -192,7 +202,7 @@ def _medians(runs: Mapping[str, Callable[[], object]], device: torch.device) -> 
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    for run in runs.values():  # the first time is never like the others
+    for run in runs.values():  # warm-up
         run()
     rounds = [{name: timed(run) for name, run in runs.items()} for _ in range(_ROUNDS)]
     return {name: statistics.median(each[name] for each in rounds) for name in runs}

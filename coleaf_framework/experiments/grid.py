@@ -1,4 +1,4 @@
-"""Grids of runs: every Anchor, trained in every way, from every seed; each cell a run folder."""
+"""Grids of training runs: every Anchor with every variant and seed; each cell is a run folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coleaf_framework.results.predictions_file import predictions_path, read_pre
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 
 CELL, DONE, OUTPUT = "cell.yaml", "done.yaml", "output.txt"
-SAID_BY_THE_GRID = {"anchor.name": "--anchors", "trainer.seed": "--seeds", "data.root": "--data"}
+SET_BY_THE_GRID = {"anchor.name": "--anchors", "trainer.seed": "--seeds", "data.root": "--data"}
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Variant:
     """One way to train an Anchor.
 
     Args:
-        name: of its folders.
-        label: its row, after the Anchor's name.
-        settings: as for `--set`; they win over the user's.
-        needs: an option that the Anchor's constructor must take; Anchors without it have no such row.
+        name: part of the names of its run folders.
+        label: part of the name of its row, after the Anchor's name.
+        settings: as for `--set`; they override the user's.
+        needs: an option of the Anchor's constructor that this variant sets; Anchors without it get no such row.
     """
 
     name: str
@@ -46,14 +46,14 @@ UNIMODAL = Variant(
 
 @dataclass(frozen=True)
 class Study:
-    """A question that a grid of runs answers.
+    """The question that a grid of runs answers.
 
     Args:
-        name: of its files, such as "compare".
-        question: heads the table.
-        variants: the ways to train.
-        pairs: (treated, control) names of variants whose difference is asked for.
-        paper: what the paper has for it, if anything.
+        name: name of its files, such as "compare".
+        question: heading of the table.
+        variants: the ways to train an Anchor.
+        pairs: names (treated, control) of the variants to compare.
+        paper: the paper's numbers; None where it has none.
     """
 
     name: str
@@ -68,7 +68,11 @@ class Cell:
     """One run of a grid.
 
     Args:
-        anchor: as it was named. variant, seed: which. folder: its run folder. config: what is trained.
+        anchor: the Anchor, as the user named it.
+        variant: the variant.
+        seed: the training seed.
+        folder: the run folder.
+        config: the run's configuration.
     """
 
     anchor: str
@@ -79,7 +83,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What messages and JSON call it."""
+        """Its name in messages and JSON."""
         return self.folder.name
 
 
@@ -111,15 +115,16 @@ def read_plan(folder: Path) -> CellPlan:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells to be trained and scored on one split.
+    """Runs to be trained and scored on one split.
 
     Args:
-        study: what they are for.
-        anchors: names, in order. seeds: from 0.
+        study: the question they answer.
+        anchors: names of the Anchors.
+        seeds: number of seeds, from 0.
         cells: in the order of rows and seeds.
-        split: which is scored.
+        split: the scored split.
         out: folder of the cells.
-        notes: what must be said beside the result.
+        notes: the caveats of the result.
     """
 
     study: Study
@@ -135,11 +140,11 @@ class Grid:
         return read_predictions(cell.folder, self.split)
 
     def is_done(self, cell: Cell) -> bool:
-        """Whether a cell was trained to its end and its answers were kept."""
+        """Whether a cell's training has finished and its predictions are written."""
         return (cell.folder / DONE).is_file()
 
     def needs_work(self, cell: Cell) -> bool:
-        """Whether a cell is not done, or its answers are others now, such as those of `coleaf predict --set`."""
+        """Whether a cell is not done, or its predictions were replaced, for example by `coleaf predict --set`."""
         path = predictions_path(cell.folder, self.split)
         if not (self.is_done(cell) and path.is_file()):
             return True

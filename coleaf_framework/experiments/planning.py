@@ -1,4 +1,4 @@
-"""What a grid is to train: checked before anything is trained, and held to what its folder holds already."""
+"""Plan a grid: check all of its runs before any is trained, and compare them to what its folder already holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coleaf_framework.experiments.grid import (
     CELL,
     DONE,
     OUTPUT,
-    SAID_BY_THE_GRID,
+    SET_BY_THE_GRID,
     Cell,
     CellPlan,
     Grid,
@@ -26,7 +26,7 @@ from coleaf_framework.plugins import takes_option
 from coleaf_framework.record.provenance import NOT_RECORDED, MadeOf, accepted, changes, record_accepted, rewritten
 from coleaf_framework.record.run_record import read_record
 from coleaf_framework.record.settings import as_setting, load_config
-from coleaf_framework.results.caveats import together
+from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.storage import CONFIG, read_yaml, require_place
 from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, open_split, run_made_of
@@ -35,7 +35,7 @@ from coleaf_framework.training.run_folder import RESUME
 logger = logging.getLogger(__name__)
 
 OnChange = Literal["refuse", "rerun", "accept"]
-# Where a cell ran and how often it was saved; anything else would make it another run.
+# Settings that do not change the result of a run; any other difference makes it another run.
 _MAY_DIFFER = {"trainer": ("device", "workers", "tensorboard", "checkpoint_steps"), "data": ("cache",)}
 _SCORED_VIDEOS = ("root", "synthetic_val", "synthetic_test", "synthetic_seed")
 
@@ -52,24 +52,24 @@ def plan_grid(
     settings: Sequence[str] = (),
     on_change: OnChange = "refuse",
 ) -> Grid:
-    """Say what is to be trained, and check everything that can be checked before training; writes each cell's plan.
+    """Plan the runs of a study, check them as far as possible without training, and write each cell's plan.
 
     Args:
-        study: see there.
+        study: the variants to train and compare.
         anchors: names of plugins, or "module:Class".
-        seeds: how many, at least 1.
-        out: folder; cells that it holds are used if they were trained as is asked for now. Nothing is written there
-            before everything was checked.
-        data: folder in LLP's layout; synthetic LLP where None.
-        split: to score, which must have ground truth.
+        seeds: number of seeds, at least 1.
+        out: folder of the grid. Its existing cells are reused if their configuration is the same. Nothing is written
+            before all checks have passed.
+        data: folder in LLP's layout; with None, synthetic LLP.
+        split: the split to score, which must have ground truth.
         config: YAML file for all cells.
-        settings: "section.key=value" for all, or "ANCHOR:section.key=value" for one.
-        on_change: what to do with cells of other code or data than now: refuse them, train them anew ("rerun"), or keep
-            them with a note ("accept").
+        settings: "section.key=value" for all cells, or "ANCHOR:section.key=value" for those of one Anchor.
+        on_change: what to do with existing cells whose code or data have changed since: "refuse" them, "rerun" them, or
+            "accept" them with a caveat.
 
     Raises:
-        ValueError: an Anchor is unknown or named twice, a setting is wrong, a cell in `out` was trained otherwise, or
-            the split has no ground truth.
+        ValueError: an Anchor is unknown or named twice, a setting is invalid, a cell in `out` has another
+            configuration, or the split has no ground truth.
         FileNotFoundError: as `open_folder` does.
     """
     if not anchors or len(set(anchors)) < len(anchors):
@@ -92,7 +92,7 @@ def plan_grid(
     scored = open_split(cells[0].config.data, split)
     if not scored.has_ground_truth:
         raise ValueError(f"{scored.name} {split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
-    if split == "val" and cells[0].config.trainer.monitor:  # said now too, since training takes long
+    if split == "val" and cells[0].config.trainer.monitor:  # also a caveat of the scores, but those come late
         logger.warning(
             "the best epoch is chosen on the very split that is scored: --set trainer.monitor=[] keeps the last"
         )
@@ -100,13 +100,13 @@ def plan_grid(
     new = [cell for cell in cells if _is_new(cell, grid)]
     changed, doubtful = _compared(grid)
     if changed and on_change == "refuse":
-        raise ValueError(_told(grid, changed))
+        raise ValueError(_changes_message(grid, changed))
     if on_change == "rerun":
         new += [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
     else:
-        grid = replace(grid, notes=(*notes, *together(doubtful)))
+        grid = replace(grid, notes=(*notes, *merge_caveats(doubtful)))
     for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
-        _try(cell)
+        _build(cell)
     if on_change == "accept":
         for cell in cells:
             _accept(cell, changed.get(cell.name, ()))
@@ -116,7 +116,7 @@ def plan_grid(
 
 
 def _accept(cell: Cell, clauses: Sequence[str]) -> None:
-    """Record that a cell is kept though something has changed."""
+    """Record that a cell is kept although its code or data have changed."""
     if clauses:
         record = read_record(cell.folder)
         made = record_accepted(record.made_of, run_made_of(cell.config), accepted(clauses))
@@ -124,17 +124,18 @@ def _accept(cell: Cell, clauses: Sequence[str]) -> None:
 
 
 def _begin(cell: Cell, split: str) -> None:
-    """Write a cell's plan; without the files that are removed it is trained from its beginning."""
+    """Write a cell's plan, and remove the files that would make it count as done or resume it."""
     for name in (DONE, RESUME):
         (cell.folder / name).unlink(missing_ok=True)
     CellPlan(split=split, config=cell.config).write(cell.folder)
 
 
 def _compared(grid: Grid) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What cells were trained on, against what there is now.
+    """Compare the recorded code and data of the cells to the current ones.
 
-    Returns: name of a cell -> what has changed, of those where anything has; and name of every cell -> what cannot be
-    told of it.
+    Returns:
+        Name of a cell -> its changes, for cells with any; and name of every cell -> its caveats, such as code and data
+        that were not recorded.
     """
     changed, doubtful, known = dict[str, list[str]](), dict[str, list[str]](), dict[str, MadeOf]()
     for cell in grid.cells:
@@ -164,13 +165,13 @@ def require_unchanged(grid: Grid) -> None:
     """Check that no code or data changed while a grid was trained.
 
     Raises:
-        ValueError: some cell is of other code or data than there are now; names it and what has changed.
+        ValueError: the code or data of a cell have changed; names the cell and the changes.
     """
     if changed := _compared(grid)[0]:
-        raise ValueError(_told(grid, changed))
+        raise ValueError(_changes_message(grid, changed))
 
 
-def _told(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
+def _changes_message(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
     first, what = next(iter(changed.items()))
     return (
         f"{len(changed)} of {len(grid.cells)} runs in {grid.out} are of other code or data than now; of {first}, "
@@ -179,8 +180,8 @@ def _told(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
 
 
 def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
-    told = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
-    resolved = load_config(config, [*settings, *told]).with_absolute_root()
+    identity = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
+    resolved = load_config(config, [*settings, *identity]).with_absolute_root()
     return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
 
 
@@ -191,11 +192,11 @@ def _require_same_scored_videos(cells: Sequence[Cell]) -> None:
                 raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
 
 
-def _try(cell: Cell) -> None:
-    """Build what a cell trains, which tells what is wrong with its options.
+def _build(cell: Cell) -> None:
+    """Build a cell's model without training it, to check its options.
 
     Raises:
-        ValueError: it cannot be built; names the Anchor and how it was to be trained.
+        ValueError: the model cannot be built; names the Anchor and the variant.
     """
     try:
         data = open_split(cell.config.data, "train")
@@ -207,24 +208,26 @@ def _try(cell: Cell) -> None:
 
 
 def _require_both_ways(config: Path | None, study: Study) -> None:
-    """A file for all cells must not say what would be passed over."""
+    """Check that the configuration file does not disable CoLeaF, which the variants of the study would override."""
     section = read_yaml(config).get("coleaf") if config is not None else None
     if isinstance(section, Mapping) and section.get("enabled") is False:
-        raise ValueError(f"{config}: coleaf.enabled is false, but {study.name} says that itself: leave it out")
+        raise ValueError(f"{config}: coleaf.enabled is false, but {study.name} sets that itself: leave it out")
 
 
 def _divide(settings: Sequence[str], anchors: Sequence[str], study: Study) -> tuple[list[str], dict[str, list[str]]]:
-    """Settings for all, and those for one Anchor."""
+    """Split the settings into those for all cells and those for each Anchor."""
     shared: list[str] = []
     own: dict[str, list[str]] = {anchor: [] for anchor in anchors}
     for setting in settings:
         anchor = next((a for a in anchors if setting.startswith(f"{a}:")), None)
         text = setting if anchor is None else setting.removeprefix(f"{anchor}:")
         key = text.partition("=")[0]
-        if key in SAID_BY_THE_GRID:
-            raise ValueError(f"--set {setting!r}: a grid is told that by {SAID_BY_THE_GRID[key]}")
-        if all(any(said.partition("=")[0] == key for said in variant.settings) for variant in study.variants):
-            raise ValueError(f"--set {setting!r}: {study.name} says that itself, each row in its own way: leave it out")
+        if key in SET_BY_THE_GRID:
+            raise ValueError(f"--set {setting!r}: a grid sets that by {SET_BY_THE_GRID[key]}")
+        if all(any(setting_.partition("=")[0] == key for setting_ in variant.settings) for variant in study.variants):
+            raise ValueError(
+                f"--set {setting!r}: {study.name} sets that itself, differently for each row: leave it out"
+            )
         if anchor is None and ":" in key:
             raise ValueError(
                 f"--set {setting!r}: {key.rpartition(':')[0]!r} is not among --anchors {','.join(anchors)}"
@@ -234,17 +237,17 @@ def _divide(settings: Sequence[str], anchors: Sequence[str], study: Study) -> tu
 
 
 def _is_new(cell: Cell, grid: Grid) -> bool:
-    """Whether a cell's plan is still to be written; otherwise it must be the one in its folder.
+    """Whether nothing was trained in a cell's folder yet; otherwise the plan there must be the same.
 
     Raises:
-        ValueError, FileExistsError: it is another; names the first difference.
+        ValueError, FileExistsError: the folder holds another plan (names the first difference) or something else.
     """
     path = cell.folder / CELL
     require_place(cell.folder, "a cell's folder", folder=True)
-    held = {file.name for file in cell.folder.iterdir()} if cell.folder.is_dir() else set()
-    if held <= {CELL, OUTPUT}:  # nothing was trained there
+    files = {file.name for file in cell.folder.iterdir()} if cell.folder.is_dir() else set()
+    if files <= {CELL, OUTPUT}:  # nothing was trained there
         return True
-    if CELL not in held:
+    if CELL not in files:
         raise FileExistsError(f"{cell.folder}: holds something else than a cell of a grid: take another --out")
     before = read_plan(cell.folder)
     if before.split != grid.split:

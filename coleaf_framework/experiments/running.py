@@ -1,4 +1,4 @@
-"""Several cells of a grid at once, with one progress display for all of them."""
+"""Run the cells of a grid in parallel processes, with one progress bar."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ from coleaf_framework.record.log import LOG
 from coleaf_framework.training.device import cores, require_processes
 from coleaf_framework.training.interrupts import Interrupts
 
-# As `python -m coleaf_framework.experiments.cell`, but without the current folder at the head of the path: a random.py
-# there would be taken for Python's.
+# `python -m coleaf_framework.experiments.cell` without the current folder on the path, where a file such as random.py
+# would hide the standard library's.
 _START = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; "
     "runpy.run_module('coleaf_framework.experiments.cell', run_name='__main__', alter_sys=True)"
 )
-_LOOK_EVERY = 0.2  # seconds
+_POLL_SECONDS = 0.2
 
 
 def run_grid(grid: Grid, jobs: int = 1) -> None:
-    """Train and score every cell that is not done, `jobs` of them at a time.
+    """Train and score every cell that is not done.
 
-    A cell that fails does not stop the others. SIGINT and SIGTERM end every cell after its step, with a checkpoint; the
-    same call goes on from there.
+    A failing cell does not stop the others. SIGINT and SIGTERM stop every cell after its current step, with a
+    checkpoint; the same call resumes from there.
+
+    Args:
+        grid: the planned grid.
+        jobs: number of cells to run at the same time.
 
     Raises:
-        ValueError: `jobs` is below 1, or more than this machine could run.
-        ChildProcessError: cells failed; names each with what it said.
-        KeyboardInterrupt: it was told to stop.
+        ValueError: `jobs` is below 1, or too high for this machine.
+        ChildProcessError: cells failed; names each with its last line of output.
+        KeyboardInterrupt: SIGINT or SIGTERM was received.
     """
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: at least 1")
@@ -58,11 +62,11 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
                 if interrupts.requested:
                     waiting = []
                     _stop(running)
-                time.sleep(_LOOK_EVERY)
+                time.sleep(_POLL_SECONDS)
                 for name in [name for name, process in running.items() if process.poll() is not None]:
                     process = running.pop(name)
                     if process.returncode and not interrupts.requested:
-                        failed[name] = _last_words(by_name[name].folder / OUTPUT, process.returncode)
+                        failed[name] = _last_line(by_name[name].folder / OUTPUT, process.returncode)
                 display.show(tuple(running), failed)
         finally:
             _stop(running)
@@ -72,28 +76,28 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
     if interrupts.requested:
         raise KeyboardInterrupt(f"{done} of {len(grid.cells)} runs are done; the same command goes on")
     if failed:
-        said = "; ".join(f"{name}: {words}" for name, words in failed.items())
+        reasons = "; ".join(f"{name}: {line}" for name, line in failed.items())
         raise ChildProcessError(
-            f"{len(failed)} of {len(grid.cells)} runs failed ({said}); the same command tries them again"
+            f"{len(failed)} of {len(grid.cells)} runs failed ({reasons}); the same command tries them again"
         )
 
 
 def cell_environment(jobs: int) -> dict[str, str]:
-    """The environment of a cell's process: the cores are shared by the jobs, unless OMP_NUM_THREADS says otherwise."""
+    """The environment of a cell's process, which divides the cores among the jobs unless OMP_NUM_THREADS is set."""
     return {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
 
 
 def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     path = cell.folder / OUTPUT
-    path.unlink(missing_ok=True)  # it may be a link, whose target is not this grid's to empty
+    path.unlink(missing_ok=True)  # a link must not be followed: its target may belong to something else
     with path.open("xb") as output:
         return subprocess.Popen(
             [sys.executable, "-c", _START, str(cell.folder)],
-            stdin=subprocess.PIPE,  # held open: that it closes tells the cell that this process has gone
+            stdin=subprocess.PIPE,  # kept open; the cell stops when it closes, that is, when this process ends
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
-            start_new_session=True,  # the terminal's Ctrl-C reaches it through this process, once
+            start_new_session=True,  # Ctrl-C reaches it once, through this process
         )
 
 
@@ -102,13 +106,13 @@ def _stop(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
         process.terminate()
 
 
-def _last_words(path: Path, code: int) -> str:
+def _last_line(path: Path, code: int) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1] if lines else f"ended with code {code} and said nothing"
+    return lines[-1] if lines else f"ended with code {code} and no output"
 
 
 class _Display:
-    """One bar over the epochs of all cells, with the names of those under way."""
+    """Progress bar over the epochs of all cells, with the names of those that run."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
@@ -123,9 +127,9 @@ class _Display:
             transient=True,
         )
         epochs = sum(cell.config.trainer.epochs for cell in grid.cells)
-        # What was done before is no measure of this machine's speed.
+        # Epochs of earlier runs do not count for the estimate of the remaining time.
         self._task = self._bar.add_task("", total=epochs, completed=sum(map(self._epochs_done, grid.cells)))
-        self._said = {cell.name for cell in grid.cells if grid.is_done(cell)}
+        self._reported = {cell.name for cell in grid.cells if grid.is_done(cell)}
 
     def __enter__(self) -> _Display:
         self._bar.start()
@@ -135,15 +139,15 @@ class _Display:
         self._bar.stop()
 
     def show(self, running: Sequence[str], failed: Mapping[str, str]) -> None:
-        """Bring the bar up to date; a line for every cell that ended."""
+        """Update the bar, and print a line for every cell that has ended since the last call."""
         cells = self._grid.cells
         for number, cell in enumerate(cells, 1):
             done = self._grid.is_done(cell)
-            if cell.name in self._said or not (done or cell.name in failed):
+            if cell.name in self._reported or not (done or cell.name in failed):
                 continue
-            self._said.add(cell.name)
+            self._reported.add(cell.name)
             state = "failed: " + failed[cell.name] if cell.name in failed else "done"
-            line = Text(one_line(f"{number}/{len(cells)} {cell.name} {state}"))  # a str would be read as rich's markup
+            line = Text(one_line(f"{number}/{len(cells)} {cell.name} {state}"))  # rich would interpret markup in a str
             self._bar.console.print(line, soft_wrap=True)
         epochs = sum(map(self._epochs_done, cells))
         self._bar.update(self._task, completed=epochs, description=one_line(", ".join(running)))

@@ -1,4 +1,4 @@
-"""Scores of several runs in one table; runs that differ only in their seed are averaged."""
+"""Score several runs in one table, averaging runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coleaf_framework.model.coleaf import require_record
-from coleaf_framework.results.caveats import caveats_of_run, together
+from coleaf_framework.results.caveats import caveats_of_run, merge_caveats
 from coleaf_framework.results.grouping import group_seeds, require_named_once
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.rows import Row
@@ -19,14 +19,14 @@ from coleaf_framework.training.trainer import CoLeaFTrainer
 
 @dataclass(frozen=True)
 class ScoredRuns:
-    """What `score_runs` found.
+    """Result of `score_runs`.
 
     Args:
-        rows: name -> column -> percent; the trivial parsers last.
-        deviations: name -> column -> standard deviation over seeds, where there are several.
-        title: of the table.
+        rows: name of a row -> column -> percent; the trivial parsers last.
+        deviations: name of a row -> column -> standard deviation over seeds, for rows of several seeds.
+        title: heading of the table.
         by_run: run folder -> column -> percent.
-        notes: what must be said beside the table.
+        notes: the caveats.
     """
 
     rows: Mapping[str, Mapping[str, float]]
@@ -48,15 +48,15 @@ def score_runs(
     """Score runs on a split.
 
     Args:
-        runs: their folders.
-        data: folder in LLP's layout; where None, what each was trained on, which must be the same.
+        runs: the run folders.
+        data: folder in LLP's layout; with None, the data that the runs were trained on, which must be the same for all.
         split: "train", "val" or "test".
         settings: as for `load_run`.
-        decision: a file that `coleaf thresholds` wrote, for all runs.
-        trust: as in `load_run`.
+        decision: a file written by `coleaf thresholds`, for all runs; with None, each run's own thresholds.
+        trust: as for `load_run`.
 
     Raises:
-        ValueError: a run is named twice or is a copy of another, or their data differ; or as `load_run` and
+        ValueError: a run is given twice or is a copy of another, or their data differ; or as `load_run` and
             `CoLeaFTrainer.predict` do.
     """
     require_named_once(runs)
@@ -65,41 +65,51 @@ def score_runs(
     for run in runs:
         config, trainer = load_run(run, settings, trust=trust)
         where = data_of(run, config, data)
-        told = use_decision(trainer, run, decision, settings)
-        one = trainer.predict(open_split(where, split), truth=True)
-        predicted.append((run, one))
-        caveats[str(run)] = [*one.caveats, *told, *caveats_of_run(run, split), *caveats_of_data(run, where, known)]
-        evaluated.add((one.data, len(one.ids), str(where.root and Path(where.root).resolve())))
+        of_decision = use_decision(trainer, run, decision, settings)
+        predictions = trainer.predict(open_split(where, split), truth=True)
+        predicted.append((run, predictions))
+        of_run = [*caveats_of_run(run, split), *caveats_of_data(run, where, known)]
+        caveats[str(run)] = [*predictions.caveats, *of_decision, *of_run]
+        evaluated.add((predictions.data, len(predictions.ids), str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
-            raise ValueError(f"{run}: its data {one.data!r} differ from the other runs': pass --data for all")
+            raise ValueError(f"{run}: its data {predictions.data!r} differ from the other runs': pass --data for all")
     rows, deviations = {}, {}
     by_run: dict[str, dict[str, float]] = {}
     for name, members in group_seeds(predicted).items():
         by_run |= {member.run: member.predictions.scores() for member in members}
         row = Row.of(name if len(members) == 1 else f"{name} ({len(members)} seeds)", members)
         rows[row.name] = row.means()
-        if (spread := row.deviations()) is not None:
-            deviations[row.name] = spread
-    evaluation = one.evaluation()
+        if (row_deviations := row.deviations()) is not None:
+            deviations[row.name] = row_deviations
+    evaluation = predictions.evaluation()
     rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
     title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
-    return ScoredRuns(rows, deviations, title, {str(run): by_run[str(run)] for run in runs}, together(caveats))
+    return ScoredRuns(rows, deviations, title, {str(run): by_run[str(run)] for run in runs}, merge_caveats(caveats))
 
 
 def use_decision(trainer: CoLeaFTrainer, run: Path, path: Path | None, settings: tuple[str, ...] = ()) -> list[str]:
-    """Give the trainer of a run chosen thresholds, if there are any; returns what must be said beside its scores.
+    """Set the thresholds of a run's trainer from a decision file, if there is one.
+
+    Args:
+        trainer: of the run.
+        run: its folder.
+        path: a file written by `coleaf thresholds`, or None.
+        settings: the user's settings, which must not set the decision too.
+
+    Returns:
+        Caveats of the thresholds.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_decision` does, or they are for other classes than the run's, or
-            settings say something of the decision too.
+        FileNotFoundError, ValueError: as `load_decision` does; or the thresholds are for other classes, or `settings`
+            set the decision too.
     """
     if path is None:
         return []
-    said = [setting for setting in settings if setting.startswith("decision.")]
-    if said:
-        raise ValueError(f"--decision {path} and --set {said[0]} exclude each other")
+    conflicting = [setting for setting in settings if setting.startswith("decision.")]
+    if conflicting:
+        raise ValueError(f"--decision {path} and --set {conflicting[0]} exclude each other")
     decision, chosen = load_decision(path)
     try:
         decision.require_classes(trainer.model.num_classes, require_record(trainer.model).model.classes)

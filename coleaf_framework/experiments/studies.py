@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 5 as ways to train, and studies of a user's own."""
+"""Studies: the variants of the paper's Tables 1 to 5, and ablations that a user defines."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from coleaf_framework._config import nearest
-from coleaf_framework.experiments.grid import ALONE, COLEAF, SAID_BY_THE_GRID, UNIMODAL, Study, Variant
+from coleaf_framework.experiments.grid import ALONE, COLEAF, SET_BY_THE_GRID, UNIMODAL, Study, Variant
 from coleaf_framework.results import paper
 
-# Recipe -> how the Anchor is trained alone and in CoLeaF.
+# Recipe -> (variant alone, variant in CoLeaF).
 _RECIPES = {
     "paper": (ALONE, COLEAF),
     "official": (
@@ -21,13 +21,13 @@ _RECIPES = {
 
 
 def compare_study(recipes: Sequence[str] = ("paper",)) -> Study:
-    """Each Anchor alone and in CoLeaF, by one recipe or several.
+    """The study of Table 5: each Anchor alone and in CoLeaF, with one or several recipes.
 
     Args:
-        recipes: of "paper", "official" and "strong", each once.
+        recipes: some of "paper", "official" and "strong", each once.
 
     Raises:
-        ValueError: another name, or one twice; names the nearest.
+        ValueError: an unknown recipe (names the closest match), or one given twice.
     """
     unknown = next((name for name in recipes if name not in _RECIPES), None)
     if unknown is not None:
@@ -96,10 +96,13 @@ TABLES = {
 
 
 def ablation_table(number: int) -> Study:
-    """The study of a table of the paper.
+    """The ablation study of a table of the paper.
+
+    Args:
+        number: 2, 3 or 4.
 
     Raises:
-        ValueError: it is none of the ablations.
+        ValueError: another number.
     """
     if number not in TABLES:
         raise ValueError(
@@ -110,10 +113,14 @@ def ablation_table(number: int) -> Study:
 
 
 def own_ablation(name: str, texts: Sequence[str]) -> Study:
-    """A study of variants that are said as "NAME: section.key=value, section.key=value".
+    """A study of variants that the user defines.
+
+    Args:
+        name: name of its files.
+        texts: one per variant, "NAME: section.key=value, section.key=value".
 
     Raises:
-        ValueError: another form, or a name twice.
+        ValueError: a text has another form, or two variants have the same name.
     """
     variants = []
     for text in texts:
@@ -125,9 +132,9 @@ def own_ablation(name: str, texts: Sequence[str]) -> Study:
             )
         for setting in settings:
             key = setting.partition("=")[0]
-            if key in SAID_BY_THE_GRID or key == "coleaf.enabled":
-                how = SAID_BY_THE_GRID.get(key, "coleaf compare, which has each Anchor alone")
-                raise ValueError(f"--variant {text!r}: {key} is no change to CoLeaF: that is said by {how}")
+            if key in SET_BY_THE_GRID or key == "coleaf.enabled":
+                how = SET_BY_THE_GRID.get(key, "coleaf compare, which has each Anchor alone")
+                raise ValueError(f"--variant {text!r}: {key} is not a setting of CoLeaF: it is set by {how}")
         variants.append(_in_coleaf(match[1], match[1], *settings))
     names = [variant.name for variant in (*variants, ALONE, COLEAF, UNIMODAL)]
     twice = next((x for x in names if names.count(x) > 1), None)

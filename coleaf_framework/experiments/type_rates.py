@@ -1,4 +1,4 @@
-"""Table 1: how often segments of each event type are found, missed and mistaken, for each way to train."""
+"""Table 1: true and false positive and negative rates of each event type, for each variant."""
 
 from __future__ import annotations
 
@@ -14,40 +14,43 @@ from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.metrics.events import EVENT_TYPES
 from coleaf_framework.results.event_types import types_table
 from coleaf_framework.results.paper import TABLE_1
-from coleaf_framework.results.rows import with_spread
+from coleaf_framework.results.rows import with_deviation
 from coleaf_framework.results.tables import plain_table
 
 RATES = ("TP", "TN", "FP", "FN")
 _LEGEND = (
-    "TP and FN: shares of the segments and classes that truly are of the type, which add up to 100; TN and FP: of "
-    "those that are not. The paper's do not add up so (TP + FN = 138 for audible-only), and it does not say of what "
-    "they are shares: compare within its rows alone."
+    "TP and FN are shares of the segments and classes whose true event is of the type, and add up to 100; TN and FP "
+    "are shares of the others. The paper's TP and FN do not add up to 100 (138 for audible-only), and it does not "
+    "define them: compare its rows only to each other."
 )
 
 
 def rates_by_row(groups: Sequence[Group]) -> dict[str, dict[str, Tensor]]:
-    """Row -> event type -> TP, TN, FP and FN of each seed in percent, (S,4).
+    """Rates of each row by event type.
 
     Args:
-        groups: a finished grid's rows, from `gather`.
+        groups: the rows of a finished grid, from `gather`.
+
+    Returns:
+        Name of a row -> event type -> (S,4), TP, TN, FP and FN of each seed in percent.
     """
-    found: dict[str, dict[str, Tensor]] = {}
+    by_row: dict[str, dict[str, Tensor]] = {}
     for group in groups:
         predictions = [member.predictions for member in group.members]
-        each = [type_rates(type_table(x.decided(), x.known_truth, x.mask)) for x in predictions]
-        found[group.name] = {
-            kind: torch.tensor([astuple(rates[kind]) for rates in each], dtype=torch.float64) for kind in EVENT_TYPES
+        by_seed = [type_rates(type_table(x.decided(), x.known_truth, x.mask)) for x in predictions]
+        by_row[group.name] = {
+            kind: torch.tensor([astuple(rates[kind]) for rates in by_seed], dtype=torch.float64) for kind in EVENT_TYPES
         }
-    return found
+    return by_row
 
 
 def rates_table(grid: Grid, groups: Sequence[Group], *, markdown: bool = False) -> str:
-    """The rates of every row, and below them the paper's."""
+    """The table of the rates of every row and of the paper, followed by the confusion of event types."""
     body = []
     for name, by_type in rates_by_row(groups).items():
         values = torch.cat([by_type[kind] for kind in EVENT_TYPES], dim=1)
-        spread = values.std(0).tolist() if len(values) > 1 else [None] * values.shape[1]
-        cells = [with_spread(mean, each) for mean, each in zip(values.mean(0).tolist(), spread, strict=True)]
+        deviations = values.std(0).tolist() if len(values) > 1 else [None] * values.shape[1]
+        cells = [with_deviation(mean, std) for mean, std in zip(values.mean(0).tolist(), deviations, strict=True)]
         body.append([name, *cells])
     for name, label in (("unimodal", "unimodal (U)"), ("alone", "unimodal and cross-modal (U+C)")):
         published = (value for kind in EVENT_TYPES for value in TABLE_1[name][kind])
@@ -63,7 +66,7 @@ def rates_table(grid: Grid, groups: Sequence[Group], *, markdown: bool = False) 
 
 
 def types_of_grid(grid: Grid, groups: Sequence[Group], *, markdown: bool = False) -> str:
-    """`types_table` of a finished grid's rows, and below it what must be said of them."""
+    """`types_table` of the rows of a finished grid, with their caveats below it."""
     rows = {group.name: [member.predictions for member in group.members] for group in groups}
     notes = (f"NOTE: {note}" for note in notes_of(grid, groups))
     return "\n\n".join([types_table(rows, markdown=markdown), *notes])

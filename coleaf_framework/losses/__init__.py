@@ -1,4 +1,4 @@
-"""Every term of the paper, and of the authors' code where it differs, as a pure function of tensors."""
+"""The loss terms of CoLeaF (ECCV 2024) and, where it differs, of the authors' code, as pure functions of tensors."""
 
 from coleaf_framework.losses._precision import per_modality
 from coleaf_framework.losses.contrast import (

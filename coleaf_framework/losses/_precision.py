@@ -1,4 +1,4 @@
-"""Losses are computed in float32, whatever precision the networks ran in."""
+"""Compute losses in float32, whatever the precision of the network outputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,27 @@ P = ParamSpec("P")
 
 
 def per_modality(like: Tensor, audio: float, visual: float) -> Tensor:
-    """Two constants as a tensor (M,) of the type and device of `like`; made on the device, so nothing waits for it."""
+    """An audio and a visual constant as one tensor, created on the device without a host-to-device copy.
+
+    Args:
+        like: any tensor, whose dtype and device the result takes.
+        audio: constant for the audio modality.
+        visual: constant for the visual modality.
+
+    Returns:
+        (M,).
+
+    Example:
+        >>> per_modality(torch.zeros(1), 0.5, 0.25)
+        tensor([0.5000, 0.2500])
+    """
     return torch.stack([like.new_full((), audio), like.new_full((), visual)])
 
 
 def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Run `loss` outside autocast with half-precision tensors cast to float32 (float64 stays float64).
 
-    Casting the arguments alone would not do: under autocast a matrix product goes back to half precision.
+    Casting the arguments alone is not enough, since autocast would run matrix products in half precision again.
     """
 
     def cast(x: object) -> object:

@@ -1,7 +1,10 @@
-"""Event-aware contrastive learning (CoLeaF, ECCV 2024, eq. 8-11). Shape letters: see `protocol.py`.
+"""Event-aware contrastive loss (CoLeaF, ECCV 2024, eq. 8-11).
 
-The Anchor's tokens are pulled to the Reference's of the same segment and pushed from those of the video's
-other segments, the more so the more of the video's events are heard only or seen only.
+    L_evt = -(1/T) sum_m theta_m sum_t log( exp(f_t . x_t / tau) / sum_{n != t} exp(f_t . x_n / tau) )
+
+The Anchor's token f_t of a segment is pulled towards the Reference's token x_t of the same segment and pushed away from
+those of the video's other segments. theta_m is the share of modality m's events that are audible-only or visible-only.
+Shape letters: see `protocol.py`.
 """
 
 from __future__ import annotations
@@ -16,14 +19,20 @@ from coleaf_framework.losses.weak import EPS
 
 
 def event_weights(reference_probs: Tensor, threshold: float, *, inclusive: bool = False) -> Tensor:
-    """The weights theta_m of eq. 9-11: the unaligned share of each modality's predicted events.
+    """Weights theta_m of eq. 9-11: for each modality, the share of its predicted events that the other one lacks.
 
     Args:
         reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
         threshold: an event is predicted where the probability exceeds it.
-        inclusive: or equals it, as in the authors' code.
+        inclusive: count a probability equal to the threshold as an event too, as the authors' code does.
 
-    Returns: (B,M) in [0,1], without gradient: N_m / (N_m + N_av), and 0 where nothing is predicted.
+    Returns:
+        (B,M) in [0,1], without gradient. It is N_m / (N_m + N_av), and 0 where nothing is predicted.
+
+    Example:
+        >>> probs = torch.tensor([[[0.9, 0.9, 0.1], [0.9, 0.2, 0.1]]])  # class 0 heard and seen, class 1 heard only
+        >>> event_weights(probs, threshold=0.5)
+        tensor([[0.5000, 0.0000]])
     """
     probs = reference_probs.detach()
     audio, visual = (probs >= threshold if inclusive else probs > threshold).unbind(1)
@@ -35,15 +44,20 @@ def event_weights(reference_probs: Tensor, threshold: float, *, inclusive: bool 
 
 @in_float32
 def soft_event_weights(reference_probs: Tensor) -> Tensor:
-    """The weights of eq. 9-11 with expected counts in place of thresholded ones (not in the paper).
+    """Weights of eq. 9-11 from expected instead of thresholded event counts (not in the paper).
 
-    With the two modalities taken as independent, class c counts p_m (1 - p_n) for modality m alone and p_m p_n for
-    both, n being the other modality.
+    Assuming independent modalities, class c adds p_m (1 - p_n) to the count of modality m alone and p_m p_n to the
+    count of both, where n is the other modality.
 
     Args:
         reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
 
-    Returns: (B,M) in [0,1], without gradient; 0 where a modality's probabilities are all 0.
+    Returns:
+        (B,M) in [0,1], without gradient; 0 where a modality's probabilities are all 0.
+
+    Example:
+        >>> soft_event_weights(torch.tensor([[[0.8], [0.5]]]))  # (1 - 0.5, 1 - 0.8)
+        tensor([[0.5000, 0.2000]])
     """
     probs = reference_probs.detach()
     both = probs.prod(1).sum(-1, keepdim=True)
@@ -53,7 +67,7 @@ def soft_event_weights(reference_probs: Tensor) -> Tensor:
 
 def _similarity(queries: Tensor, keys: Tensor, temperature: float, normalize: bool, mask: Tensor | None) -> Tensor:
     """Two (B,T,M,D) -> query_t . key_n / tau, (B,M,T,T)."""
-    if mask is not None:  # what lies in padding may be anything, and 0 * NaN is NaN in a gradient
+    if mask is not None:  # padding may hold NaN, and 0 * NaN is NaN in a gradient
         queries, keys = (torch.where(mask[:, :, None, None], x, 0.0) for x in (queries, keys))
     if normalize:
         queries, keys = l2_normalize(queries, dim=-1), l2_normalize(keys, dim=-1)
@@ -73,27 +87,33 @@ def event_aware_contrast(
     both_directions: bool = False,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The event-aware NCE loss of eq. 8, the mean over videos; the Reference gets no gradient.
+    """Event-aware NCE loss (eq. 8), averaged over videos; the Reference gets no gradient.
 
-    For each video: -(1/T) sum_m theta_m sum_t log( exp(f_t.x_t / tau) / sum_{n != t} exp(f_t.x_n / tau) ).
-    The positive is not in the denominator, so the loss can be negative.
+    Per video: -(1/T) sum_m theta_m sum_t log( exp(f_t . x_t / tau) / sum_{n != t} exp(f_t . x_n / tau) ).
+    The positive pair is not in the denominator, so the loss can be negative.
 
     Args:
-        anchor_tokens: (B,T,M,D), queries f.
-        reference_tokens: (B,T,M,D), keys x; detached here.
-        weights: (B,M) theta, from `event_weights`; all ones give the standard NCE of Table 2.
+        anchor_tokens: (B,T,M,D), the queries f.
+        reference_tokens: (B,T,M,D), the keys x; detached here.
+        weights: (B,M), theta from `event_weights`; all ones give the standard NCE of Table 2.
         temperature: tau, above 0 (0.2 in the published code).
-        normalize: L2-normalise tokens first, as the published code does and the paper does not say.
-        positive_in_denominator: put n = t into the sum as well (InfoNCE).
-        both_directions: take the mean with the same loss of Reference tokens as queries and Anchor tokens as keys
-            (not in the paper); the Anchor alone is taught in either.
-        mask: (B,T) bool, True = real. Masked segments are neither query nor key and T counts real ones;
-            a video with one real segment contributes 0.
+        normalize: L2-normalise the tokens first. The published code does; the paper does not say.
+        positive_in_denominator: include n = t in the sum (InfoNCE).
+        both_directions: average with the same loss with Reference tokens as queries and Anchor tokens as keys (not in
+            the paper). In both directions only the Anchor gets a gradient.
+        mask: (B,T) bool, True = real segment. Masked segments are neither query nor key, and T counts real segments; a
+            video with one real segment contributes 0.
 
-    Returns: scalar.
+    Returns:
+        Scalar.
 
     Raises:
-        ValueError: if the token shapes differ or the temperature is not positive.
+        ValueError: the token shapes differ, or the temperature is not positive.
+
+    Example:
+        >>> tokens = torch.eye(2).view(1, 2, 1, 2).expand(1, 2, 2, 2)  # B=1, T=2, M=2, D=2; segments orthogonal
+        >>> event_aware_contrast(tokens, tokens, torch.ones(1, 2), temperature=1.0)
+        tensor(-2.)
     """
     if anchor_tokens.shape != reference_tokens.shape:
         raise ValueError(
@@ -109,7 +129,8 @@ def event_aware_contrast(
     allowed = real[:, None, :].expand(batch, segments, segments)
     if not positive_in_denominator:
         allowed = allowed & ~torch.eye(segments, dtype=torch.bool, device=similarity.device)
-    # A row without any key would be log(0); zeros keep its gradient finite, and the count below drops it.
+    # A query without any key would give log(0). Its logits are set to 0, which keeps the gradient finite, and the sum
+    # below leaves it out.
     counted = real & (real.sum(1, keepdim=True) > 1)
     positive = similarity.diagonal(dim1=-2, dim2=-1)  # (B,M,T)
 
@@ -135,20 +156,27 @@ def smoothed_contrast(
     smoothing: float = 0.1,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The contrast of the authors' code, and of CMPAE between its modalities; the mean over videos.
+    """Label-smoothed contrastive loss of the authors' code (and of CMPAE's audio-visual term), averaged over videos.
 
-    For each video: -(1/T) sum_m w_m sum_t log( sum_n q_tn softmax_n(query_t . key_n / tau) ), where q is 1 - smoothing
-    on the diagonal and smoothing / (T - 1) off it. The positive is in the softmax's sum.
+    Per video: -(1/T) sum_m w_m sum_t log( sum_n q_tn softmax_n(query_t . key_n / tau) ), where q is 1 - smoothing on
+    the diagonal and smoothing / (T - 1) off it. The positive pair is part of the softmax.
 
     Args:
-        queries, keys: (B,T,M,D), any M; detach the side that is not to be taught.
+        queries: (B,T,M,D), any M; detach them if they are the teacher's.
+        keys: (B,T,M,D); detach them if they are the teacher's.
         weights: (B,M), at least 0.
         temperature: tau, above 0.
-        normalize: L2-normalise tokens first.
-        smoothing: in [0,1).
-        mask: (B,T) bool, True = real; as in `event_aware_contrast`.
+        normalize: L2-normalise the tokens first.
+        smoothing: label smoothing, in [0,1).
+        mask: (B,T) bool, True = real segment; as in `event_aware_contrast`.
 
-    Returns: scalar, at least 0.
+    Returns:
+        Scalar, at least 0.
+
+    Example:
+        >>> tokens = torch.eye(2).view(1, 2, 1, 2)  # B=1, T=2, M=1, D=2; segments orthogonal
+        >>> smoothed_contrast(tokens, tokens, torch.ones(1, 1), temperature=1.0, smoothing=0.0)
+        tensor(0.3133)
     """
     logits = _similarity(queries, keys, temperature, normalize, mask)
 
@@ -158,7 +186,7 @@ def smoothed_contrast(
     others = smoothing / (count - 1).clamp(min=1).to(logits.dtype)
     target = others[:, None, None].expand(batch, segments, segments)
     target = torch.where(torch.eye(segments, dtype=torch.bool, device=logits.device), 1 - smoothing, target)
-    counted = real & (count > 1)[:, None]  # one segment alone has nothing to be told from
+    counted = real & (count > 1)[:, None]  # a single segment has no negatives
     logits = torch.where(counted[:, None, :, None], logits.masked_fill(~real[:, None, None], -torch.inf), 0.0)
     likelihood = (logits + target.log()[:, None]).logsumexp(-1) - logits.logsumexp(-1)  # (B,M,T)
     nce = -torch.where(counted[:, None], likelihood, 0.0).sum(-1) / count.clamp(min=1)[:, None]

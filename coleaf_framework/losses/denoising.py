@@ -1,8 +1,9 @@
-"""Label denoising (JoMoLD: Cheng et al., ECCV 2022), as the published CMPAE and CoLeaF use it.
+"""Modality-specific label denoising (JoMoLD: Cheng et al., ECCV 2022), as the code of CMPAE and CoLeaF uses it.
 
-A weak label says what occurs in a video, heard or seen. A video whose audio fits its label of class i well and whose
-picture fits it badly, each among the other videos of class i in the batch, is taken not to show class i; and the
-other way round. Shape letters: see `protocol.py`.
+A weak label says that a class occurs in a video, but not whether it is heard or seen. Among the videos of class i in
+the batch, a video's visual label of class i is dropped where its audio loss for that class is among the lowest and its
+visual loss among the highest; its audio label likewise, with the modalities exchanged. Shape letters: see
+`protocol.py`.
 """
 
 from __future__ import annotations
@@ -13,61 +14,86 @@ from torch import Tensor
 from coleaf_framework.losses._precision import in_float32
 from coleaf_framework.losses.weak import EPS
 
-# A product r * n that is meant to be whole may fall short of it by rounding.
-_WHOLE = 1e-4
+# Added before floor(): r * n may come out just below a whole number by floating-point rounding.
+_ROUNDING = 1e-4
 
 
 VISUAL_LABEL_WEIGHT = 0.9
 
 
 def smooth_visual_labels(labels: Tensor) -> Tensor:
-    """Modality labels (B,M,C) in [0,1] with the visual ones smoothed to 0.9 y + 0.05, as all these codes do."""
+    """Smooth visual labels to 0.9 y + 0.05, as the published code of JoMoLD, CMPAE and CoLeaF does.
+
+    Args:
+        labels: (B,M,C) in [0,1], modality labels.
+
+    Returns:
+        (B,M,C) in [0,1], with unchanged audio labels.
+
+    Example:
+        >>> smooth_visual_labels(torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
+        tensor([[[1.0000, 0.0000],
+                 [0.9500, 0.0500]]])
+    """
     audio, visual = labels.unbind(1)
     return torch.stack([audio, VISUAL_LABEL_WEIGHT * visual + (1 - VISUAL_LABEL_WEIGHT) * 0.5], dim=1)
 
 
 @in_float32
 def denoise_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor) -> Tensor:
-    """Weak labels without those that a modality does not seem to have.
+    """Modality labels: the weak labels without those that are likely wrong for a modality.
 
-    For class i with n videos in the batch: its visual label becomes 0 where a video is both among the
-    floor(r_v[i] * n) smallest audio losses and among the floor(r_v[i] * n) largest visual losses of the videos of
-    class i; its audio label likewise with modalities exchanged and r_a[i]. Losses are BCE; where they are equal, the
-    earlier video of the batch counts as the smaller. The ranking is within the batch that it is given: with several
-    ranks in training, within each rank's own part.
+    For class i with n videos in the batch, the visual label of a video becomes 0 where the video is both among the
+    floor(r_v[i] * n) smallest audio losses and among the floor(r_v[i] * n) largest visual losses of the class's videos;
+    the audio label likewise, with r_a[i] and the modalities exchanged. Losses are BCE; ties are broken by the order in
+    the batch. Videos are ranked within the given batch, so in distributed training within each rank's part of it.
 
     Args:
-        labels: (B,C) weak labels in [0,1]; a video has the classes above 0.5.
+        labels: (B,C) in [0,1], weak labels; a class above 0.5 is present.
         unimodal_probs: (B,M,C) in [0,1], modality probabilities computed without cross-modal attention.
-        noise_ratios: (M,C) in [0,1], the share of videos of each class whose label is wrong in that modality.
+        noise_ratios: (M,C) in [0,1], r: for each class, the share of its videos whose label is wrong in a modality.
 
-    Returns: (B,M,C) in {0,1}, without gradient.
+    Returns:
+        (B,M,C) in {0,1}, without gradient.
+
+    Example:
+        >>> labels = torch.ones(2, 1)
+        >>> probs = torch.tensor([[[0.9], [0.1]], [[0.6], [0.7]]])  # the first video is heard (0.9), hardly seen (0.1)
+        >>> denoise_labels(labels, probs, torch.tensor([[0.0], [0.5]])).squeeze(-1)  # videos x modalities
+        tensor([[1., 0.],
+                [1., 1.]])
     """
     positive = (labels > 0.5)[:, None]  # (B,1,C)
     losses = -unimodal_probs.detach().clamp(EPS, 1 - EPS).log()
     losses = torch.where(positive, losses, torch.inf)
-    rank = losses.argsort(dim=0, stable=True).argsort(dim=0)  # (B,M,C), positives first
+    rank = losses.argsort(dim=0, stable=True).argsort(dim=0)  # (B,M,C), videos of the class first
     count = positive.sum(0)  # (1,C)
-    removed = (noise_ratios * count + _WHOLE).floor()  # (M,C)
-    fits_other = rank.flip(1) < removed
-    misfits = positive & (rank >= count - removed)
-    return (positive & ~(fits_other & misfits)).to(labels.dtype)
+    most = (noise_ratios * count + _ROUNDING).floor()  # (M,C)
+    low_loss_in_other = rank.flip(1) < most
+    high_loss = positive & (rank >= count - most)
+    return (positive & ~(low_loss_in_other & high_loss)).to(labels.dtype)
 
 
 def refine_labels(labels: Tensor, reference_probs: Tensor, threshold: float) -> Tensor:
-    """Weak labels without those that the Reference finds in the other modality alone (not in the paper).
+    """Modality labels: the weak labels without the classes that the Reference predicts in the other modality only.
 
-    A class keeps its label in a modality where the Reference's probability exceeds the threshold, and in both where it
-    does so in neither; a label y that goes becomes 1 - y.
+    A present class keeps its label in a modality where the Reference's probability exceeds the threshold, and in both
+    modalities where it exceeds the threshold in neither. A dropped label y becomes 1 - y. Not in the paper.
 
     Args:
-        labels: (B,C) weak labels in [0,1].
-        reference_probs: (B,M,C) in [0,1].
+        labels: (B,C) in [0,1], weak labels; a class above 0.5 is present.
+        reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
         threshold: in [0,1].
 
-    Returns: (B,M,C) in [0,1], without gradient.
+    Returns:
+        (B,M,C) in [0,1], without gradient.
+
+    Example:
+        >>> refine_labels(torch.ones(1, 2), torch.tensor([[[0.9, 0.2], [0.1, 0.2]]]), threshold=0.5)
+        tensor([[[1., 1.],
+                 [0., 1.]]])
     """
-    found = reference_probs.detach() > threshold
-    kept = found | ~found.any(1, keepdim=True)
+    predicted = reference_probs.detach() > threshold
+    kept = predicted | ~predicted.any(1, keepdim=True)
     weak = labels[:, None].expand_as(reference_probs)
     return torch.where((weak > 0.5) & ~kept, 1 - weak, weak)  # smoothed labels stay smoothed

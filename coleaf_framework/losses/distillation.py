@@ -1,4 +1,10 @@
-"""What the branches teach each other (CoLeaF, ECCV 2024, eq. 12-13). Shape letters: see `protocol.py`."""
+"""Distillation between Anchor and Reference (CoLeaF, ECCV 2024, eq. 12-13).
+
+    self-modality (eq. 12):   L_self = sum_m BCE(1[A_m > threshold], R_m)
+    co-occurrence (eq. 13):   L_co   = sum_m MSE(R_m R_m^T, A_m A_m^T)
+
+A and R are the modality probabilities of Anchor and Reference. Shape letters: see `protocol.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +22,17 @@ def self_modality_distillation(anchor_probs: Tensor, reference_probs: Tensor, *,
     Teaches the Reference; the Anchor gets no gradient.
 
     Args:
-        anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities, made into pseudo-labels.
-        reference_probs: (B,M,C) in [0,1], the Reference's.
+        anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities, thresholded to pseudo-labels.
+        reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
         threshold: in [0,1].
 
-    Returns: scalar, at least 0.
+    Returns:
+        Scalar, at least 0, the mean over videos and classes.
+
+    Example:
+        >>> anchor, reference = torch.tensor([[[0.9], [0.2]]]), torch.tensor([[[0.5], [0.5]]])
+        >>> self_modality_distillation(anchor, reference, threshold=0.5)  # 2 log 2
+        tensor(1.3863)
     """
     pseudo = (anchor_probs.detach() > threshold).to(reference_probs.dtype)
     return modality_cross_entropy(reference_probs, pseudo)
@@ -40,13 +52,20 @@ def pseudo_label_cross_entropy(
     Teaches the Anchor with the pseudo-labels of eq. 9; the Reference gets no gradient.
 
     Args:
-        anchor_probs: (B,M,C) in [0,1].
-        reference_probs: (B,M,C) in [0,1], made into pseudo-labels.
-        threshold: in [0,1], for both modalities or for audio and visual.
-        soft: take the Reference's probabilities themselves as targets; the threshold is then not read.
-        labels: (B,C) weak labels in [0,1]; classes of at most 0.5 get the target 0. None leaves the targets.
+        anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities.
+        reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities, thresholded to pseudo-labels.
+        threshold: in [0,1], one for both modalities or (audio, visual).
+        soft: use the Reference's probabilities themselves as targets; the threshold then has no effect.
+        labels: (B,C) in [0,1], weak labels; classes at or below 0.5 get the target 0. With None, targets stay as they
+            are.
 
-    Returns: scalar, at least 0.
+    Returns:
+        Scalar, at least 0, the mean over videos and classes.
+
+    Example:
+        >>> anchor, reference = torch.tensor([[[0.5], [0.5]]]), torch.tensor([[[0.9], [0.2]]])
+        >>> pseudo_label_cross_entropy(anchor, reference)  # 2 log 2
+        tensor(1.3863)
     """
     teacher = reference_probs.detach()
     if not soft:
@@ -64,16 +83,21 @@ def cooccurrence_distillation(reference_probs: Tensor, anchor_probs: Tensor) -> 
     Teaches the Anchor; the Reference gets no gradient.
 
     Args:
-        reference_probs: (B,M,C) in [0,1].
-        anchor_probs: (B,M,C) in [0,1].
+        reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
+        anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities.
 
-    Returns: scalar, at least 0, the mean over videos.
+    Returns:
+        Scalar, at least 0, the mean over videos.
+
+    Example:
+        >>> cooccurrence_distillation(torch.tensor([[[1.0], [1.0]]]), torch.tensor([[[0.5], [1.0]]]))  # (1 - 0.25)^2
+        tensor(0.5625)
     """
-    taught, teacher = (p[..., :, None] * p[..., None, :] for p in (anchor_probs, reference_probs.detach()))
-    return (taught - teacher).square().mean(dim=(0, 2, 3)).sum()
+    student, teacher = (p[..., :, None] * p[..., None, :] for p in (anchor_probs, reference_probs.detach()))
+    return (student - teacher).square().mean(dim=(0, 2, 3)).sum()
 
 
-# Where the authors' code trusts the Reference: at or above the first, at or below the second; audio, then visual.
+# The authors' code uses the Reference's probability at or above _HIGH and at or below _LOW: (audio, visual).
 _HIGH, _LOW = (0.8, 0.6), (0.1, 0.4)
 
 
@@ -81,15 +105,23 @@ _HIGH, _LOW = (0.8, 0.6), (0.1, 0.4)
 def confident_cooccurrence_distillation(reference_probs: Tensor, anchor_probs: Tensor, present: Tensor) -> Tensor:
     """Co-occurrence class distillation as in the authors' code: sum((R R^T - A A^T)^2) * B / C * 1e-4.
 
-    The Reference's probability is used where its class is present and it is confident (audio: >= 0.8 or <= 0.1; visual:
-    >= 0.6 or <= 0.4), the Anchor's own elsewhere. Teaches the Anchor; the teacher's side gets no gradient.
+    R holds the Reference's probability where the class is present and the Reference is confident (audio: >= 0.8 or
+    <= 0.1; visual: >= 0.6 or <= 0.4), and the Anchor's own probability elsewhere. Teaches the Anchor; R gets no
+    gradient.
 
     Args:
-        reference_probs: (B,M,C) in [0,1].
-        anchor_probs: (B,M,C) in [0,1].
-        present: (B,M,C) bool, whether the modality label has the class.
+        reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
+        anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities.
+        present: (B,M,C) bool, True where the modality label has the class.
 
-    Returns: scalar, at least 0.
+    Returns:
+        Scalar, at least 0.
+
+    Example:
+        >>> reference, anchor = torch.tensor([[[1.0], [0.5]]]), torch.tensor([[[0.5], [0.2]]])
+        >>> loss = confident_cooccurrence_distillation(reference, anchor, torch.ones(1, 2, 1, dtype=torch.bool))
+        >>> round(1e4 * loss.item(), 4)  # audio (1 - 0.25)^2; visual 0.5 is not confident, so it adds nothing
+        0.5625
     """
     high, low = (per_modality(reference_probs, *bounds)[:, None] for bounds in (_HIGH, _LOW))
     confident = (reference_probs >= high) | (reference_probs <= low)

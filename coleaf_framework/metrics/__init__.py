@@ -1,4 +1,4 @@
-"""Scores of audio-visual video parsing, and the decisions they score."""
+"""Metrics of audio-visual video parsing, and the thresholding that turns probabilities into predictions."""
 
 from coleaf_framework.metrics.decision import DecisionConfig, ModalityThresholds, decide
 from coleaf_framework.metrics.events import EVENT_TYPES, Event, list_events

@@ -1,4 +1,4 @@
-"""Where a parser is right: by event type, by class, and how far its probabilities can be believed.
+"""Error analysis: confusion of event types, F-score of each class, and calibration of segment probabilities.
 
 Shape letters: see `protocol.py`; N videos.
 """
@@ -14,18 +14,26 @@ from coleaf_framework.metrics.events import EVENT_TYPES, split_types
 from coleaf_framework.metrics.scores import event_counts, segment_counts
 
 SEGMENT_TYPES = (*EVENT_TYPES, "none")
-"""What a class can be in a segment; the rows and columns of `type_table`."""
+"""The event type of a class in a segment, "none" where it is absent; rows and columns of `type_table`."""
 CLASS_COLUMNS = ("A", "V", "Ao", "Vo", "AV")
 """The rows of `class_scores`."""
 
 
 def type_table(predictions: Tensor, ground_truth: Tensor, mask: Tensor) -> Tensor:
-    """How often a true type was taken for which, over segments and classes.
+    """Confusion matrix of event types, over all real segments and classes.
 
     Args:
-        predictions, ground_truth: (N,T,M,C) bool. mask: (N,T) bool, True = real segment.
+        predictions: (N,T,M,C) bool.
+        ground_truth: (N,T,M,C) bool.
+        mask: (N,T) bool, True = real segment.
 
-    Returns: (4,4) counts, true type by predicted type, in the order of `SEGMENT_TYPES`.
+    Returns:
+        (4,4) integer counts, true type (rows) by predicted type (columns), in the order of `SEGMENT_TYPES`.
+
+    Example:
+        >>> true = torch.tensor([True, False]).view(1, 1, 2, 1)  # one segment, one class, heard only
+        >>> type_table(torch.ones_like(true), true, torch.ones(1, 1, dtype=torch.bool))[0]  # predicted: heard and seen
+        tensor([0, 0, 1, 0])
     """
     true, predicted = (_types(x)[mask] for x in (ground_truth, predictions))  # (segments, C)
     n = len(SEGMENT_TYPES)
@@ -40,10 +48,15 @@ def _types(segments: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares in percent, each of the segments and classes that are truly of a type, or truly are not.
+    """True and false positive and negative rates of one event type, in percent.
+
+    A sample is one class in one segment. tp + fn = 100 and tn + fp = 100.
 
     Args:
-        tp, fn: of those that are: found, and missed; they add up to 100. tn, fp: of those that are not.
+        tp: share of the samples of the type that are predicted to be of it.
+        tn: share of the samples of other types that are not predicted to be of it.
+        fp: share of the samples of other types that are predicted to be of it.
+        fn: share of the samples of the type that are not predicted to be of it.
     """
 
     tp: float
@@ -53,7 +66,14 @@ class Rates:
 
 
 def type_rates(table: Tensor) -> dict[str, Rates]:
-    """Each event type against all else, from `type_table`: Table 1 of CoLeaF. NaN where nothing is of the type."""
+    """Rates of each event type against all others, as in Table 1 of CoLeaF.
+
+    Args:
+        table: (4,4) counts, from `type_table`.
+
+    Returns:
+        Event type -> its rates; tp and fn are NaN where no sample is of the type.
+    """
     table, rates = table.double(), {}
     for k, name in enumerate(EVENT_TYPES):
         tp, fn, fp = table[k, k], table[k].sum() - table[k, k], table[:, k].sum() - table[k, k]
@@ -64,15 +84,17 @@ def type_rates(table: Tensor) -> dict[str, Rates]:
 
 
 def class_scores(predictions: Tensor, ground_truth: Tensor, level: str = "segment") -> Tensor:
-    """F of each class, from TP, FP and FN added up over all videos.
+    """F-score of each class, from TP, FP and FN summed over all videos.
 
-    Unlike the published columns, which are means over videos, so that rare classes can be told apart.
+    The published columns are means over videos instead, in which rare classes hardly count.
 
     Args:
-        predictions, ground_truth: (N,T,M,C) bool.
+        predictions: (N,T,M,C) bool.
+        ground_truth: (N,T,M,C) bool.
         level: "segment" or "event".
 
-    Returns: (5,C) in percent, in the order of `CLASS_COLUMNS`; NaN where a class neither occurs nor is predicted.
+    Returns:
+        (5,C) in percent, in the order of `CLASS_COLUMNS`; NaN where a class neither occurs nor is predicted.
     """
     count = {"segment": segment_counts, "event": event_counts}[level]
     rows = []
@@ -84,11 +106,13 @@ def class_scores(predictions: Tensor, ground_truth: Tensor, level: str = "segmen
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often what is said with some probability is so.
+    """Reliability curve: predicted probability against observed frequency, per bin.
 
     Args:
-        said, occurred: (bins,) means in [0,1] of the probabilities of a bin and of the truth there; NaN where it is
-            empty. count: (bins,). error: expected calibration error in percent, the mean gap over all pairs.
+        said: (bins,) in [0,1], mean predicted probability; NaN in an empty bin.
+        occurred: (bins,) in [0,1], observed frequency; NaN in an empty bin.
+        count: (bins,), number of samples.
+        error: expected calibration error in percent.
     """
 
     said: Tensor
@@ -98,15 +122,24 @@ class Calibration:
 
 
 def calibration(segment_probs: Tensor, ground_truth: Tensor, mask: Tensor, bins: int = 10) -> Calibration:
-    """Reliability of segment probabilities over real segments and classes, in bins of equal width (Guo et al., 2017).
+    """Calibration of segment probabilities over real segments and classes (Guo et al., ICML 2017).
 
     Args:
-        segment_probs: (N,T,...,C) in [0,1]. ground_truth: of the same shape, bool. mask: (N,T) bool.
+        segment_probs: (N,T,...,C) in [0,1].
+        ground_truth: (N,T,...,C) bool.
+        mask: (N,T) bool, True = real segment.
+        bins: number of bins of equal width.
+
+    Example:
+        >>> probs = torch.tensor([0.8, 0.8, 0.8, 0.8]).view(1, 4, 1)
+        >>> truth = torch.tensor([True, True, True, False]).view(1, 4, 1)
+        >>> round(calibration(probs, truth, torch.ones(1, 4, dtype=torch.bool)).error, 1)  # 80 % against 75 %
+        5.0
     """
     probs, truth = segment_probs[mask].flatten().double(), ground_truth[mask].flatten().double()
-    which = (probs * bins).long().clamp(max=bins - 1)
-    count, said, occurred = (
-        torch.bincount(which, weights, minlength=bins) for weights in (torch.ones_like(probs), probs, truth)
+    bin_index = (probs * bins).long().clamp(max=bins - 1)
+    count, predicted, observed = (
+        torch.bincount(bin_index, weights, minlength=bins) for weights in (torch.ones_like(probs), probs, truth)
     )
-    gap = (said - occurred).abs().sum() / count.sum()
-    return Calibration(said / count, occurred / count, count, 100 * gap.item())
+    gap = (predicted - observed).abs().sum() / count.sum()
+    return Calibration(predicted / count, observed / count, count, 100 * gap.item())

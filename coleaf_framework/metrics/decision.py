@@ -1,4 +1,4 @@
-"""From probabilities to decisions. Shape letters: see `protocol.py`."""
+"""Decisions: thresholds that turn probabilities into predicted events. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 
@@ -17,28 +17,37 @@ Threshold = Probability | tuple[Probability, ...]
 
 
 class ModalityThresholds(StrictConfig):
-    """A threshold for each modality: one value, or one per class, in [0,1]."""
+    """Separate thresholds for audio and visual: one value, or one per class, in [0,1].
+
+    Example:
+        >>> ModalityThresholds(audio=0.5, visual=(0.3, 0.4)).visual
+        (0.3, 0.4)
+    """
 
     audio: Threshold
     visual: Threshold
 
 
 class DecisionConfig(StrictConfig):
-    """An event is predicted where its segment probability and its gate both reach their thresholds.
+    """Thresholds on segment probabilities and on a gate; an event is predicted where both are reached.
 
-    The defaults are HAN's published decision.
+    The gate is the video or the modality probability of the class. The defaults are HAN's published decision.
+
+    Example:
+        >>> DecisionConfig(gate="modality", gate_threshold=0.45).segment_threshold
+        0.5
     """
 
     segment_threshold: Threshold = Field(0.5, description="one value, or one per class")
-    gate: Literal["video", "modality"] = Field("video", description="which probabilities open the gate")
+    gate: Literal["video", "modality"] = Field("video", description="which probabilities the gate is on")
     gate_threshold: Threshold | ModalityThresholds = Field(
         0.5, description="one value, one per class, or {audio: ..., visual: ...} of those"
     )
     classes: tuple[str, ...] | None = Field(
-        None, description="names of the classes that thresholds per class are for, in their order; files must name them"
+        None, description="class names, in the order of the thresholds per class; required in files that have those"
     )
     chosen_on: str | None = Field(
-        None, description="the split that `coleaf thresholds` chose them on, which is said beside scores on it"
+        None, description="the split that `coleaf thresholds` chose them on; scores on that split get a caveat"
     )
 
     def per_class(self) -> dict[str, tuple[float, ...]]:
@@ -52,14 +61,14 @@ class DecisionConfig(StrictConfig):
         return {name: value for name, value in fields.items() if isinstance(value, tuple)}
 
     def require_classes(self, num_classes: int, names: Sequence[str] | None = None) -> None:
-        """Check that thresholds per class are for these classes.
+        """Check that the thresholds per class match a list of classes.
 
         Args:
             num_classes: C.
-            names: of the C classes, where they are known.
+            names: the C class names; None where they are unknown.
 
         Raises:
-            ValueError: they are not as many, or are for classes of other names or in another order; names the field.
+            ValueError: their number, names or order differ; names the field.
         """
         for name, value in self.per_class().items():
             if len(value) != num_classes:
@@ -74,12 +83,12 @@ class DecisionConfig(StrictConfig):
             )
 
     def named(self, names: Sequence[str]) -> DecisionConfig:
-        """The same, with the names of the classes where there is a value per class."""
+        """A copy with the class names filled in, if any threshold is per class."""
         return self.model_copy(update={"classes": tuple(names)}) if self.per_class() else self
 
 
 def gate_thresholds(config: DecisionConfig, like: Tensor) -> Tensor:
-    """The gate's thresholds as (M or 1, C), of the type and device of `like` (..., C)."""
+    """The gate's thresholds as a tensor (M or 1, C), with the dtype and device of `like` (..., C)."""
     threshold = config.gate_threshold
     rows = (threshold.audio, threshold.visual) if isinstance(threshold, ModalityThresholds) else (threshold,)
     return torch.stack([like.new_tensor(row).expand(like.shape[-1]) for row in rows])
@@ -89,22 +98,22 @@ def _require_fitting(output: AnchorOutput, config: DecisionConfig, mask: Tensor 
     for what, value, kind in (("output", output, AnchorOutput), ("config", config, DecisionConfig)):
         if not isinstance(value, kind):
             raise WrongTypeError(f"{what} is {shown(value)}, where a {kind.__name__} was expected")
-    found = tuple(output.segment_probs.shape)
-    if len(found) != 4 or found[2] != len(MODALITIES):
-        raise ValueError(f"segment_probs has shape {found}, where (B,T,M=2,C) was expected")
-    b, t, m, c = found
+    actual = tuple(output.segment_probs.shape)
+    if len(actual) != 4 or actual[2] != len(MODALITIES):
+        raise ValueError(f"segment_probs has shape {actual}, where (B,T,M=2,C) was expected")
+    b, t, m, c = actual
     expected = {"video_probs": (output.video_probs, (b, c)), "modality_probs": (output.modality_probs, (b, m, c))}
     for name, (x, shape) in (expected | {"mask": (mask, (b, t))}).items():
         if x is not None and tuple(x.shape) != shape:
             raise ValueError(
-                f"{name} has shape {tuple(x.shape)}, where {shape} was expected, as of segment_probs {found}"
+                f"{name} has shape {tuple(x.shape)}, where {shape} was expected, as of segment_probs {actual}"
             )
     if mask is not None and mask.dtype != torch.bool:
         raise ValueError(f"mask is of {mask.dtype}, where torch.bool was expected")
 
 
 def gate_and_segments(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What the gate is on, (B, 1 or M, C), and the decisions on segments before it, (B,T,M,C) bool.
+    """The gate's probabilities (B, 1 or M, C), and the thresholded segments (B,T,M,C) bool before gating.
 
     Raises:
         ValueError: as `decide` does.
@@ -120,17 +129,26 @@ def gate_and_segments(output: AnchorOutput, config: DecisionConfig, mask: Tensor
 
 
 def decide(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None = None) -> Tensor:
-    """Decisions on a batch.
+    """Predicted events of a batch.
 
     Args:
-        output: with `modality_probs` set where the gate is on them.
-        config: thresholds.
-        mask: (B,T) bool, True = real segment; nothing is predicted elsewhere.
+        output: the Anchor's probabilities; `modality_probs` must be given where the gate is on them.
+        config: the thresholds.
+        mask: (B,T) bool, True = real segment; nothing is predicted in padding.
 
-    Returns: (B,T,M,C) bool.
+    Returns:
+        (B,T,M,C) bool.
 
     Raises:
-        ValueError, TypeError: a per-class threshold of another number of classes, or tensors that do not fit together.
+        ValueError, TypeError: thresholds per class for another number of classes, or tensors whose shapes do not match.
+
+    Example:
+        >>> segment_probs = torch.tensor([0.9, 0.2]).view(1, 1, 2, 1)  # heard, hardly seen
+        >>> output = AnchorOutput(segment_probs, video_probs=torch.tensor([[0.8]]), tokens=torch.zeros(1, 1, 2, 4))
+        >>> decide(output, DecisionConfig()).flatten()
+        tensor([ True, False])
+        >>> decide(output, DecisionConfig(gate_threshold=0.85)).any()  # the gate is closed
+        tensor(False)
     """
     gate, segments = gate_and_segments(output, config, mask)
     return segments & (gate >= gate_thresholds(config, gate))[:, None]

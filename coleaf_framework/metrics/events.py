@@ -1,4 +1,4 @@
-"""Events: maximal runs of segments, as tensors and as lists. Shape letters: see `protocol.py`."""
+"""Events: maximal runs of consecutive active segments, as tensors and as lists. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ def split_types(segments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
     Args:
         segments: (..., M, C) bool, audio and visual.
 
-    Returns: five (..., C) bool: audible, visible, audible-only, visible-only, audible-visible.
+    Returns:
+        Five tensors (..., C) bool, for audible, visible, audible-only, visible-only and audible-visible.
     """
     audio, visual = segments.unbind(-2)
     return audio, visual, audio & ~visual, visual & ~audio, audio & visual
 
 
 def run_starts(active: Tensor) -> Tensor:
-    """Where runs start: (..., T) bool -> (..., T) bool."""
+    """True in the first segment of each run: (..., T) bool -> (..., T) bool."""
     before = torch.nn.functional.pad(active[..., :-1], (1, 0))
     return active & ~before
 
 
 def run_ends(active: Tensor) -> Tensor:
-    """The end, exclusive, of the run that each active segment belongs to.
+    """For each active segment, the exclusive end of its run.
 
     Args:
         active: (..., T) bool.
 
-    Returns: (..., T) integer in [1, T], meaningful where `active`.
+    Returns:
+        (..., T) integer in [1, T], meaningful where `active`.
     """
     length = active.shape[-1]
     index = torch.arange(length, device=active.device).expand(active.shape)
@@ -49,8 +51,13 @@ class Event:
     Args:
         label: class name.
         modality: "audible-only", "visible-only" or "audible-visible".
-        onset, offset: seconds from the video's start, onset before offset.
-        confidence: in [0,1], the mean segment probability over the event and its modalities; None for truth.
+        onset: seconds from the video's start.
+        offset: seconds from the video's start, after the onset.
+        confidence: in [0,1], the mean segment probability over the event and its modalities; None for ground truth.
+
+    Example:
+        >>> Event("Dog", "audible-only", onset=2.0, offset=6.0).confidence is None
+        True
     """
 
     label: str
@@ -68,8 +75,15 @@ def list_events(
     Args:
         segments: (T,M,C) bool.
         classes: C names.
-        segment_probs: (T,M,C) in [0,1], for confidences.
+        segment_probs: (T,M,C) in [0,1], from which confidences are computed; None leaves them out.
         seconds: length of a segment.
+
+    Example:
+        >>> segments = torch.tensor([[1, 0], [1, 1], [0, 0]], dtype=torch.bool).unsqueeze(-1)  # T=3, M=2, C=1
+        >>> for event in list_events(segments, ("Dog",)):
+        ...     print(event.modality, event.onset, event.offset)
+        audible-only 0.0 1.0
+        audible-visible 1.0 2.0
     """
     _, _, *typed = split_types(segments)
     modality_index = ([0], [1], [0, 1])

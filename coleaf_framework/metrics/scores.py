@@ -1,8 +1,9 @@
-"""The field's 18 columns, their support-only twins and the two trivial parsers.
+"""F-scores of audio-visual video parsing: 18 columns, their support-only versions, and two trivial parsers.
 
 Columns: A, Ao, V, Vo, AV, Type@AV, Type@AVo, Event@AV, Event@AVo, at segment and event level (Tian et al., ECCV
-2020; the o-columns: CoLeaF, ECCV 2024, eq. 14-15). Per video and class TP, FP and FN; F per class; the mean over
-the classes with any of the three; the mean over videos. Shape letters: see `protocol.py`.
+2020; those with "o": CoLeaF, ECCV 2024, eq. 14-15). TP, FP and FN are counted per video and class. A video's score is
+the mean F over its classes with any TP, FP or FN, and 1 without such a class; a column is the mean over videos.
+Support-only columns average over the videos with such a class. Shape letters: see `protocol.py`; N videos.
 """
 
 from __future__ import annotations
@@ -26,30 +27,30 @@ _TYPE_MEANS = {"Type@AV": ("A", "V", "AV"), "Type@AVo": ("Ao", "Vo", "AV")}
 
 
 def segment_counts(predicted: Tensor, true: Tensor) -> Tensor:
-    """TP, FP and FN in segments: two (K,T,C) bool -> (3,K,C) integer."""
+    """TP, FP and FN of segments: two (K,T,C) bool -> (3,K,C) integer."""
     return torch.stack([(predicted & true).sum(1), (predicted & ~true).sum(1), (~predicted & true).sum(1)])
 
 
 def event_counts(predicted: Tensor, true: Tensor) -> Tensor:
-    """TP, FP and FN in events: two (K,T,C) bool -> (3,K,C) integer.
+    """TP, FP and FN of events: two (K,T,C) bool -> (3,K,C) integer.
 
-    A predicted event is a TP if some true event of its class has IoU >= 0.5 with it, else an FP; a true event
-    that no predicted one matches so is an FN.
+    A predicted event is a TP if it has IoU >= 0.5 with a true event of its class, else an FP. A true event without such
+    a predicted event is an FN.
     """
     predicted, true = predicted.mT, true.mT  # (K,C,T)
     p_runs, t_runs = run_starts(predicted).sum(-1), run_starts(true).sum(-1)
     counts = torch.stack([torch.zeros_like(p_runs), p_runs, t_runs])
-    met = (p_runs > 0) & (t_runs > 0)  # only rows with both can match, and they are few
-    predicted, true = predicted[met], true[met]  # (R,T)
+    both = (p_runs > 0) & (t_runs > 0)  # only these rows can match, and they are few
+    predicted, true = predicted[both], true[both]  # (R,T)
     ps, pe, ts, te = run_starts(predicted), run_ends(predicted), run_starts(true), run_ends(true)
     at = torch.arange(predicted.shape[-1], device=predicted.device)
     overlap = (torch.minimum(pe[:, :, None], te[:, None, :]) - torch.maximum(at[:, None], at[None, :])).clamp(min=0)
     union = (pe - at)[:, :, None] + (te - at)[:, None, :] - overlap
     match = ps[:, :, None] & ts[:, None, :] & (2 * overlap >= union)
     hits = match.any(2).sum(-1)
-    counts[0, met] = hits
-    counts[1, met] -= hits
-    counts[2, met] -= match.any(1).sum(-1)
+    counts[0, both] = hits
+    counts[1, both] -= hits
+    counts[2, both] -= match.any(1).sum(-1)
     return counts
 
 
@@ -73,13 +74,17 @@ def _check(predictions: Tensor, ground_truth: Tensor) -> None:
 
 
 def video_scores(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor]:
-    """What each video adds to each score, from which all columns follow (`columns`).
+    """Scores of each video, from which `columns` computes all columns.
+
+    The 14 rows are the columns A, V, Ao, Vo, AV, Event@AV and Event@AVo, at segment and then at event level.
 
     Args:
-        predictions, ground_truth: (N,T,M,C) bool.
+        predictions: (N,T,M,C) bool.
+        ground_truth: (N,T,M,C) bool.
 
-    Returns: for the two levels times the seven measured columns, F in [0,1], (14,N) float64, 1 where there is nothing
-        to find and nothing was found; and where there is something, (14,N) bool.
+    Returns:
+        F (14,N) float64 in [0,1], and support (14,N) bool. Support is False where a video has neither an event of the
+        column's type nor a prediction of one; F is 1 there.
     """
     _check(predictions, ground_truth)
     types = zip(split_types(predictions), split_types(ground_truth), strict=True)
@@ -94,12 +99,14 @@ def video_scores(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Ten
 
 
 def columns(f: Tensor, supported_f: Tensor) -> Tensor:
-    """Means over videos of `video_scores` -> every column in percent.
+    """All columns in percent, from the mean scores of `video_scores`.
 
     Args:
-        f: (...,14), the mean of F over videos. supported_f: (...,14), over the videos with support, or NaN.
+        f: (...,14) in [0,1], the mean F over all videos.
+        supported_f: (...,14) in [0,1], the mean F over the videos with support; NaN where there are none.
 
-    Returns: (...,36), in the order of `ALL_KEYS`.
+    Returns:
+        (...,36), in the order of `ALL_KEYS`.
     """
     by_level = torch.stack([f, supported_f], dim=-2).unflatten(-1, (len(LEVELS), -1))  # type: ignore[no-untyped-call]
     measured = dict(zip(_MEASURED, (100 * by_level).unbind(-1), strict=True))
@@ -109,7 +116,7 @@ def columns(f: Tensor, supported_f: Tensor) -> Tensor:
 
 
 def _finish(sums: Tensor, supported_sums: Tensor, supports: Tensor, videos: Tensor | int) -> dict[str, float]:
-    values = columns(sums / videos, supported_sums / supports)  # 0 / 0 is NaN: no such event, no score
+    values = columns(sums / videos, supported_sums / supports)  # 0 / 0 is NaN: no video with support
     return dict(zip(ALL_KEYS, values.tolist(), strict=True))
 
 
@@ -119,12 +126,21 @@ def _sums(predictions: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 class ParsingScores(Metric):
-    """All scores over any number of batches and ranks; exact, since it sums over videos.
+    """All columns, accumulated over batches and ranks; exact, since every column follows from sums over videos.
 
-    Keep it outside any module that DistributedDataParallel wraps: its states would be broadcast.
-    `compute()` gives the 18 columns in percent, and each again under "support/...": the mean over the videos
-    that have an event of the column's type, or a prediction of one. NaN without such a video; Type@ is then the
-    mean of its other columns.
+    `compute()` gives the 18 columns in percent, and each again under "support/...": the mean over the videos that have
+    an event of the column's type, or a prediction of one. Without such a video it is NaN, and Type@AV and Type@AVo are
+    the means of their remaining columns. Keep the metric outside any module that DistributedDataParallel wraps, which
+    would broadcast its states.
+
+    Example:
+        >>> truth = torch.zeros(2, 10, 2, 1, dtype=torch.bool)  # (N,T,M,C)
+        >>> truth[0, :4, 0] = True  # the first of two videos has an event that is heard only
+        >>> scores = ParsingScores()
+        >>> scores.update(torch.zeros_like(truth), truth)  # nothing is predicted
+        >>> values = scores.compute()
+        >>> values["segment/Ao"], values["support/segment/Ao"]
+        (50.0, 0.0)
     """
 
     full_state_update = False
@@ -142,7 +158,11 @@ class ParsingScores(Metric):
         self.add_state("videos", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, ground_truth: Tensor) -> None:
-        """Add videos: two (N,T,M,C) bool; segments that are padding are False in both.
+        """Add the videos of a batch.
+
+        Args:
+            predictions: (N,T,M,C) bool, False in padding.
+            ground_truth: (N,T,M,C) bool, False in padding.
 
         Raises:
             ValueError: another shape or dtype.
@@ -157,31 +177,68 @@ class ParsingScores(Metric):
         self.videos += len(predictions)
 
     def compute(self) -> dict[str, float]:
-        """Column -> percent."""
+        """All columns: name, one of `ALL_KEYS` -> percent."""
         return _finish(self.sums, self.supported_sums, self.supports, self.videos)
 
 
 def parsing_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
-    """The 18 columns in percent, under "segment/A" ... "event/Event@AVo".
+    """The 18 published columns in percent, from "segment/A" to "event/Event@AVo".
 
     Args:
-        predictions, ground_truth: (N,T,M,C) bool, N at least 1.
+        predictions: (N,T,M,C) bool, N at least 1.
+        ground_truth: (N,T,M,C) bool.
 
     Raises:
         ValueError: another shape or dtype, or no video.
+
+    Example:
+        >>> truth = torch.zeros(1, 10, 2, 1, dtype=torch.bool)
+        >>> truth[0, :4, 0] = True  # heard from 0 to 4 s
+        >>> prediction = truth.clone()
+        >>> prediction[0, 3, 0] = False  # one of four segments is missed
+        >>> scores = parsing_scores(prediction, truth)
+        >>> round(scores["segment/A"], 1), scores["event/A"]  # 6 / 7; IoU 0.75
+        (85.7, 100.0)
     """
     scores = all_scores(predictions, ground_truth)
     return {key: scores[key] for key in KEYS}
 
 
 def support_only_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
-    """The 18 columns over the videos with support; see `ParsingScores`. Arguments as in `parsing_scores`."""
+    """The 18 columns over the videos with support; see `ParsingScores`.
+
+    Args:
+        predictions: (N,T,M,C) bool, N at least 1.
+        ground_truth: (N,T,M,C) bool.
+
+    Raises:
+        ValueError: another shape or dtype, or no video.
+
+    Example:
+        >>> truth = torch.zeros(1, 10, 2, 1, dtype=torch.bool)  # a video without events
+        >>> parsing_scores(truth, truth)["segment/A"], support_only_scores(truth, truth)["segment/A"]
+        (100.0, nan)
+    """
     scores = all_scores(predictions, ground_truth)
     return {key: scores[SUPPORT + key] for key in KEYS}
 
 
 def all_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
-    """Both kinds at once, as `ParsingScores.compute` gives them."""
+    """All 36 columns in percent, published and support-only; see `ParsingScores`.
+
+    Args:
+        predictions: (N,T,M,C) bool, N at least 1.
+        ground_truth: (N,T,M,C) bool.
+
+    Raises:
+        ValueError: another shape or dtype, or no video.
+
+    Example:
+        >>> truth = torch.ones(1, 10, 2, 1, dtype=torch.bool)
+        >>> scores = all_scores(truth, truth)
+        >>> len(scores), scores["support/event/AV"]
+        (36, 100.0)
+    """
     _check(predictions, ground_truth)
     if not len(predictions):
         raise ValueError("no videos to score")
@@ -189,39 +246,68 @@ def all_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
 
 
 def empty_parser(ground_truth: Tensor) -> Tensor:
-    """The parser that predicts nothing: (N,T,M,C) bool, all False."""
+    """Predictions of the trivial parser that predicts nothing.
+
+    Args:
+        ground_truth: (N,T,M,C) bool.
+
+    Returns:
+        (N,T,M,C) bool, all False.
+
+    Example:
+        >>> empty_parser(torch.ones(1, 10, 2, 3, dtype=torch.bool)).any()
+        tensor(False)
+    """
     return torch.zeros_like(ground_truth)
 
 
 def video_label_parser(labels: Tensor, mask: Tensor) -> Tensor:
-    """The parser that spreads the true video label over all real segments and both modalities.
+    """Predictions of the trivial parser that spreads the true video labels over all segments and both modalities.
 
     Args:
-        labels: (N,C) weak labels in {0,1}. mask: (N,T) bool, True = real segment.
+        labels: (N,C) in {0,1}, weak labels.
+        mask: (N,T) bool, True = real segment.
 
-    Returns: (N,T,M,C) bool.
+    Returns:
+        (N,T,M,C) bool, False in padding.
+
+    Example:
+        >>> labels, mask = torch.tensor([[1.0]]), torch.tensor([[True, True, False]])
+        >>> video_label_parser(labels, mask).shape, video_label_parser(labels, mask)[0, :, 0, 0]
+        (torch.Size([1, 3, 2, 1]), tensor([ True,  True, False]))
     """
     return (mask[:, :, None, None] & labels.bool()[:, None, None, :]).expand(-1, -1, 2, -1)
 
 
 def over_seeds(by_seed: Tensor) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Columns of several trainings together.
+    """Mean and standard deviation of each column over seeds.
 
     Args:
-        by_seed: (S,36) in percent, in the order of `ALL_KEYS`; NaN where a training has no value.
+        by_seed: (S,36) in percent, in the order of `ALL_KEYS`; NaN where a column is undefined.
 
-    Returns: column -> mean over the seeds that have a value, NaN where none has; column -> standard deviation (n - 1)
-        over them, NaN where fewer than two have one, and None in all with one seed.
+    Returns:
+        Column -> mean over the seeds that have a value, NaN without any; and column -> standard deviation (n - 1) over
+        those seeds, NaN with fewer than two. With S = 1 there are no deviations, and the second one is None.
+
+    Example:
+        >>> means, deviations = over_seeds(torch.stack([torch.full((36,), 40.0), torch.full((36,), 42.0)]))
+        >>> means["segment/A"], round(deviations["segment/A"], 3)
+        (41.0, 1.414)
     """
     means = dict(zip(ALL_KEYS, by_seed.nanmean(0).tolist(), strict=True))
     if len(by_seed) < 2:
         return means, None
-    gaps = (by_seed - by_seed.nanmean(0)).nan_to_num().square().sum(0)
-    others = ((~by_seed.isnan()).sum(0) - 1).clamp(min=0)  # 0 / 0 is NaN: one value has no spread
-    return means, dict(zip(ALL_KEYS, (gaps / others).sqrt().tolist(), strict=True))
+    squares = (by_seed - by_seed.nanmean(0)).nan_to_num().square().sum(0)
+    degrees = ((~by_seed.isnan()).sum(0) - 1).clamp(min=0)  # 0 / 0 is NaN: one value has no deviation
+    return means, dict(zip(ALL_KEYS, (squares / degrees).sqrt().tolist(), strict=True))
 
 
 def mean_of(scores: Mapping[str, float], columns: tuple[str, ...]) -> float:
-    """Mean of the named columns that have a value; NaN where none has."""
+    """Mean of the named columns that are defined; NaN where none is.
+
+    Example:
+        >>> mean_of({"segment/Ao": 40.0, "segment/Vo": math.nan}, ("segment/Ao", "segment/Vo"))
+        40.0
+    """
     values = [scores[column] for column in columns if not math.isnan(scores[column])]
     return sum(values) / len(values) if values else math.nan

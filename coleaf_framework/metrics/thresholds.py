@@ -1,8 +1,8 @@
-"""Gates per class and modality, chosen by a column ("selected thresholds", Gao et al., CVPR 2023).
+"""Search for gate thresholds per class and modality ("selected thresholds" of CMPAE, Gao et al., CVPR 2023).
 
-A gate opens or closes a class of a modality for a whole video, so each class of each video has four states: audio open
-or closed, visual open or closed. Everything that a column needs is counted once for each state; after that, scoring any
-number of candidates is looking up and adding. Shape letters: see `protocol.py`.
+A gate opens or closes a class of a modality for a whole video, so each class of each video is in one of four states:
+audio gate open or closed, visual gate open or closed. TP, FP and FN are counted once for each state. A candidate
+threshold is then scored by looking up the counts of the states it leads to. Shape letters: see `protocol.py`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,16 @@ _MEANS = {"Type@AV": ("A", "V", "AV"), "Type@AVo": ("Ao", "Vo", "AV")}
 
 @dataclass(frozen=True)
 class ChosenGates:
-    """What a search found.
+    """Result of `choose_gates`.
 
     Args:
-        gates: (M,C) in [0,1].
-        before, after: the column in percent, with the gates that it began with and with these.
+        gates: (M,C) in [0,1], the chosen thresholds.
+        before: the column in percent with the initial thresholds.
+        after: the column in percent with the chosen thresholds.
+
+    Example:
+        >>> ChosenGates(torch.full((2, 25), 0.5), before=50.0, after=52.5).after
+        52.5
     """
 
     gates: Tensor
@@ -41,15 +46,15 @@ class ChosenGates:
     after: float
 
 
-class _Part:
-    """F and support of one column, for each of the four states of each class of each video."""
+class _StateScores:
+    """F and support of one column, for each of the S = 4 gate states of each class of each video: (S,N,C)."""
 
     def __init__(self, counts: Tensor) -> None:
         tp, fp, fn = counts.double()  # (S,N,C) each
         self.support = (tp + fp + fn) > 0
         self.f = torch.where(self.support, 2 * tp / (2 * tp + fp + fn).clamp(min=1), 0.0)
 
-    def looked_up(self, state: Tensor) -> tuple[Tensor, Tensor]:
+    def look_up(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """State (..., N, C) in 0..3 -> F and support, (..., N, C)."""
         shape = (4, *[1] * (state.ndim - 2), *self.f.shape[1:])
         index = state[None]
@@ -58,15 +63,17 @@ class _Part:
 
 
 def _score(f: Tensor, support: Tensor, support_only: bool) -> Tensor:
-    """Sums over classes of F and support, (..., N) -> the column (...)."""
-    has = support > 0
-    per_video = torch.where(has, f / support.clamp(min=1), 1.0)
+    """Sums over classes of F and support, (..., N) -> the column in [0,1], (...)."""
+    supported = support > 0
+    per_video = torch.where(supported, f / support.clamp(min=1), 1.0)
     if not support_only:
         return per_video.mean(-1)
-    return (per_video * has).sum(-1) / has.sum(-1)  # NaN without any
+    return (per_video * supported).sum(-1) / supported.sum(-1)  # NaN without any
 
 
-class _Search:
+class _ColumnScorer:
+    """The column to be maximised, as a function of the gates."""
+
     def __init__(self, output: AnchorOutput, truth: Tensor, config: DecisionConfig, column: str, mask: Tensor | None):
         self.support_only = column.startswith(SUPPORT)
         level, _, name = column.removeprefix(SUPPORT).partition("/")
@@ -80,29 +87,29 @@ class _Search:
             states.append(torch.stack([count(p, t) for p, t in types]))  # (types, 3, N, C)
         counts = dict(zip(_TYPES, torch.stack(states, dim=2), strict=True))  # type -> (3, S, N, C)
         self.parts = [
-            _Part(sum((counts[kind] for kind in _POOLED.get(part, (part,))), torch.zeros(())))
+            _StateScores(sum((counts[kind] for kind in _POOLED.get(part, (part,))), torch.zeros(())))
             for part in _MEANS.get(name, (name,))
         ]
 
     def states(self, gates: Tensor) -> Tensor:
-        """Gates (..., M, C) -> (..., N, C) in 0..3."""
+        """Gates (..., M, C) -> the state of each class of each video, (..., N, C) in 0..3."""
         opened = self.gate >= gates[..., None, :, :]
         return 2 * opened[..., 0, :].long() + opened[..., 1, :].long()
 
     def column(self, gates: Tensor) -> float:
         """The column in percent."""
-        looked_up = [part.looked_up(self.states(gates)) for part in self.parts]
-        scores = [_score(f.sum(-1), s.sum(-1), self.support_only) for f, s in looked_up]
+        by_part = [part.look_up(self.states(gates)) for part in self.parts]
+        scores = [_score(f.sum(-1), s.sum(-1), self.support_only) for f, s in by_part]
         return 100 * torch.stack(scores).nanmean().item()
 
     def candidates(self, gates: Tensor, c: int, pairs: Tensor) -> Tensor:
-        """The column for class `c` having each of the gates `pairs` (K,M), all at once: (K,)."""
-        now = self.states(gates)
+        """The column in percent with the gates of class `c` set to each of `pairs` (K,M): (K,)."""
+        current = self.states(gates)
         opened = self.gate[None, :, :, c] >= pairs[:, None]  # (K,N,M)
         state = 2 * opened[..., 0].long() + opened[..., 1].long()  # (K,N)
         scores = []
         for part in self.parts:
-            f, support = part.looked_up(now)
+            f, support = part.look_up(current)
             f_c, support_c = (x[:, :, c].gather(0, state) for x in (part.f, part.support))
             f_all = f.sum(-1) - f[:, c] + f_c
             scores.append(_score(f_all, support.sum(-1) - support[:, c].long() + support_c, self.support_only))
@@ -120,23 +127,33 @@ def choose_gates(
     grid: tuple[float, ...] = PUBLISHED_GRID,
     mask: Tensor | None = None,
 ) -> ChosenGates:
-    """Choose gates per class so that a column becomes as high as the search can make it.
+    """Choose gate thresholds per class that maximise a column.
 
-    "coordinate", as published: class by class, one pass, each modality by itself. "joint": the gates of a class's
-    modalities together, and passes until nothing improves. A gate changes only for a better score.
+    The search "coordinate" (as published) makes one pass over the classes and chooses each modality's gate by itself.
+    The search "joint" chooses a class's audio and visual gates together, and repeats the pass until nothing improves.
+    A gate is only changed where the column increases.
 
     Args:
-        output: probabilities of all videos, on the CPU; (N,T,M,C), (N,C), (N,M,C).
+        output: probabilities of all videos, on the CPU: segment (N,T,M,C), video (N,C), modality (N,M,C).
         truth: (N,T,M,C) bool.
-        config: the decision to begin with; its segment threshold and kind of gate stay.
-        column: such as "event/V" or "support/segment/Type@AVo".
-        modalities: whose gates may change.
-        search: see above.
-        grid: candidates, in [0,1].
+        config: the initial decision; its segment threshold and kind of gate are kept.
+        column: one of `ALL_KEYS`, such as "event/V" or "support/segment/Type@AVo".
+        modalities: whose gates are chosen.
+        search: "coordinate" or "joint".
+        grid: candidate thresholds, in [0,1].
         mask: (N,T) bool, True = real segment.
 
     Raises:
         ValueError: an unknown column, modality or search, or no candidate.
+
+    Example:
+        >>> truth = torch.zeros(2, 1, 2, 1, dtype=torch.bool)
+        >>> truth[0, 0, 1] = True  # the first of two videos is seen
+        >>> video_probs = torch.tensor([[0.9], [0.6]])
+        >>> output = AnchorOutput(torch.ones(2, 1, 2, 1), video_probs, torch.zeros(2, 1, 2, 4))
+        >>> chosen = choose_gates(output, truth, DecisionConfig(), column="segment/V")
+        >>> chosen.before, chosen.after, round(chosen.gates[1].item(), 2)  # the visual gate now excludes 0.6
+        (50.0, 100.0, 0.65)
     """
     if not isinstance(column, str) or column not in ALL_KEYS:
         raise ValueError(f"no column {column!r}.{nearest(str(column), ALL_KEYS)}")
@@ -153,9 +170,9 @@ def choose_gates(
         raise ValueError(f"truth is {given}, where {shape} of torch.bool was expected, as segment_probs")
     if shape is not None and not shape[0]:
         raise ValueError("there are no videos to choose gates on")
-    found = _Search(output, truth, config, column, mask)
+    scorer = _ColumnScorer(output, truth, config, column, mask)
     gates = gate_thresholds(config, output.video_probs).expand(len(MODALITIES), -1).clone()
-    before = found.column(gates)
+    before = scorer.column(gates)
     index = [MODALITIES.index(m) for m in MODALITIES if m in modalities]
     steps = [index] if search == "joint" else [[m] for m in index]
     values = gates.new_tensor(grid)
@@ -166,9 +183,9 @@ def choose_gates(
             for changing in steps:
                 pairs = gates[:, c].repeat(len(values) ** len(changing), 1)
                 pairs[:, changing] = torch.cartesian_prod(*[values] * len(changing)).view(-1, len(changing))
-                scores = found.candidates(gates, c, pairs)
+                scores = scorer.candidates(gates, c, pairs)
                 if scores.max() > best + 1e-9:
                     best, improved = scores.max().item(), True
                     gates[:, c] = pairs[scores.argmax()]
         if search == "coordinate" or not improved:
-            return ChosenGates(gates, before, found.column(gates))
+            return ChosenGates(gates, before, scorer.column(gates))

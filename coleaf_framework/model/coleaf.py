@@ -5,59 +5,33 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import record_function
 
-from coleaf_framework import losses
-from coleaf_framework.adapters import Adapter, call_anchor, takes
+from coleaf_framework.adapters import Adapter, takes
 from coleaf_framework.collaboration import (
+    AnchorPass,
     CoLeaFConfig,
     MovingAverage,
-    anchor_loss,
-    anchor_terms,
-    event_weights,
+    StepOutput,
+    Update,
+    anchor_update,
+    head_start_update,
     modality_labels,
     reference_teaches,
-    reference_terms,
-    scale_micro_batch,
-    weak_modality_labels,
-    with_reference_labels,
+    reference_update,
 )
+from coleaf_framework.model.freezing import freeze, unfreeze
 from coleaf_framework.model.parts import read_parts
-from coleaf_framework.model.standardize import StandardizedAnchor, Standardizer
-from coleaf_framework.protocol import (
-    PAST_EVERY_WARMUP,
-    AnchorOutput,
-    Batch,
-    Progress,
-    ReferenceOutput,
-    StreamSpec,
-)
+from coleaf_framework.model.running import phase, run_anchor
+from coleaf_framework.model.standardize import Standardizer
+from coleaf_framework.protocol import PAST_EVERY_WARMUP, AnchorOutput, Batch, Progress, ReferenceOutput, StreamSpec
 from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.storage import WEIGHTS, write_tensors
-
-# What is frozen on a network now, so that a later `wrap` of it begins with what its owner made.
-_frozen_of: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
-
-
-def phase(name: str) -> AbstractContextManager[None]:
-    """Marks a part of a training step for a profiler."""
-    return record_function(f"coleaf: {name}")
-
-
-def unfreeze(anchor: nn.Module) -> None:
-    """Let the parameters be trained again that a model around this network froze."""
-    frozen = _frozen_of.pop(anchor, ())
-    for name, parameter in anchor.named_parameters():
-        if name in frozen:
-            parameter.requires_grad_(True)
 
 
 class CoLeaF(nn.Module):
@@ -66,8 +40,17 @@ class CoLeaF(nn.Module):
     Made by `wrap`, which checks the Anchor first. `anchor` is the user's network itself; it expects
     standardised streams where `standardizer` is set.
 
-    `observed` holds what the last training forward saw and did not train: "theta/audio" and "theta/visual", the means
-    over videos of the weights of eq. 9-11, each this batch's fraction of its step's; nothing where they weigh nothing.
+    Three ways to train it, from the shortest to the closest:
+
+    - `CoLeaFTrainer`, which does all that follows.
+    - A loop of one's own: `losses = model(batch)`, one backward of their sum, one update; both branches at once.
+    - A loop that follows the configuration to the letter, as `config.update` "reference_first" needs::
+
+        shared = model.shared_pass(batch, progress)
+        for update in model.updates(progress):
+            losses, observations = model.update(batch, progress, update, shared)
+            ...  # zero the gradients, the sum of the losses backward, update the weights
+        model.after_step()
 
     Args:
         anchor: see `protocol.Anchor`.
@@ -109,12 +92,8 @@ class CoLeaF(nn.Module):
         self.teacher = (
             MovingAverage(reference, config.reference_ema) if reference is not None and config.reference_ema else None
         )
-        self.observed: dict[str, Tensor] = {}
         self._lean_reference = reference is not None and takes(reference.forward, "need_class_probs")
-        for name, parameter in anchor.named_parameters():
-            if name in frozen:
-                parameter.requires_grad_(False)
-        _frozen_of[anchor] = frozen
+        freeze(anchor, frozen)
 
     def forward(self, batch: Batch, progress: Progress = PAST_EVERY_WARMUP) -> dict[str, Tensor]:
         """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
@@ -127,29 +106,79 @@ class CoLeaF(nn.Module):
             batch: streams and weak labels (B,C).
             progress: epoch and step.
 
-        Returns: names "anchor/..." and "reference/..." -> scalar.
+        Returns:
+            Names "anchor/..." and "reference/..." -> scalar.
 
         Raises:
             ValueError: the batch lacks a stream, has another T than the network's fixed one, or has videos of
                 unequal length that the network cannot be told about.
         """
-        terms: dict[str, Tensor] = {}
-        for update in self._updates(batch, progress, together=True):
-            terms |= update
-        return terms
+        return self.update(batch, progress).losses
 
-    def updates(self, batch: Batch, progress: Progress) -> Iterator[dict[str, Tensor]]:
-        """The terms of each update of a training step, in turn; the caller makes each before it asks for the next.
+    def updates(self, progress: Progress) -> tuple[Update, ...]:
+        """The updates of a training step, in their order.
 
-        One update of both branches; or, where `config.update` is "reference_first", the Reference's and then the
-        Anchor's against the updated Reference. Arguments and errors as in `forward`.
+        One of both branches; or, where `config.update` is "reference_first", the Reference's and then the Anchor's
+        against the updated Reference. One branch alone in the Reference's head start, and without a Reference.
         """
-        return self._updates(batch, progress, together=self.config.update == "together")
+        if self.reference is None:
+            return ("anchor",)
+        if progress.epoch <= self.head_start:
+            return ("reference",)
+        return ("both",) if self.config.update == "together" else ("reference", "anchor")
 
-    def updates_per_step(self, progress: Progress) -> int:
-        """How many updates `updates` gives for a batch."""
-        one = self.reference is None or self.config.update == "together"
-        return 1 if one or progress.epoch <= self.head_start else 2
+    def update(
+        self,
+        batch: Batch,
+        progress: Progress = PAST_EVERY_WARMUP,
+        which: Update = "both",
+        shared: AnchorPass | None = None,
+    ) -> StepOutput:
+        """The forward of one update: its losses, and what was observed on the way.
+
+        Args:
+            batch: streams and weak labels (B,C).
+            progress: epoch and step.
+            which: the branches to train, one of `updates`. In the head start the Reference's terms come in any case,
+                and without a Reference the Anchor's.
+            shared: from `shared_pass`, for a step of two updates; where None the Anchor runs here.
+
+        Returns:
+            `(losses, observations)`, see `StepOutput`.
+
+        Raises:
+            ValueError: as in `forward`.
+        """
+        c = self.config
+        if self.reference is not None and progress.epoch <= self.head_start:
+            reference = self._run_reference(self._inputs(batch.streams), batch)
+            with phase("losses"):
+                return head_start_update(c, reference, batch)
+        own = shared if shared is not None else self._anchor_pass(batch, progress)
+        progress = self._after_head_start(progress)
+        if self.reference is None:
+            with phase("losses"):
+                return anchor_update(c, self.anchor, own, None, batch, progress)
+        trained = self._run_reference(own.streams, batch) if which != "anchor" else None
+        of_reference: dict[str, Tensor] = {}
+        if trained is not None:
+            with phase("losses"):
+                of_reference = reference_update(c, trained, own, batch, progress).losses
+        if which == "reference":
+            return StepOutput(of_reference, {})
+        teacher = trained
+        if reference_teaches(c, progress) and (trained is None or self.teacher is not None):
+            teacher = self._teach(self.teacher or self.reference, own.streams, batch.mask)
+        with phase("losses"):
+            losses, observations = anchor_update(c, self.anchor, own, teacher, batch, progress)
+        return StepOutput(losses | of_reference, observations)
+
+    def shared_pass(self, batch: Batch, progress: Progress) -> AnchorPass | None:
+        """The Anchor's forward pass, for all updates of a step; None where there is one update, which makes its own.
+
+        In a step of several micro-batches each has its own, kept until its last update. Errors as in `forward`.
+        """
+        return self._anchor_pass(batch, progress) if len(self.updates(progress)) > 1 else None
 
     @property
     def head_start(self) -> int:
@@ -161,59 +190,23 @@ class CoLeaF(nn.Module):
         if self.teacher is not None and self.reference is not None:
             self.teacher.follow(self.reference)
 
-    def _updates(self, batch: Batch, progress: Progress, *, together: bool) -> Iterator[dict[str, Tensor]]:
-        c = self.config
+    def _after_head_start(self, progress: Progress) -> Progress:
+        """The same, with epochs counted from the first that trains the Anchor."""
+        return replace(progress, epoch=progress.epoch - self.head_start)
+
+    def _anchor_pass(self, batch: Batch, progress: Progress) -> AnchorPass:
         streams = self._inputs(batch.streams)
-        if self.reference is not None:
-            if progress.epoch <= self.head_start:
-                yield self._head_start(streams, batch)
-                return
-            progress = replace(progress, epoch=progress.epoch - self.head_start)
         with phase("Anchor forward"):
             output = self._run_anchor(streams, batch.mask)
         with torch.no_grad(), phase("losses"):
-            labels = modality_labels(c, self.anchor, output, batch, progress)
+            labels = modality_labels(self.config, self.anchor, output, batch, self._after_head_start(progress))
+        return AnchorPass(streams, output, labels)
 
-        def anchor_update(reference: ReferenceOutput | None) -> dict[str, Tensor]:
-            with phase("losses"):
-                own, own_labels = with_reference_labels(c, batch, reference, progress), labels
-                if own is not batch:
-                    own_labels = modality_labels(c, self.anchor, output, own, progress)
-                terms = anchor_loss(c, self.anchor, output, own_labels, own, progress)
-                if reference is not None:
-                    terms |= anchor_terms(c, output, reference, labels, batch, progress)
-                    if c.contrast == "event_aware" and reference_teaches(c, progress):
-                        theta = event_weights(c, reference).mean(0) * batch.fraction
-                        self.observed = dict(zip(("theta/audio", "theta/visual"), theta, strict=True))
-            return scale_micro_batch(c, {f"anchor/{name}": term for name, term in terms.items()}, batch.fraction)
-
-        if self.reference is None:
-            yield anchor_update(None)
-            return
-        with phase("Reference forward"):
-            reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
-        with phase("losses"):
-            terms = reference_terms(c, reference, output.modality_probs, labels, progress)
-        terms = scale_micro_batch(c, {f"reference/{name}": term for name, term in terms.items()}, batch.fraction)
-        teaches = reference_teaches(c, progress)
-        if together:
-            if teaches and self.teacher is not None:
-                reference = self._teach(self.teacher, streams, batch.mask)
-            yield anchor_update(reference) | terms
-            return
-        yield terms
-        yield anchor_update(self._teach(self.teacher or self.reference, streams, batch.mask) if teaches else None)
-
-    def _head_start(self, streams: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The terms of an epoch in which the Reference is trained alone, by labels that are not refined yet."""
+    def _run_reference(self, streams: Mapping[str, Tensor], batch: Batch) -> ReferenceOutput:
         assert self.reference is not None
         with phase("Reference forward"):
-            reference: ReferenceOutput = self.reference(mask=batch.mask, **streams)
-        with phase("losses"):
-            terms = reference_terms(self.config, reference, None, weak_modality_labels(self.config, batch), Progress(0))
-        return scale_micro_batch(
-            self.config, {f"reference/{name}": term for name, term in terms.items()}, batch.fraction
-        )
+            output: ReferenceOutput = self.reference(mask=batch.mask, **streams)
+        return output
 
     def _teach(self, teacher: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None) -> ReferenceOutput:
         unread = {"need_class_probs": False} if self._lean_reference else {}
@@ -246,19 +239,8 @@ class CoLeaF(nn.Module):
         return len(streams[name]), streams[name].shape[1] // spec.frames
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
-        given = {name: x.clone() for name, x in streams.items()} if self.changes_inputs else streams
-        raw = call_anchor(self.anchor, self.adapter, given, mask)
-        output = raw if isinstance(raw, AnchorOutput) else AnchorOutput(**raw)
-        expected = self._batch_shape(streams)
-        if output.segment_probs.shape[:2] != expected:  # a network with its T written into it, on another T
-            raise ValueError(
-                f"{type(self.anchor).__name__} answers (B,T) = {tuple(output.segment_probs.shape[:2])} "
-                f"to a batch of (B,T) = {expected}"
-            )
-        if output.modality_probs is None:
-            pooled = losses.pool_segments(output.segment_probs, mask)
-            output = AnchorOutput(output.segment_probs, output.video_probs, output.tokens, pooled)
-        return output
+        shape = self._batch_shape(streams)
+        return run_anchor(self.anchor, self.adapter, streams, mask, shape, copies=self.changes_inputs)
 
     def strip(self) -> nn.Module:
         """The user's network alone, as it came: same object, same state-dict keys, no hooks.
@@ -268,10 +250,7 @@ class CoLeaF(nn.Module):
         Where the model standardises its streams, the network takes standardised ones; `load_anchor` gives it with its
         standardisation.
         """
-        unfreeze(self.anchor)
-        for name, parameter in self.anchor.named_parameters():  # of a copy of the model, which `unfreeze` does not know
-            if name in self.frozen:
-                parameter.requires_grad_(True)
+        unfreeze(self.anchor, self.frozen)
         self.frozen = ()
         return self.anchor
 
@@ -308,26 +287,19 @@ class CoLeaF(nn.Module):
         parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, trust=trust)
         model = cls(parts.anchor, parts.reference, **parts.arguments)
         parts.fill(model)
-        _require_adapter(model, directory)
+        model.require_adapter(directory)
         return model.eval()
 
+    def require_adapter(self, directory: Path | str) -> None:
+        """Refuse to go without the adapter that the folder's Anchor was wrapped with.
 
-def load_anchor(
-    directory: Path | str, *, anchor: nn.Module | None = None, adapter: Adapter | None = None, trust: bool = False
-) -> nn.Module:
-    """The trained Anchor alone, on the CPU, in evaluation mode; arguments and errors as in `CoLeaF.load`.
-
-    It takes raw streams: where the run standardised them, it comes as a `StandardizedAnchor`, which then calls
-    the adapter too.
-    """
-    parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, with_reference=False, trust=trust)
-    model = CoLeaF(parts.anchor, None, **parts.arguments).eval()
-    parts.fill(model)
-    model.strip()
-    if model.standardizer is None:
-        return model.anchor
-    _require_adapter(model, directory)
-    return StandardizedAnchor(model.standardizer, model.anchor, model.adapter).eval()
+        Raises:
+            ValueError: there was one, and the model has none.
+        """
+        if require_record(self).model.adapter and self.adapter is None:
+            raise ValueError(
+                f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
+            )
 
 
 def require_record(model: CoLeaF) -> RunRecord:
@@ -339,10 +311,3 @@ def require_record(model: CoLeaF) -> RunRecord:
     if model.record is None:
         raise ValueError("this CoLeaF was made without `wrap`, so it has no record of its networks: make it by `wrap`")
     return model.record
-
-
-def _require_adapter(model: CoLeaF, directory: Path | str) -> None:
-    if require_record(model).model.adapter and model.adapter is None:
-        raise ValueError(
-            f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
-        )

@@ -157,6 +157,6 @@ def _declared(source: Path, adapter: Any, streams: Mapping[str, StreamSpec]) -> 
     if not isinstance(adapter, Mapping):
         return None
     try:
-        return Declaration.from_description(adapter, streams)
+        return Declaration.from_dict(adapter, streams)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ValueError(f"{source}: model.adapter is no declaration: {reason(problem)}") from problem

@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.collaboration import CoLeaFConfig
-from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.record.trainer_config import TrainerConfig as TrainerConfig
 
 Cache = Literal["none", "memory", "device"]
 _MOST_SYNTHETIC = 1_000_000  # videos of a split, whose ids are kept in memory
@@ -58,40 +59,6 @@ class ReferenceConfig(StrictConfig):
 
     name: str = Field("class_token", description="`coleaf plugins` lists them")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
-
-
-class TrainerConfig(StrictConfig):
-    """How to train; the defaults are the paper's (section 5, Implementation Details)."""
-
-    epochs: int = Field(15, ge=1, le=1_000_000, description="passes over the training split")
-    batch_size: int = Field(128, ge=1, description="videos a step, over all ranks")
-    learning_rate: float = Field(5e-4, gt=0, description="of Adam")
-    lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate")
-    lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay")
-    weight_decay: float = Field(0.0, ge=0, description="of AdamW, a step; 0 is Adam")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="weak labels y become (1 - s) y + s / 2 in training")
-    seed: int = Field(0, ge=0, lt=2**32, description="of initial weights, order and dropout")
-    device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
-    compile: bool = Field(False, description="torch.compile the networks")
-    workers: int = Field(0, ge=0, description="processes that read videos, on each rank")
-    accumulate: int = Field(1, ge=1, description="parts that each rank's videos of a step are divided into, for memory")
-    bucket_by_length: bool = Field(False, description="videos of similar length share a step, for less padding")
-    checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints; 0 saves at each epoch's end alone")
-    monitor: tuple[str, ...] = Field(
-        ("support/segment/Type@AVo", "support/event/Type@AVo"),
-        description="validation columns whose mean chooses the best epoch; none keeps the last epoch. Support-only, "
-        "since the published ones prefer an epoch that predicts little (docs/metrics.md)",
-    )
-    tensorboard: bool = Field(False, description="write TensorBoard files too")
-
-    @field_validator("monitor")
-    @classmethod
-    def _known_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
-        for column in columns:
-            if column not in ALL_KEYS:
-                raise ValueError(f"monitor: no column {column!r}.{nearest(column, ALL_KEYS)}")
-        return columns
 
 
 Recipe = Literal["paper", "official", "strong"]

@@ -73,11 +73,15 @@ class TrainedOn(BaseModel):
         name: of the data set.
         videos: how many.
         ids: digest of their ids in order.
+        optimizer: class of the optimiser that a factory made; None where the configuration names it.
+        schedule: the same of the learning rate's schedule.
     """
 
     name: str
     videos: int
     ids: str
+    optimizer: str | None = None
+    schedule: str | None = None
 
 
 class RunRecord(StrictConfig):

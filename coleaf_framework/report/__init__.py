@@ -1,1 +1,1 @@
-"""Tables and pictures."""
+"""The HTML report, and figures."""

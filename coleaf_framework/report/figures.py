@@ -1,6 +1,6 @@
-"""Figures of where a parser is right, and of how it was trained. Needs matplotlib, the extra `plot`.
+"""Figures of scores by class and event type, calibration, differences and training. Needs matplotlib, the extra `plot`.
 
-Each function draws a figure; `pictures.save` writes it. Shape letters: see `protocol.py`.
+Each function returns a figure; `pictures.save` writes it. Shape letters: see `protocol.py`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def _style(axis: Any, title: str, x: str = "", y: str = "", grid: str = "both") 
 
 
 def theta_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
-    """The mean weights theta of eq. 9-11 over the epochs: how unaligned the Reference takes videos to be.
+    """The mean weights theta (eq. 9-11) over the epochs: the share of audible-only or visible-only events.
 
     Args:
-        histories: name of a run -> its epochs, as `CoLeaFTrainer.fit` returns them; those without "theta" have none.
+        histories: name of a run -> its epochs, as `CoLeaFTrainer.fit` returns them; epochs without "theta" are skipped.
     """
     figure, axis = pyplot().subplots(figsize=(6.4, 3.4), layout="constrained")
     for i, (run, history) in enumerate(histories.items()):
@@ -51,11 +51,12 @@ def theta_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
 def class_bars(
     scores: Mapping[str, Tensor], classes: Sequence[str], columns: Sequence[str] = ("Ao", "Vo", "AV")
 ) -> Any:
-    """F of each class, a panel for each type of event.
+    """F-score of each class, one panel per event type.
 
     Args:
-        scores: name of a row -> (5,C) in percent, from `metrics.analysis.class_scores`; NaN has no bar.
-        classes: C names. columns: which of `CLASS_COLUMNS`.
+        scores: name of a row -> (5,C) in percent, from `metrics.analysis.class_scores`; no bar for NaN.
+        classes: C names.
+        columns: the panels, some of `CLASS_COLUMNS`.
     """
     height = 0.8 / len(scores)
     figure, axes = pyplot().subplots(
@@ -79,7 +80,7 @@ def class_bars(
 
 
 def type_tables(tables: Mapping[str, Tensor]) -> Any:
-    """True type of event by predicted type, each row's shares in percent.
+    """Confusion matrices of event types, in percent of each true type.
 
     Args:
         tables: name of a row -> (4,4) counts, from `metrics.analysis.type_table`.
@@ -108,10 +109,10 @@ def type_tables(tables: Mapping[str, Tensor]) -> Any:
 
 
 def reliability(curves: Mapping[str, Mapping[str, Calibration]]) -> Any:
-    """How often what is said with some probability is so.
+    """Reliability curves: predicted probability against observed frequency, one panel per modality.
 
     Args:
-        curves: name of a row -> modality -> its calibration.
+        curves: name of a row -> modality -> its calibration, from `metrics.analysis.calibration`.
     """
     modalities = list(next(iter(curves.values())))
     figure, axes = pyplot().subplots(
@@ -120,24 +121,24 @@ def reliability(curves: Mapping[str, Mapping[str, Calibration]]) -> Any:
     for axis, modality in zip(axes[0], modalities, strict=True):
         axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         for i, (row, by_modality) in enumerate(curves.items()):
-            found = by_modality[modality]
+            curve = by_modality[modality]
             points = [
-                (said, occurred)
-                for said, occurred in zip(found.said.tolist(), found.occurred.tolist(), strict=True)
-                if not math.isnan(said)
+                (predicted, observed)
+                for predicted, observed in zip(curve.said.tolist(), curve.occurred.tolist(), strict=True)
+                if not math.isnan(predicted)
             ]
-            label = f"{one_line(row)}: off by {found.error:.1f} %"
+            label = f"{one_line(row)}: calibration error {curve.error:.1f} %"
             axis.plot(*zip(*points, strict=True), marker=".", color=COLOURS[i % len(COLOURS)], label=label)
-        _style(axis, f"{modality} segments", "probability said", "share that is so")
+        _style(axis, f"{modality} segments", "predicted probability", "observed frequency")
         axis.legend(frameon=False, fontsize=8)
     return figure
 
 
 def intervals(differences: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Any:
-    """Differences with their intervals, a panel for each pair.
+    """Differences with their intervals, one panel per pair.
 
     Args:
-        differences: name of a pair -> column -> value, low and high in points; NaN has none.
+        differences: name of a pair -> column -> (value, low, high) in percentage points; NaN is not drawn.
     """
     columns = list(next(iter(differences.values())))
     figure, axes = pyplot().subplots(
@@ -152,9 +153,9 @@ def intervals(differences: Mapping[str, Mapping[str, tuple[float, float, float]]
         axis.axvline(0, color="0.5", linewidth=0.8)
         for y, (value, low, high) in enumerate(by_column.values()):
             if not math.isnan(value):
-                apart = low > 0 or high < 0
-                axis.plot([low, high], [y, y], color=COLOURS[0] if apart else "0.6", linewidth=1.5)
-                axis.plot([value], [y], "o", markersize=4, color=COLOURS[0] if apart else "0.6")
+                excludes_zero = low > 0 or high < 0
+                axis.plot([low, high], [y, y], color=COLOURS[0] if excludes_zero else "0.6", linewidth=1.5)
+                axis.plot([value], [y], "o", markersize=4, color=COLOURS[0] if excludes_zero else "0.6")
         _style(axis, "\n".join(textwrap.wrap(name, 34)), "points, 95 % interval", grid="x")
         axis.title.set_fontsize(8)
     axes[0][0].set_yticks(range(len(columns)), columns, fontsize=8)

@@ -1,6 +1,6 @@
-"""Pictures: the timeline of a video and the loss curves. Needs matplotlib, the extra `plot`.
+"""Figures of a video's timeline and of loss curves, and writing of figures. Needs matplotlib, the extra `plot`.
 
-Each function draws a figure; `save` writes it.
+`timeline` and `loss_curves` return a figure; `save` writes it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from coleaf_framework._text import one_line
 from coleaf_framework.metrics import Event
 from coleaf_framework.storage import write_atomically
 
-# Okabe and Ito's palette: told apart by colour-blind readers and in print.
+# Okabe and Ito's palette, which colour-blind readers can distinguish, also in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _ROWS = (("audio", ("audible-only", "audible-visible")), ("visual", ("visible-only", "audible-visible")))
-_TICKS = 30  # seconds of a video that each get a tick; of a longer one some do
+_TICKS = 30  # up to this many seconds, each gets a tick on the time axis
 
 
 def pyplot() -> Any:
-    """matplotlib's pyplot, without a window.
+    """matplotlib's pyplot, with the backend "Agg", which opens no windows.
 
     Raises:
-        ImportError: matplotlib is not installed; says how to.
+        ImportError: matplotlib is not installed; says how to install it.
     """
     try:
         import matplotlib
@@ -32,19 +32,19 @@ def pyplot() -> Any:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    matplotlib.rcParams["text.parse_math"] = False  # a name with a dollar is a name
+    matplotlib.rcParams["text.parse_math"] = False  # names may contain dollar signs
     return plt
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure, atomically, and close it; texts of an SVG stay texts.
+    """Write a figure, atomically, and close it; texts in an SVG stay text.
 
     Args:
-        figure: what a function of this module or of `figures` drew.
-        path: whose ending gives the format (png, svg, pdf); PNG where it has none.
+        figure: from a function of this module or of `figures`.
+        path: the file, whose suffix gives the format (png, svg, pdf); PNG without one.
 
     Raises:
-        ValueError: matplotlib cannot write that format; lists those that it can.
+        ValueError: matplotlib cannot write this format; lists the supported ones.
     """
     plt = pyplot()
     kind = path.suffix[1:].lower() or "png"
@@ -59,25 +59,25 @@ def save(figure: Any, path: Path) -> None:
 
 
 def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str) -> Any:
-    """Events of one video as bars over time, an audio and a visual row per parser (as in the paper's Fig. 3).
+    """Events of one video as bars over time, with an audio and a visual row per parser (as in the paper's Fig. 3).
 
     Args:
-        parsers: row name, such as "ground truth", -> its events.
+        parsers: name of a parser, or "ground truth" -> its events.
         seconds: length of the video.
-        title: stands above.
+        title: heading of the figure.
     """
     plt = pyplot()
     labels = sorted({event.label for events in parsers.values() for event in events})
     colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
     rows = [(name, row, kinds, events) for name, events in parsers.items() for row, kinds in _ROWS]
-    height = max(1.2 + 0.5 * len(rows), 0.8 + 0.22 * len(labels))  # bars, or the legend beside them
+    height = max(1.2 + 0.5 * len(rows), 0.8 + 0.22 * len(labels))  # the height of the bars or of the legend
     figure, axes = plt.subplots(figsize=(10, height), layout="constrained")
     for y, (_, _, kinds, events) in enumerate(rows):
         active = sorted({event.label for event in events if event.modality in kinds})
         for event in events:
             if event.modality not in kinds:
                 continue
-            lane = 0.8 / len(active)  # classes that overlap in time stand below each other
+            lane = 0.8 / len(active)  # one lane per class, since events of different classes may overlap
             top = y - 0.4 + lane * active.index(event.label)
             axes.barh(
                 top + lane / 2,
@@ -110,7 +110,7 @@ def timeline(parsers: Mapping[str, Sequence[Event]], seconds: float, title: str)
 
 
 def loss_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
-    """Each loss term over the epochs, one panel per branch.
+    """Each loss term over the epochs, one panel per run and branch.
 
     Args:
         histories: name of a run -> its epochs, as `CoLeaFTrainer.fit` returns them.

@@ -1,4 +1,4 @@
-"""From run folders to figures and one page."""
+"""The report on run folders: figures and the HTML page."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ _ENDINGS = ("png", "svg")
 
 
 class Report:
-    """Runs side by side: their scores, where they are right, and how they were trained.
+    """Compares runs by their scores, errors and training.
 
-    Runs that differ only in their seed share a row. Which rows are compared: see `comparison.compare_runs`.
+    Runs that differ only in their seed share a row. For the pairs of rows that are compared, see
+    `results.comparison.compare_runs`.
 
     Args:
-        runs: their folders, each with predictions of the split (`coleaf predict`).
-        split: which.
+        runs: the run folders, each with predictions of the split (`coleaf predict`).
+        split: the scored split.
 
     Raises:
         FileNotFoundError: a run is missing or has no predictions of the split.
-        ValueError: a run is named twice, or the runs' videos, classes or ground truth differ.
+        ValueError: a run is given twice, or the runs' videos, classes or ground truth differ.
     """
 
     def __init__(self, runs: Sequence[Path], split: str) -> None:
@@ -52,51 +53,51 @@ class Report:
 
     @cached_property
     def numbers(self) -> dict[str, dict[str, Any]]:
-        """What the figures show, of each row's first run: row -> kind -> values.
+        """The data of the figures: name of a row -> kind -> values.
 
-        "class_scores" (5,C), "type_table" (4,4) and "calibration" (modality -> see there), as in `metrics.analysis`;
-        "history", means over the row's seeds.
+        The kinds are "class_scores" (5,C), "type_table" (4,4) and "calibration" (modality -> `Calibration`), all from
+        `metrics.analysis` and of the row's first run; and "history", the mean over the row's seeds.
         """
-        found: dict[str, dict[str, Any]] = {}
+        by_row: dict[str, dict[str, Any]] = {}
         for name, members in self.rows.items():
-            x = members[0].predictions
-            truth = x.known_truth
-            decided = x.decided()
-            found[name] = {
+            predictions = members[0].predictions
+            truth = predictions.known_truth
+            decided = predictions.decided()
+            by_row[name] = {
                 "class_scores": class_scores(decided, truth),
-                "type_table": type_table(decided, truth, x.mask),
+                "type_table": type_table(decided, truth, predictions.mask),
                 "calibration": {
-                    modality: calibration(x.segment_probs[:, :, m], truth[:, :, m], x.mask)
+                    modality: calibration(predictions.segment_probs[:, :, m], truth[:, :, m], predictions.mask)
                     for m, modality in enumerate(MODALITIES)
                 },
                 "history": mean_history([Path(member.run) for member in members]),
             }
-        return found
+        return by_row
 
     def types_found(self, *, markdown: bool = False) -> str:
-        """What segments of each true type were taken for, as a table; see `results.event_types`."""
+        """Table of the predicted event types of each true type; see `results.event_types`."""
         rows = {name: [member.predictions for member in members] for name, members in self.rows.items()}
         return types_table(rows, markdown=markdown)
 
     def figures(self) -> dict[str, tuple[str, Callable[[], Any]]]:
-        """Name -> what it shows, and a function that draws it."""
-        seeds = " Of each row's first run." if any(len(members) > 1 for members in self.rows.values()) else ""
+        """Name of a figure -> its caption, and a function that draws it."""
+        which = " Of each row's first run." if any(len(members) > 1 for members in self.rows.values()) else ""
         classes = next(iter(self.rows.values()))[0].predictions.classes
 
         def of(kind: str) -> dict[str, Any]:
             return {name: each[kind] for name, each in self.numbers.items()}
 
-        found: dict[str, tuple[str, Callable[[], Any]]] = {
+        by_name: dict[str, tuple[str, Callable[[], Any]]] = {
             "classes": (
-                f"F of each class over the segments of all videos, by type of event.{seeds}",
+                f"F of each class over the segments of all videos, by type of event.{which}",
                 lambda: figures.class_bars(of("class_scores"), classes),
             ),
             "types": (
-                f"True type of event by predicted type, percent of each true type.{seeds}",
+                f"True type of event by predicted type, percent of each true type.{which}",
                 lambda: figures.type_tables(of("type_table")),
             ),
             "reliability": (
-                f"Calibration: how often what is said with some probability is so.{seeds}",
+                f"Reliability curves: predicted probability against observed frequency.{which}",
                 lambda: figures.reliability(of("calibration")),
             ),
         }
@@ -106,23 +107,26 @@ class Report:
             for pair in self.comparison.pairs
         }
         if differences:
-            found["differences"] = (
+            by_name["differences"] = (
                 "Paired differences in the support-only columns, with 95 % intervals over videos and seeds.",
                 lambda: figures.intervals(differences),
             )
         logged = {name: history for name, history in of("history").items() if history}
         if logged:
-            found["losses"] = ("Loss terms over the epochs, means over seeds.", lambda: loss_curves(logged))
-        weighed = {name: history for name, history in logged.items() if any("theta" in entry for entry in history)}
-        if weighed:
-            found["theta"] = (
+            by_name["losses"] = ("Loss terms over the epochs, means over seeds.", lambda: loss_curves(logged))
+        with_theta = {name: history for name, history in logged.items() if any("theta" in entry for entry in history)}
+        if with_theta:
+            by_name["theta"] = (
                 "The weights theta of the event-aware contrast over the epochs, means over seeds.",
-                lambda: figures.theta_curves(weighed),
+                lambda: figures.theta_curves(with_theta),
             )
-        return found
+        return by_name
 
     def write_figures(self, folder: Path) -> None:
-        """Write every figure as PNG and SVG, and what they show as `numbers.json`.
+        """Write every figure as PNG and SVG, and their data as `numbers.json`.
+
+        Args:
+            folder: the folder to write to.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -136,18 +140,24 @@ class Report:
         write_text(folder / "numbers.json", to_json(_plain(content), indent=1) + "\n")
 
     def _noted(self, figure: Any) -> Any:
-        """A figure with what must be said beside it."""
+        """Write the caveats below a figure."""
         if self.comparison.notes:
             notes = "\n".join(textwrap.fill(f"NOTE: {note}", 100) for note in self.comparison.notes)
             figure.supxlabel(notes, fontsize=7)
         return figure
 
     def write_page(self, path: Path) -> int:
-        """Write the page, atomically; returns its size in bytes.
+        """Write the HTML page, atomically.
+
+        Args:
+            path: the file to write.
+
+        Returns:
+            The size of the page in bytes.
 
         Raises:
             ImportError: matplotlib is not installed.
-            ValueError: it would be too large.
+            ValueError: the page would be too large.
         """
         live = {}
         for name, members in self.rows.items():
@@ -170,7 +180,10 @@ def _plain(x: Any) -> Any:
 
 
 def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:
-    """The epochs' losses and theta weights, means over runs that have a log, as far as all of them went.
+    """Losses and theta weights of each epoch, the mean over runs.
+
+    Args:
+        runs: run folders; those without a log are left out, and the shortest log gives the number of epochs.
 
     Raises:
         ValueError: a log is damaged; names the line.
@@ -180,10 +193,10 @@ def mean_history(runs: Sequence[Path]) -> list[dict[str, Any]]:
     for entries in zip(*logs, strict=False):
         epoch: dict[str, Any] = {"epoch": entries[0]["epoch"]}
         for kind in ("losses", "theta"):
-            each: list[Mapping[str, float]] = [entry[kind] for entry in entries if kind in entry]
-            if len(each) == len(entries):
-                names = [name for name in each[0] if all(name in one for one in each)]
-                epoch[kind] = {name: statistics.fmean(one[name] for one in each) for name in names}
+            by_run: list[Mapping[str, float]] = [entry[kind] for entry in entries if kind in entry]
+            if len(by_run) == len(entries):
+                names = [name for name in by_run[0] if all(name in values for values in by_run)]
+                epoch[kind] = {name: statistics.fmean(values[name] for values in by_run) for name in names}
         epochs.append(epoch)
     return epochs
 

@@ -1,4 +1,4 @@
-"""A model's predictions of a split, and what is read from them: scores, events, thresholds, tables, comparisons."""
+"""A model's predictions of a split, and what is computed from them: scores, events, thresholds, tables, comparisons."""
 
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions

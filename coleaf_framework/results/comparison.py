@@ -1,4 +1,4 @@
-"""What runs say together: means and deviations over seeds, paired differences, and what can be concluded."""
+"""Comparison of runs: means and deviations over seeds, paired differences with intervals, and a conclusion."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from typing import Any
 from coleaf_framework._config import nearest
 from coleaf_framework._text import one_line
 from coleaf_framework.metrics import ALL_KEYS, SUPPORT, all_scores
-from coleaf_framework.results.caveats import together
+from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.results.paper import PAPER_COLUMNS
 from coleaf_framework.results.predictions import Predictions, require_same_videos
-from coleaf_framework.results.rows import Member, Pair, Row, shown_difference, with_spread
+from coleaf_framework.results.rows import Member, Pair, Row, format_difference, with_deviation
 from coleaf_framework.results.tables import LEGEND, plain_table, score_table
 from coleaf_framework.storage import to_json, write_text
 
 PRIMARY = f"{SUPPORT}segment/Type@AVo"
-"""The column of the conclusion: the mean of Ao, Vo and AV over videos that have such events or a prediction of them."""
+"""The column of the conclusion: support-only Type@AVo, the mean of Ao, Vo and AV over the videos with support."""
 _FEW_SEEDS = 3
 LESS = (
-    "One row less another, in points, with the 95 % interval over videos and seeds in brackets (over videos alone, "
-    "where there is one seed); one that leaves out 0 is marked *, and ** where it does so when all columns of the pair "
-    "are looked at (Holm)."
+    '"X less Y" is the score of X minus that of Y, in percentage points, with the 95 % interval over videos and seeds '
+    "in brackets (over videos only, where there is one seed). * marks an interval that excludes 0, ** a "
+    "difference that is significant after Holm's correction for all columns of the pair."
 )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows, their differences and the trivial parsers, on the same videos.
+    """Scores of several rows, their paired differences and the trivial parsers, on the same videos.
 
     Args:
-        title: what was scored.
-        rows, pairs: see there.
-        trivial: name -> column -> percent, of the trivial parsers.
-        conclusion: one sentence. column: that it is about.
-        paper: what stands beside it of the paper: name of a row -> the columns of `PAPER_COLUMNS`.
-        notes: what must be said too.
+        title: heading of the table.
+        rows: one per network and way to train it.
+        pairs: the differences of rows.
+        trivial: name of a trivial parser -> column -> percent.
+        conclusion: one sentence.
+        column: the column that the conclusion is about.
+        paper: the paper's numbers: name of a row -> the columns of `PAPER_COLUMNS`.
+        notes: the caveats.
     """
 
     title: str
@@ -53,17 +55,17 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     def cells(self) -> list[tuple[str, dict[str, str], str]]:
-        """Every row as texts: name, column -> text, and "run", "trivial" or "difference"."""
-        found = []
+        """Formatted rows: name, column -> text, and the kind of row ("run", "trivial" or "difference")."""
+        cells = []
         for row in self.rows:
-            spread = row.deviations() or {}
-            found.append((row.name, {c: with_spread(x, spread.get(c)) for c, x in row.means().items()}, "run"))
+            deviations = row.deviations() or {}
+            cells.append((row.name, {c: with_deviation(x, deviations.get(c)) for c, x in row.means().items()}, "run"))
         for name, scores in self.trivial.items():
-            found.append((name, {c: with_spread(x, None) for c, x in scores.items()}, "trivial"))
-        return [*found, *((pair.name, shown_difference(pair.difference), "difference") for pair in self.pairs)]
+            cells.append((name, {c: with_deviation(x, None) for c, x in scores.items()}, "trivial"))
+        return [*cells, *((pair.name, format_difference(pair.difference), "difference") for pair in self.pairs)]
 
     def table(self, *, markdown: bool = False) -> str:
-        """Scores, differences, the paper's numbers and the conclusion."""
+        """The tables of scores, differences and the paper's numbers, and the conclusion, as one text."""
         rows = {name: texts for name, texts, kind in self.cells() if kind != "difference"}
         parts = [score_table(rows, self.title, markdown=markdown, legend=False), LEGEND]
         if self.pairs:
@@ -72,20 +74,20 @@ class Comparison:
         return "\n\n".join([*parts, *(f"NOTE: {note}" for note in self.notes), self.conclusion])
 
     def brief(self, columns: Sequence[str], *, markdown: bool = False) -> str:
-        """A few columns of every row and difference."""
+        """A table of a few columns of every row and difference."""
         body = [[name, *(texts[column] for column in columns)] for name, texts, _ in self.cells()]
         return plain_table(["", *columns], body, self.title, markdown=markdown)
 
     def _differences(self, markdown: bool) -> str:
-        """A line for each column, since a terminal has more lines than room in one."""
-        shown = [shown_difference(pair.difference) for pair in self.pairs]
+        """The differences, one line per column, since the lines of a terminal are short."""
+        texts = [format_difference(pair.difference) for pair in self.pairs]
         names = [pair.name.replace(" less ", " less " if markdown else "\nless ") for pair in self.pairs]
-        body = [[column, *(each[column] for each in shown)] for column in ALL_KEYS]
+        body = [[column, *(by_column[column] for by_column in texts)] for column in ALL_KEYS]
         return plain_table(["", *names], body, "Paired differences", markdown=markdown)
 
     def _in_short(self, markdown: bool) -> str:
-        """The columns of the paper's Tables 2 to 5 and of the conclusion; below, the paper's own numbers."""
-        differences = {pair.treated: shown_difference(pair.difference)[self.column] for pair in self.pairs}
+        """A table of the columns of the paper's Tables 2 to 5 and of the conclusion, with the paper's numbers below."""
+        differences = {pair.treated: format_difference(pair.difference)[self.column] for pair in self.pairs}
         body = [
             [name, *(texts[c].split(" ±")[0] for c in PAPER_COLUMNS), texts[self.column], differences.get(name, "")]
             for name, texts, kind in self.cells()
@@ -96,7 +98,7 @@ class Comparison:
         return plain_table(["", *PAPER_COLUMNS, self.column, "its difference"], body, title, markdown=markdown)
 
     def as_json(self) -> str:
-        """Everything, for programs."""
+        """All rows, runs and differences as JSON."""
         content: dict[str, Any] = {"title": self.title, "rows": {}, "by_run": {}, "trivial": self.trivial}
         for row in self.rows:
             content["rows"][row.name] = {"mean": row.means(), "deviation": row.deviations(), "runs": row.runs}
@@ -113,21 +115,22 @@ class Comparison:
         return to_json(content, indent=1)
 
     def as_csv(self) -> str:
-        """One line per row and column: row, column, value, deviation, low, high, seeds; and one per note."""
+        """CSV: one line per row and column (row, column, value, deviation, low, high, seeds), and one per note."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["row", "column", "value", "deviation", "low", "high", "seeds"])
         for row in self.rows:
-            spread = row.deviations() or {}
+            deviations = row.deviations() or {}
             for column, value in row.means().items():
-                writer.writerow([row.name, column, *_plain(value, spread.get(column), None, None), len(row.by_seed)])
+                numbers = _formatted(value, deviations.get(column), None, None)
+                writer.writerow([row.name, column, *numbers, len(row.by_seed)])
         for name, scores in self.trivial.items():
             for column, value in scores.items():
-                writer.writerow([name, column, *_plain(value, None, None, None), ""])
+                writer.writerow([name, column, *_formatted(value, None, None, None), ""])
         for pair in self.pairs:
             for column in ALL_KEYS:
                 value, low, high = pair.difference.at(column)
-                writer.writerow([pair.name, column, *_plain(value, None, low, high), pair.difference.seeds])
+                writer.writerow([pair.name, column, *_formatted(value, None, low, high), pair.difference.seeds])
         for note in self.notes:
             writer.writerow(["NOTE", note, "", "", "", "", ""])
         return text.getvalue()
@@ -142,18 +145,18 @@ class Comparison:
             write_text(stem.with_name(f"{stem.name}.{ending}"), text)
 
 
-def _plain(*values: float | None) -> list[str]:
+def _formatted(*values: float | None) -> list[str]:
     return ["" if x is None or math.isnan(x) else f"{x:.4f}" for x in values]
 
 
 def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Comparison:
-    """Score runs that are at hand.
+    """Compare runs from their predictions.
 
-    A row "X in CoLeaF" is compared to the row "X" if there is one, each other row to the first, where the two have the
-    same seeds.
+    A row "X in CoLeaF" is compared to the row "X" if there is one, and every other row to the first one. Two rows are
+    only compared if they have the same seeds.
 
     Args:
-        question: heads the table.
+        question: heading of the table.
         groups: name of a row -> its runs, all on the same videos.
 
     Raises:
@@ -163,7 +166,7 @@ def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Compa
     rows = {name: Row.of(name, members) for name, members in groups.items()}
     first, pairs = next(iter(rows)), []
     notes = list(
-        together({member.run: member.predictions.caveats for members in groups.values() for member in members})
+        merge_caveats({member.run: member.predictions.caveats for members in groups.values() for member in members})
     )
     for name, row in rows.items():
         alone = name.removesuffix(" in CoLeaF")
@@ -180,10 +183,10 @@ def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Compa
 
 
 def require_column(column: str) -> None:
-    """Check that a score has that name.
+    """Check the name of a column.
 
     Raises:
-        ValueError: it has not; names the nearest.
+        ValueError: no column has this name; names the closest match.
     """
     if column not in ALL_KEYS:
         raise ValueError(f"--column {column!r}: no such column.{nearest(column, ALL_KEYS)}")
@@ -201,13 +204,13 @@ def compare_rows(
     """A comparison of rows on the same videos, with the trivial parsers and a concluding sentence.
 
     Args:
-        question: heads the table.
+        question: heading of the table.
         rows: at least one.
-        pairs: of them.
+        pairs: differences of these rows.
         predictions: of any of the runs, for the videos and their ground truth.
-        column: of the concluding sentence.
+        column: the column that the conclusion is about.
         paper: name of a row of the paper -> the columns of `PAPER_COLUMNS`.
-        notes: what must be said too.
+        notes: the caveats.
     """
     trivial = {name: all_scores(decided, predictions.known_truth) for name, decided in predictions.trivial().items()}
     where = one_line(f"{predictions.data} {predictions.split}, {len(predictions.ids)} videos")
@@ -225,7 +228,7 @@ def _conclude(
     where: str,
     trivial: Mapping[str, Mapping[str, float]],
 ) -> str:
-    found = []
+    findings = []
     for pair in pairs:
         value, low, high = pair.difference.at(column)
         chance = "chance" if pair.difference.seeds > 1 else "the choice of videos"
@@ -237,9 +240,9 @@ def _conclude(
             verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), more than {chance} would explain"
         else:
             verdict = f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), which {chance} may explain"
-        found.append(f"{pair.name}: {verdict}")
+        findings.append(f"{pair.name}: {verdict}")
     if not pairs:
-        found = [f"{row.name} has {row.means()[column]:.1f}, with nothing to compare it to" for row in rows]
+        findings = [f"{row.name} has {row.means()[column]:.1f}, with nothing to compare it to" for row in rows]
     seeds = min(len(row.runs) for row in rows)
     doubt = "an interval over these videos and seeds says nothing of other data"
     if seeds < _FEW_SEEDS:
@@ -249,4 +252,4 @@ def _conclude(
     below = [row.name for row in rows if row.means()[published] < empty]
     which = "every row" if len(below) == len(rows) else f"{len(below)} of {len(rows)} rows"
     floor = f"; in {published} the empty parser, with {empty:.1f}, is above {which}" if below else ""
-    return f"Conclusion, in {column} on {where}: {'; '.join(found)}{floor}; {doubt}."
+    return f"Conclusion, in {column} on {where}: {'; '.join(findings)}{floor}; {doubt}."

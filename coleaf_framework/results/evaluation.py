@@ -1,4 +1,4 @@
-"""Scores of a model beside the trivial parsers."""
+"""Scores of a model together with those of the trivial parsers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from coleaf_framework.results.tables import score_table
 class Evaluation:
     """Scores of a model on a split, with those of two trivial parsers.
 
-    `evaluation["segment/Ao"]` is a column in percent, `evaluation["support/segment/Ao"]` its support-only twin,
+    `evaluation["segment/Ao"]` is a column in percent, `evaluation["support/segment/Ao"]` its support-only version,
     and `print(evaluation)` shows the table.
 
     Args:
-        name: row of the model in the table.
+        name: name of the model in the table.
         data: name of the data set and split.
-        videos: how many were scored.
-        scores: the model's columns.
-        empty: of the parser that predicts nothing.
-        video_label: of the parser that spreads the true video label over all segments and both modalities.
-        caveats: what must be said beside the scores; shown below the table.
+        videos: number of scored videos.
+        scores: column -> percent, of the model.
+        empty: column -> percent, of the parser that predicts nothing.
+        video_label: column -> percent, of the parser that spreads the true video labels over all segments and both
+            modalities.
+        caveats: sentences shown below the table.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Evaluation:
         return self.scores[column]
 
     def rows(self) -> dict[str, Mapping[str, float]]:
-        """Row name -> columns, the trivial parsers last."""
+        """Name of a row -> column -> percent, the trivial parsers last."""
         return {self.name: self.scores, "empty parser": self.empty, "video-label parser": self.video_label}
 
     def __str__(self) -> str:

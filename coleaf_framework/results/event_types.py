@@ -1,4 +1,4 @@
-"""What segments of each true event type were taken for, as a table."""
+"""Confusion of event types, as a table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from coleaf_framework.results.tables import plain_table
 
 
 def types_table(rows: Mapping[str, Sequence[Predictions]], *, markdown: bool = False) -> str:
-    """What segments and classes of each true type were taken for, over all seeds of a row.
+    """Table of the predicted event types of the segments and classes of each true type, over all seeds of a row.
 
     Args:
-        rows: name of a row -> its runs' predictions of the same videos.
+        rows: name of a row -> its runs' predictions, all of the same videos.
         markdown: a Markdown table rather than a terminal's.
     """
     body = []

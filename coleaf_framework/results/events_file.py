@@ -1,9 +1,9 @@
-"""`predictions.json`: the events of every video, for people and programs.
+"""Read and write `predictions.json`: the events of every video.
 
-    {"parser": "...", "data": "...", "split": "...", "notes": [what must be said beside scores of these, ...],
+    {"parser": "...", "data": "...", "split": "...", "notes": [CAVEAT, ...],
      "videos": {ID: {"seconds": 10.0, "events": [EVENT, ...], "ground_truth": [EVENT, ...] or null}}}
 
-with EVENT = {"label", "modality", "onset", "offset", "confidence"}, times in seconds.
+with EVENT = {"label", "modality", "onset", "offset", "confidence"}, times in seconds, and CAVEAT a sentence.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from coleaf_framework.storage import require_file, to_json, write_atomically
 
 @dataclass(frozen=True)
 class VideoEvents:
-    """What a model sees and hears in one video.
+    """Predicted and annotated events of one video.
 
     Args:
         id: of the video.
         seconds: its length.
-        events: predicted, in order of onset.
-        ground_truth: annotated events, or None where the split has none.
+        events: predicted events, in order of onset.
+        ground_truth: annotated events; None where the split has none.
     """
 
     id: str
@@ -44,7 +44,7 @@ class _Strict(BaseModel):
 
 
 class _Event(_Strict):
-    """An event as the file has it."""
+    """An event in the file."""
 
     label: str
     modality: Literal["audible-only", "visible-only", "audible-visible"]
@@ -60,7 +60,7 @@ class _Event(_Strict):
 
 
 class _Video(_Strict):
-    """A video as the file has it."""
+    """A video in the file."""
 
     seconds: float = Field(gt=0, le=1e6)
     events: list[_Event]
@@ -75,7 +75,7 @@ class _Video(_Strict):
 
 
 class _File(BaseModel):
-    """A file; of its videos only the one that is asked for is looked into."""
+    """The whole file, with unchecked videos; only the requested video is checked."""
 
     model_config = ConfigDict(strict=True)
 
@@ -89,7 +89,16 @@ _Checked = TypeVar("_Checked", _File, _Video)
 def write_events(
     path: Path, parser: str, data: str, split: str, videos: Sequence[VideoEvents], notes: Sequence[str] = ()
 ) -> None:
-    """Write predictions as JSON, atomically."""
+    """Write the events of every video as JSON, atomically.
+
+    Args:
+        path: the file to write.
+        parser: name of the model.
+        data: name of the data set.
+        split: name of the split.
+        videos: their events.
+        notes: the caveats.
+    """
 
     def plain(video: VideoEvents) -> dict[str, Any]:
         return {key: value for key, value in asdict(video).items() if key != "id"}
@@ -101,11 +110,15 @@ def write_events(
 
 
 def read_video_events(path: Path, video: str) -> tuple[str, VideoEvents]:
-    """One video of a predictions file, with the name of the parser.
+    """The name of the model and the events of one video, from a `predictions.json`.
+
+    Args:
+        path: the file.
+        video: id of the video.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no predictions file, or has no such video; names the nearest.
+        ValueError: it is not such a file, or has no such video; names the closest match.
     """
     require_file(path)
     what = f"{path}: not a file that `coleaf predict` wrote"
@@ -118,14 +131,14 @@ def read_video_events(path: Path, video: str) -> tuple[str, VideoEvents]:
     file = _checked(_File, content, what)
     if video not in file.videos:
         raise ValueError(f"{path}: no video {video!r} among its {len(file.videos)}.{nearest(video, file.videos)}")
-    found = _checked(_Video, file.videos[video], f"{what}: video {video!r}")
+    checked = _checked(_Video, file.videos[video], f"{what}: video {video!r}")
 
-    def events(of: list[_Event]) -> list[Event]:
-        return [Event(**dict(event)) for event in of]
+    def as_events(raw: list[_Event]) -> list[Event]:
+        return [Event(**dict(event)) for event in raw]
 
-    truth = found.ground_truth
+    truth = checked.ground_truth
     return file.parser, VideoEvents(
-        video, found.seconds, events(found.events), None if truth is None else events(truth)
+        video, checked.seconds, as_events(checked.events), None if truth is None else as_events(truth)
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs that differ only in their seed, gathered into rows."""
+"""Group runs that differ only in their seed into rows."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from coleaf_framework.storage import CONFIG
 
 
 def require_named_once(runs: Sequence[Path]) -> None:
-    """Check that no run folder is named twice.
+    """Check that no run folder is given twice.
 
     Raises:
-        ValueError: one is.
+        ValueError: one is given twice.
     """
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is named twice")
 
 
 def group_seeds(runs: Sequence[tuple[Path, Predictions]]) -> dict[str, list[Member]]:
-    """Gather runs of one configuration, code, data and decision; each such group is a row.
+    """Group runs with the same configuration, code, data and decision; each group is a row.
 
     Args:
-        runs: run folder and its predictions.
+        runs: run folders with their predictions.
 
     Returns:
-        Name of the row, which no two have in common, to its runs in order of their seeds.
+        Unique name of a row -> its runs, in order of their seeds.
 
     Raises:
         FileNotFoundError, ValueError: a run's config.yaml cannot be read.
@@ -65,7 +65,7 @@ def _kind(run: Path, record: RunRecord, config: RunConfig, predictions: Predicti
 
 
 def all_but_seed(config: RunConfig) -> str:
-    """A configuration as JSON, without its seed and what only says where and how fast it was trained."""
+    """A configuration as JSON, without the seed and the settings that affect only where and how fast it is trained."""
     content = config.model_dump(mode="json", exclude={"data": {"cache"}})
     content["data"]["root"] = config.data.root and str(Path(config.data.root).resolve())
     for key in ("seed", "device", "workers", "tensorboard"):

@@ -1,6 +1,6 @@
-"""The paper's own numbers on LLP's test split, to be shown beside measured ones and never mixed with them.
+"""The numbers published in CoLeaF (ECCV 2024), Tables 1 to 5, on LLP's test split.
 
-CoLeaF (ECCV 2024), Tables 1 to 5. Tables 2 to 4 have CMPAE as the Anchor.
+They are shown next to measured scores and never mixed with them. The Anchor of Tables 2 to 4 is CMPAE.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class PaperTable:
     """Published F-scores in percent.
 
     Args:
-        number: of the table.
+        number: number of the table in the paper.
         rows: (Anchor, name of a variant) -> the six columns of `PAPER_COLUMNS`.
     """
 
@@ -71,5 +71,5 @@ TABLE_1: Mapping[str, Mapping[str, tuple[float, float, float, float]]] = {
         "audible-visible": (84.6, 95.6, 3.8, 29.9),
     },
 }
-"""CMPAE's TP, TN, FP and FN "rates". They are not shares of one whole (TP + FN is 138 for audible-only), and the paper
-does not say of what; so they are not comparable to `metrics.type_rates`."""
+"""CMPAE's TP, TN, FP and FN rates in Table 1. TP and FN do not add up to 100 (138 for audible-only), and the paper does
+not define them, so they are not comparable to `metrics.analysis.type_rates`."""

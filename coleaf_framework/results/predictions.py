@@ -1,7 +1,7 @@
-"""A trained model's predictions for every video of a split, from which everything else is read.
+"""A trained model's predictions for every video of a split.
 
-Scores, events, thresholds, tables and figures all come from one `Predictions`: a network runs over a split once.
-Shape letters: see `protocol.py`.
+A network runs over a split once; scores, events, thresholds, tables and figures are all computed from its
+`Predictions`. Shape letters: see `protocol.py`; N videos.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn.functional import pad
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import DecisionConfig, all_scores, decide, empty_parser, list_events, video_label_parser
 from coleaf_framework.protocol import AnchorOutput, Batch
-from coleaf_framework.results.caveats import caveats_of_answers
+from coleaf_framework.results.caveats import caveats_of_scoring
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.events_file import VideoEvents
 
 _PADDED = ("segment_probs", "truth", "mask")
 _TENSORS = ("segment_probs", "modality_probs", "video_probs", "truth", "labels", "mask")
-_ROUNDING = 1e-3  # sums of probabilities may end a little above 1
+_ROUNDING = 1e-3  # probabilities may exceed [0,1] by rounding
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Predictions:
     """A model's predictions for the N videos of a split.
 
     Args:
-        parser: what tables call the model.
+        parser: name of the model in tables.
         data: name of the data set.
         split: name of the split.
         ids: N video ids.
@@ -41,8 +41,8 @@ class Predictions:
         video_probs: (N,C) float32 in [0,1].
         truth: (N,T,M,C) bool; None where the split has only weak labels.
         labels: (N,C) weak labels in {0,1}.
-        mask: (N,T) bool, True where a segment is real; videos are padded to the longest.
-        caveats: what must be said beside the scores.
+        mask: (N,T) bool, True = real segment; videos are padded to the longest one.
+        caveats: sentences to be shown with the scores.
     """
 
     parser: str
@@ -61,14 +61,14 @@ class Predictions:
 
     @property
     def output(self) -> AnchorOutput:
-        """The probabilities as the Anchor returned them, without its tokens."""
+        """The probabilities as an `AnchorOutput`, with empty tokens."""
         return AnchorOutput(
             self.segment_probs, self.video_probs, self.segment_probs.new_empty(0), modality_probs=self.modality_probs
         )
 
     @property
     def known_truth(self) -> Tensor:
-        """`truth`, (N,T,M,C) bool.
+        """The ground truth, (N,T,M,C) bool.
 
         Raises:
             ValueError: the split has only weak labels.
@@ -80,22 +80,22 @@ class Predictions:
         return self.truth
 
     def with_caveats(self, caveats: Iterable[str]) -> Predictions:
-        """The same, with further sentences that must be said beside the scores, each once."""
+        """A copy with further caveats; each sentence is kept once."""
         return replace(self, caveats=tuple(dict.fromkeys((*self.caveats, *caveats))))
 
     def decided(self, decision: DecisionConfig | None = None) -> Tensor:
-        """Decisions, (N,T,M,C) bool, by the model's own thresholds or others."""
+        """Predicted events (N,T,M,C) bool, with the model's thresholds or those of `decision`."""
         return decide(self.output, decision or self.decision, self.mask)
 
     def trivial(self) -> dict[str, Tensor]:
-        """Decisions of the two trivial parsers that every table shows beside a model, by name."""
+        """Name -> predicted events (N,T,M,C) bool, of the two trivial parsers that every table contains."""
         return {
             "empty parser": empty_parser(self.known_truth),
             "video-label parser": video_label_parser(self.labels, self.mask),
         }
 
     def scores(self) -> dict[str, float]:
-        """Every column in percent, by the model's own thresholds.
+        """All columns in percent, with the model's thresholds.
 
         Raises:
             ValueError: the split has only weak labels.
@@ -103,7 +103,7 @@ class Predictions:
         return all_scores(self.decided(), self.known_truth)
 
     def evaluation(self) -> Evaluation:
-        """The scores beside those of the two trivial parsers.
+        """The scores of the model and of the two trivial parsers.
 
         Raises:
             ValueError: the split has only weak labels.
@@ -113,24 +113,24 @@ class Predictions:
         return Evaluation(self.parser, where, len(self.ids), self.scores(), empty, video_label, self.caveats)
 
     def events(self) -> list[VideoEvents]:
-        """The predicted events of every video, with the annotated ones where the split has them."""
-        found = []
+        """The predicted events of every video, and the annotated ones if the split has them."""
+        videos = []
         for i, decided in enumerate(self.decided()):
             length = int(self.mask[i].sum())
             predicted = list_events(decided[:length], self.classes, self.segment_probs[i, :length])
             truth = None if self.truth is None else list_events(self.truth[i, :length], self.classes)
-            found.append(VideoEvents(self.ids[i], float(length), predicted, truth))
-        return found
+            videos.append(VideoEvents(self.ids[i], float(length), predicted, truth))
+        return videos
 
 
 def collect_tensors(batches: Iterable[tuple[Batch, AnchorOutput]]) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    """The ids of some videos and the tensors of a `Predictions`, from what a network returned batch by batch.
+    """Concatenate a network's outputs over batches to the tensors of a `Predictions`.
 
     Args:
-        batches: each batch and the Anchor's output for it, `modality_probs` included; at least one.
+        batches: each batch with the Anchor's output for it, which must have `modality_probs`; at least one.
 
     Returns:
-        Video ids, and the tensors by the names of the fields, on the CPU; without "truth" where no batch has any.
+        Video ids; and name of a field -> tensor on the CPU, without "truth" where the batches have no ground truth.
     """
     rows: list[dict[str, Tensor]] = []
     ids: list[str] = []
@@ -155,21 +155,21 @@ def collect_tensors(batches: Iterable[tuple[Batch, AnchorOutput]]) -> tuple[tupl
 
 
 def _padded(x: Tensor, name: str, segments: int) -> Tensor:
-    """A field's tensor with `segments` segments, where it has such an axis."""
+    """Pad a field's tensor to `segments` segments, if it has a time axis."""
     return pad(x, (*[0, 0] * (x.ndim - 2), 0, segments - x.shape[1])) if name in _PADDED else x
 
 
 def assemble(
     parser: str, data: AVVPDataset, decision: DecisionConfig, ids: tuple[str, ...], tensors: dict[str, Tensor]
 ) -> Predictions:
-    """Predictions from what `collect_tensors` collected.
+    """Build a `Predictions` from the tensors of `collect_tensors`.
 
     Args:
-        parser: what tables call the model.
+        parser: name of the model in tables.
         data: the split.
         decision: the thresholds that the model is scored with.
         ids: N video ids.
-        tensors: by the names of the fields.
+        tensors: name of a field -> tensor.
     """
     return Predictions(
         parser,
@@ -179,19 +179,19 @@ def assemble(
         tuple(data.classes),
         decision.named(data.classes),
         **({"truth": None} | tensors),  # type: ignore[arg-type]
-        caveats=tuple(caveats_of_answers(decision, data)),
+        caveats=tuple(caveats_of_scoring(decision, data)),
     )
 
 
 def require_same_videos(named: Sequence[tuple[str, Predictions]]) -> None:
-    """Check that runs can be compared.
+    """Check that runs were scored on the same videos.
 
     Args:
-        named: name of a run and its predictions, at least one.
+        named: names of runs with their predictions, at least one.
 
     Raises:
-        ValueError: a split has only weak labels; or their class lists, videos or ground truth differ; names the first
-            that differs and how.
+        ValueError: a split has only weak labels, or the class lists, videos or ground truth differ; names the first
+            difference.
     """
     first_name, first = named[0]
     for name, other in named[1:]:

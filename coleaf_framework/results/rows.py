@@ -1,4 +1,4 @@
-"""What is compared: runs, their rows in a table, and pairs of rows."""
+"""Runs, rows of runs over seeds, and paired differences of rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class Member:
     """One run of a row.
 
     Args:
-        run: its name. seed: of its training. predictions: of the scored split.
+        run: name of the run.
+        seed: training seed.
+        predictions: of the scored split.
     """
 
     run: str
@@ -29,11 +31,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Row:
-    """One way to train an Anchor, over its seeds.
+    """Scores of one training configuration, over its S seeds.
 
     Args:
-        name: in the table. runs: names of the S runs. seeds: theirs, ascending.
-        scores: of each video. by_seed: (S,36) in percent.
+        name: name of the row in the table.
+        runs: names of the S runs.
+        seeds: their seeds, ascending.
+        scores: the scores of each video.
+        by_seed: (S,36) in percent, the columns of each run.
     """
 
     name: str
@@ -44,10 +49,14 @@ class Row:
 
     @classmethod
     def of(cls, name: str, members: Sequence[Member]) -> Row:
-        """Of runs, at their own thresholds.
+        """Score runs with their own thresholds.
+
+        Args:
+            name: name of the row.
+            members: its runs.
 
         Raises:
-            ValueError: two of them have the same seed, so that one would count twice; names both.
+            ValueError: two runs have the same seed, so that it would count twice; names both.
         """
         members = sorted(members, key=lambda member: member.seed)
         for one, other in itertools.pairwise(members):
@@ -66,13 +75,19 @@ class Row:
         return over_seeds(self.by_seed)[0]
 
     def deviations(self) -> dict[str, float] | None:
-        """Column -> standard deviation (n - 1) over the seeds that have a value, NaN with one; None with one seed."""
+        """Column -> standard deviation (n - 1) over the seeds with a value (NaN for one value); None with one seed."""
         return over_seeds(self.by_seed)[1]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The difference of two rows, under a name that says which less which; `treated` names the first."""
+    """The paired difference of two rows.
+
+    Args:
+        name: "TREATED less CONTROL".
+        treated: name of the first row.
+        difference: treated minus control.
+    """
 
     name: str
     treated: str
@@ -80,31 +95,32 @@ class Pair:
 
     @classmethod
     def of(cls, treated: Row, control: Row) -> Pair:
-        """`treated` less `control`."""
+        """The difference treated minus control."""
         difference = paired_difference(treated.scores, control.scores)
         return cls(f"{treated.name} less {control.name}", treated.name, difference)
 
 
-def with_spread(mean: float, deviation: float | None) -> str:
-    """A percentage as a text, with its deviation where it has one; "-" where it has no value."""
+def with_deviation(mean: float, deviation: float | None) -> str:
+    """Format a percentage with its deviation, if there is one; "-" for NaN."""
     if math.isnan(mean):
         return "-"
     return f"{mean:.1f}" + ("" if deviation is None or math.isnan(deviation) else f" ± {deviation:.1f}")
 
 
-def shown_difference(difference: Difference) -> dict[str, str]:
-    """Column -> value and interval in points as a text.
+def format_difference(difference: Difference) -> dict[str, str]:
+    """Column -> difference and interval in percentage points, as text.
 
-    One star where the interval leaves out 0; two where the difference stays significant with all columns looked at.
+    One star marks an interval that excludes 0; two mark a difference that is significant after Holm's correction for
+    all columns.
     """
-    shown = {}
-    for column, survives in zip(ALL_KEYS, holm(difference.p.tolist()), strict=True):
+    texts = {}
+    for column, significant in zip(ALL_KEYS, holm(difference.p.tolist()), strict=True):
         value, low, high = difference.at(column)
         if math.isnan(value):
-            shown[column] = "-"
+            texts[column] = "-"
         elif math.isnan(low):
-            shown[column] = f"{value:+.1f}"
+            texts[column] = f"{value:+.1f}"
         else:
-            stars = "**" if survives else "*" if low > 0 or high < 0 else ""
-            shown[column] = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{stars}"
-    return shown
+            stars = "**" if significant else "*" if low > 0 or high < 0 else ""
+            texts[column] = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{stars}"
+    return texts

@@ -1,4 +1,4 @@
-"""Thresholds chosen on a validation split, kept beside the run, and used when it is scored."""
+"""Choose thresholds on a validation split, and save and load them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 
 @dataclass(frozen=True)
 class Selection:
-    """A decision with chosen gates, and how it was chosen.
+    """Chosen thresholds, and how they were chosen.
 
     Args:
         decision: the thresholds.
-        chosen: gates (M,C) and the column before and after.
-        about: what the file says of it: data, split, column, search, and whether the test split was forced.
+        chosen: the gates (M,C), and the column before and after.
+        about: what the file records: data, split, column, search, and whether the test split was forced.
     """
 
     decision: DecisionConfig
@@ -28,7 +28,12 @@ class Selection:
     about: Mapping[str, Any]
 
     def save(self, path: Path, weights: Path | None = None) -> None:
-        """Write a file that `load_decision` reads, atomically; `weights` is the file that it was chosen for."""
+        """Write a file that `load_decision` reads, atomically.
+
+        Args:
+            path: the file to write.
+            weights: the weights file that the thresholds were chosen for; its digest is recorded.
+        """
         about = dict(self.about) | ({"weights": file_digest(weights)} if weights is not None else {})
         write_yaml(path, {"decision": self.decision.model_dump(mode="json"), "chosen": about})
 
@@ -37,12 +42,12 @@ def select_thresholds(predictions: Predictions, *, force: bool = False, **how: A
     """Choose gates per class from a trained model's predictions; see `metrics.choose_gates`.
 
     Args:
-        predictions: of a validation split with ground truth; their decision is the one to begin with.
-        force: allow the test split, whose scores then are no test any more.
+        predictions: of a validation split with ground truth; the search starts from their decision.
+        force: allow the test split, whose scores are then no test scores any more.
         how: column, modalities, search and grid, as for `choose_gates`.
 
     Raises:
-        ValueError: it is the test split, or it has only weak labels, or as `choose_gates` does.
+        ValueError: it is the test split, or it has only weak labels; or as `choose_gates` does.
     """
     require_choosable(predictions.split, force=force)
     truth = predictions.known_truth
@@ -64,10 +69,10 @@ def select_thresholds(predictions: Predictions, *, force: bool = False, **how: A
 
 
 def require_choosable(split: str, *, force: bool = False) -> None:
-    """Check that thresholds may be chosen on a split: its scores are no test afterwards.
+    """Check that thresholds may be chosen on a split, since its scores are no test scores afterwards.
 
     Raises:
-        ValueError: it is the test split, and `force` is False.
+        ValueError: it is the test split and `force` is False.
     """
     if split == "test" and not force:
         raise ValueError(
@@ -76,18 +81,21 @@ def require_choosable(split: str, *, force: bool = False) -> None:
 
 
 def load_decision(path: Path) -> tuple[DecisionConfig, Mapping[str, Any]]:
-    """The decision that `Selection.save` wrote, and how it was chosen.
+    """Read the thresholds that `Selection.save` wrote.
+
+    Returns:
+        The decision, and the record of how it was chosen.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or it is another one, or does not name its classes.
+        FileNotFoundError, ValueError: there is no such file, it is not a decision file, or it lacks class names.
     """
     content = read_yaml(path)
     decision, chosen = (content.get(key) for key in ("decision", "chosen"))
     if not isinstance(decision, Mapping) or not isinstance(chosen, Mapping):
         raise ValueError(f"{path}: not a file that `coleaf thresholds` wrote: it has {sorted(map(str, content))}")
-    # Older files have these two beside how it was chosen.
+    # Older files have these two keys under "chosen".
     older = {key: chosen[name] for key, name in (("classes", "classes"), ("chosen_on", "split")) if name in chosen}
-    found = validated(DecisionConfig, older | dict(decision), f"{path}: not a decision")
-    if found.per_class() and found.classes is None:
+    loaded = validated(DecisionConfig, older | dict(decision), f"{path}: not a decision")
+    if loaded.per_class() and loaded.classes is None:
         raise ValueError(f"{path}: its thresholds per class lack the names of the classes: choose them again")
-    return found, chosen
+    return loaded, chosen

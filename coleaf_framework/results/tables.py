@@ -1,4 +1,4 @@
-"""Score tables, for the terminal and as Markdown."""
+"""Format score tables for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _cells(scores: Mapping[str, float | str], prefix: str, deviations: Scores | 
         if isinstance(value, str):
             cells.append(value)
             continue
-        spread = "" if deviations is None else f" ± {deviations[prefix + column]:.1f}"
-        cells.append("-" if math.isnan(value) else f"{value:.1f}{spread}")
+        deviation = "" if deviations is None else f" ± {deviations[prefix + column]:.1f}"
+        cells.append("-" if math.isnan(value) else f"{value:.1f}{deviation}")
     return cells
 
 
@@ -45,14 +45,14 @@ def score_table(
     markdown: bool = False,
     legend: bool = True,
 ) -> str:
-    """All 18 columns and their support-only twins, one block of nine columns each.
+    """A table of the 18 columns and their support-only versions, in four blocks of nine columns.
 
     Args:
-        rows: parser -> column -> percent, NaN shows as "-"; or -> text to show as it is.
-        title: stands above.
-        deviations: parser -> column -> deviation over seeds, for the parsers that have one.
-        markdown: a Markdown table rather than a terminal's.
-        legend: whether to say what the columns are.
+        rows: name of a row -> column -> percent, where NaN is shown as "-"; or column -> text, shown as it is.
+        title: heading.
+        deviations: name of a row -> column -> standard deviation over seeds, for the rows that have one.
+        markdown: format as Markdown instead of for the terminal.
+        legend: whether to explain the columns below the table.
     """
     heads = [_SHORT.get(column, column) for column in COLUMNS]
     deviations = deviations or {}
@@ -80,11 +80,13 @@ def score_table(
 
 
 def plain_table(heads: Sequence[str], body: Sequence[Sequence[str]], title: str, *, markdown: bool = False) -> str:
-    """A table of texts, the first column to the left, the others to the right.
+    """A table of texts, with the first column left-aligned and the others right-aligned.
 
     Args:
-        heads: of the columns. body: rows. title: stands above.
-        markdown: a Markdown table rather than a terminal's.
+        heads: headings of the columns.
+        body: the rows.
+        title: heading of the table.
+        markdown: format as Markdown instead of for the terminal.
     """
     if markdown:
         rule = "|---|" + "---:|" * (len(heads) - 1)
@@ -94,16 +96,16 @@ def plain_table(heads: Sequence[str], body: Sequence[Sequence[str]], title: str,
     for i, head in enumerate(heads):
         table.add_column(Text(printable(head)), justify="right" if i else "left", no_wrap=True)
     for row in body:
-        table.add_row(*(Text(one_line(cell)) for cell in row))  # a str would be read as rich's markup
+        table.add_row(*(Text(one_line(cell)) for cell in row))  # rich would interpret markup in a str
     return _as_text(table)
 
 
 def _markdown(cell: str) -> str:
-    """A table's cell, in which a bar would begin the next one."""
+    """Escape a table cell, in which a bar would start the next cell."""
     return one_line(cell).replace("\\", r"\\").replace("|", r"\|")
 
 
 def _as_text(table: Table) -> str:
     text = io.StringIO()
-    Console(file=text, width=1000).print(table)  # as wide as it needs: a cut number is worse than a wrapped line
+    Console(file=text, width=1000).print(table)  # wide, so that rich does not truncate numbers
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())

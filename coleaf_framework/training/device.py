@@ -7,7 +7,6 @@ import random
 
 import numpy as np
 import torch
-from torch import nn
 
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.training.distributed import local_rank
@@ -57,16 +56,6 @@ def choose_device(name: str) -> torch.device:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The networks' precision: "float32" or "bf16"."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def fused_adam(
-    parameters: list[nn.Parameter], learning_rate: float, device: torch.device, weight_decay: float = 0.0
-) -> torch.optim.Adam:
-    """Adam, or with weight decay AdamW, in one kernel where the device has one."""
-    fused = device.type in ("cpu", "cuda")
-    if weight_decay:
-        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=fused)
 
 
 def compile_networks(model: CoLeaF) -> None:

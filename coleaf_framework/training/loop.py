@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-
+from coleaf_framework.collaboration import StepOutput
 from coleaf_framework.metrics import mean_of
-from coleaf_framework.model.coleaf import CoLeaF, phase
+from coleaf_framework.model.running import phase
 from coleaf_framework.protocol import Batch, Progress
-from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.training.batch_loader import BatchLoader, plain_error
 from coleaf_framework.training.best import BestWeights
-from coleaf_framework.training.device import autocast, fused_adam, seed_everything
+from coleaf_framework.training.device import seed_everything
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.losslog import LossLog
@@ -26,8 +21,8 @@ from coleaf_framework.training.plan import MicroBatch, mixed_seed, plan_epoch
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard, TrainingProgress
 from coleaf_framework.training.run_folder import RunFolder
+from coleaf_framework.training.stepping import Stepper
 
-_OBSERVED = "theta/"
 _GO_ON, _STOP, _FAILED = 0, 1, 2
 
 
@@ -38,17 +33,6 @@ def _with_note(problem: Exception, note: str) -> Exception:
     return kind(f"{problem}; {note}")
 
 
-class _NextUpdate(nn.Module):
-    """What DistributedDataParallel wraps: the next update of a step, whichever parameters it trains."""
-
-    def __init__(self, model: CoLeaF) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, updates: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return next(updates)
-
-
 class TrainingLoop:
     """A training run under way.
 
@@ -56,9 +40,7 @@ class TrainingLoop:
     the seed and the epoch; so a run that goes on from any step repeats what an uninterrupted one would have done.
 
     Args:
-        model: on its device.
-        config: how to train.
-        device: where.
+        stepper: makes the steps, of its model, as its configuration says.
         distributed: this process among those that train.
         folder: the run's, on the first rank; None writes nothing.
         profiler: of some steps, or None.
@@ -66,22 +48,17 @@ class TrainingLoop:
 
     def __init__(
         self,
-        model: CoLeaF,
-        config: TrainerConfig,
-        device: torch.device,
+        stepper: Stepper,
         distributed: DistributedContext,
         folder: RunFolder | None,
         profiler: Profiler | None = None,
     ) -> None:
-        self.model, self.config, self.device, self.distributed, self.folder = model, config, device, distributed, folder
-        self.profiler = profiler
-        trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = fused_adam(trained, config.learning_rate, device, config.weight_decay)
+        self.stepper, self.model, self.config = stepper, stepper.model, stepper.config
+        self.distributed, self.folder, self.profiler = distributed, folder, profiler
         self.best = BestWeights(folder)
         self.history: list[dict[str, Any]] = []
         self.epoch_steps, self.log = 0, LossLog(1)
         self._saved: str | None = None
-        self._parallel: DistributedDataParallel | None = None
 
     def run(
         self, train: BatchLoader, score: Callable[[], dict[str, float]] | None, interrupts: Interrupts, *, quiet: bool
@@ -102,8 +79,7 @@ class TrainingLoop:
             OSError, ValueError: a video cannot be read; what was done is saved.
         """
         c = self.config
-        if self.distributed.size > 1:
-            self._parallel = DistributedDataParallel(_NextUpdate(self.model), find_unused_parameters=True)
+        self.stepper.distribute(self.distributed.size)
         lengths = [train.data.segments(i) for i in range(len(train.data))] if c.bucket_by_length else None
         steps = -(-len(train.data) // c.batch_size)
         board = TensorBoard(self.folder.path) if self.folder is not None and c.tensorboard else None
@@ -148,15 +124,12 @@ class TrainingLoop:
         progress: TrainingProgress,
     ) -> dict[str, Any]:
         start = time.perf_counter()
-        counted = max(epoch - 1 - self.model.head_start, 0)
-        lr = self.config.learning_rate * self.config.lr_gamma ** (counted // self.config.lr_step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        entry: dict[str, Any] = {"epoch": epoch, "lr": lr}
-        means = self._train(epoch, train, plan, interrupts, progress)
-        entry["losses"] = {name: value for name, value in means.items() if not name.startswith(_OBSERVED)}
-        theta = {name.removeprefix(_OBSERVED): value for name, value in means.items() if name.startswith(_OBSERVED)}
-        entry |= {"theta": theta} if theta else {}
+        entry: dict[str, Any] = {"epoch": epoch, "lr": self.stepper.learning_rate}
+        self._train(epoch, train, plan, interrupts, progress)
+        entry["losses"] = self._over_ranks(self.log.means())
+        for name, mean in self._over_ranks(self.log.observed()).items():  # "theta/audio" is the entry's theta: audio
+            group, _, member = name.partition("/")
+            entry.setdefault(group, {})[member] = mean
         if score is not None:
             entry["val"] = self._scored(score)
             if self.config.monitor:
@@ -165,7 +138,9 @@ class TrainingLoop:
         self.history.append(entry)
         self.epoch_steps, self.log = 0, LossLog(epoch + 1)
         # Before the Anchor is trained no epoch is the best: the newest weights are kept until a later epoch beats them.
-        self.best.offer(entry.get("monitor") if epoch > self.model.head_start else None, epoch, self.model)
+        with self.stepper.deployed():
+            self.best.offer(entry.get("monitor") if epoch > self.model.head_start else None, epoch, self.model)
+        self.stepper.end_epoch(epoch)
         if self.folder is not None:
             self.folder.write_log(self.history)
         self.save()
@@ -174,10 +149,12 @@ class TrainingLoop:
     def _scored(self, score: Callable[[], dict[str, float]]) -> dict[str, float]:
         if self.distributed.size > 1:
             self.save()  # now, since a rank that fails alone could not do it with the others
-            self.distributed.from_first(self.model.buffers())  # of batch normalisation, say: one model is scored
-            return score()
+            with self.stepper.deployed():
+                self.distributed.from_first(self.model.buffers())  # of batch normalisation, say: one model is scored
+                return score()
         try:
-            return score()
+            with self.stepper.deployed():
+                return score()
         except Exception as problem:
             self.save()
             raise _with_note(problem, self.saved()) from problem
@@ -189,7 +166,7 @@ class TrainingLoop:
         plan: list[list[MicroBatch]],
         interrupts: Interrupts,
         progress: TrainingProgress,
-    ) -> dict[str, float]:
+    ) -> None:
         self.model.train()
         self.log.epoch = epoch
         seed_everything(mixed_seed(self.config.seed, "epoch", epoch))
@@ -200,14 +177,16 @@ class TrainingLoop:
             micro_batches = self._fetch(batches, len(plan[self.epoch_steps]), interrupts)
             self._step(micro_batches, Progress(epoch, step))
             self.epoch_steps += 1
-            means = {name: mean for name, mean in self.log.means().items() if not name.startswith(_OBSERVED)}
-            progress.step(epoch, self.epoch_steps, means, self.distributed.size)
+            progress.step(epoch, self.epoch_steps, self.log.means(), self.distributed.size)
             if self.config.checkpoint_steps and self.epoch_steps % self.config.checkpoint_steps == 0:
                 self.save()
             if self.profiler is not None:
                 self.profiler.step()
         self._flush()
-        means = self.log.means()
+
+    def _over_ranks(self, means: dict[str, float]) -> dict[str, float]:
+        if not means:
+            return {}
         return dict(zip(means, self.distributed.total(list(means.values())), strict=True))
 
     def _fetch(self, batches: Iterator[Batch], n: int, interrupts: Interrupts) -> list[Batch]:
@@ -232,32 +211,15 @@ class TrainingLoop:
         raise KeyboardInterrupt(self.saved())
 
     def _step(self, micro_batches: list[Batch], progress: Progress) -> None:
-        updates = [self.model.updates(self._smoothed(batch), progress) for batch in micro_batches]
-        for _ in range(self.model.updates_per_step(progress)):
-            self.optimizer.zero_grad(set_to_none=True)
-            for i, update in enumerate(updates):
-                last = i == len(updates) - 1
-                alone = self._parallel is None or last
-                with contextlib.nullcontext() if alone else self._parallel.no_sync():  # type: ignore[union-attr]
-                    with autocast(self.device, self.config.precision):
-                        terms = next(update) if self._parallel is None else self._parallel(update)
-                    self._note(terms | self.model.observed)
-                    self.model.observed = {}
-                    # DistributedDataParallel takes the mean of ranks, whose losses are parts of a sum.
-                    loss = torch.stack(list(terms.values())).sum() * self.distributed.size
-                    with phase("backward"):
-                        loss.backward()  # type: ignore[no-untyped-call]
-            with phase("optimizer"):
-                self.optimizer.step()
-        self.model.after_step()
+        self.stepper.step([self._smoothed(batch) for batch in micro_batches], progress, self._note)
 
     def _smoothed(self, batch: Batch) -> Batch:
         smoothing = self.config.label_smoothing
         return replace(batch, labels=(1 - smoothing) * batch.labels + smoothing / 2) if smoothing else batch
 
-    def _note(self, terms: dict[str, Tensor]) -> None:
+    def _note(self, output: StepOutput) -> None:
         try:
-            self.log.add(terms, self.epoch_steps + 1)
+            self.log.add(output.losses, self.epoch_steps + 1, output.observations)
         except FloatingPointError as problem:
             raise FloatingPointError(f"{problem}; {self.saved()}") from None
 
@@ -277,7 +239,7 @@ class TrainingLoop:
         self.folder.save_resume(
             {
                 "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                **self.stepper.state(),
                 "history": self.history,
                 "best": {"value": self.best.value, "epoch": self.best.epoch},
                 "epoch_steps": self.epoch_steps,
@@ -302,7 +264,7 @@ class TrainingLoop:
             self.save()
             return
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.stepper.load(state, len(state["history"]))
         self.best.value, self.best.epoch = state["best"]["value"], state["best"]["epoch"]
         self.best.require()
         self.history, self.epoch_steps = list(state["history"]), state["epoch_steps"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _FLUSH_EVERY = 50
+_OLDER_OBSERVATIONS = "theta/"  # what they begin with in states that do not say which terms they are
 
 
 class LossLog:
@@ -29,18 +30,25 @@ class LossLog:
         state = state or {"sums": {}, "steps": {}}
         self._sums: dict[str, float] = dict(state["sums"])
         self._steps: dict[str, int] = dict(state["steps"])
+        observed = state.get("observed")
+        if observed is None:
+            observed = [name for name in self._sums if name.startswith(_OLDER_OBSERVATIONS)]
+        self._observed: set[str] = set(observed)
         self._last: dict[str, int] = {}
 
-    def add(self, terms: Mapping[str, Tensor], batch: int) -> None:
+    def add(self, losses: Mapping[str, Tensor], batch: int, observations: Mapping[str, Tensor] | None = None) -> None:
         """Note the terms of a step or of a part of one.
 
         Args:
-            terms: scalars by name.
+            losses: scalars by name.
             batch: number of the step in its epoch, from 1.
+            observations: scalars by name that train nothing; kept apart.
 
         Raises:
             FloatingPointError: a term is NaN or infinite; names it with epoch and batch.
         """
+        terms = {**losses, **(observations or {})}
+        self._observed.update(observations or {})
         values = torch.stack([term.detach().float() for term in terms.values()])
         self._pending.append((batch, tuple(terms), values))
         if values.device.type == "cpu" or len(self._pending) >= _FLUSH_EVERY:
@@ -62,9 +70,16 @@ class LossLog:
                     self._last[name] = batch
 
     def means(self) -> dict[str, float]:
-        """Each term's mean over the steps looked at in which it occurred."""
+        """Each loss term's mean over the steps looked at in which it occurred."""
+        return {name: mean for name, mean in self._means().items() if name not in self._observed}
+
+    def observed(self) -> dict[str, float]:
+        """The same of each observation."""
+        return {name: mean for name, mean in self._means().items() if name in self._observed}
+
+    def _means(self) -> dict[str, float]:
         return {name: total / self._steps[name] for name, total in self._sums.items()}
 
     def state(self) -> dict[str, Any]:
         """What an interrupted epoch goes on with; `flush` first."""
-        return {"sums": self._sums, "steps": self._steps}
+        return {"sums": self._sums, "steps": self._steps, "observed": sorted(self._observed)}

@@ -13,27 +13,29 @@ from torch import nn
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import averaged
 from coleaf_framework.metrics import DecisionConfig, ParsingScores, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import Cache, TrainerConfig
 from coleaf_framework.record.provenance import made_of
-from coleaf_framework.record.run_record import TrainedOn
+from coleaf_framework.record.run_record import RunRecord, TrainedOn
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
 from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
+from coleaf_framework.training.data_fit import require_fitting_data
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.loop import TrainingLoop
+from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
 from coleaf_framework.training.plan import MicroBatch
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TensorBoard
 from coleaf_framework.training.resuming import require_fitting
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
+from coleaf_framework.training.stepping import Stepper
 from coleaf_framework.wrapping import wrap
 
 
@@ -50,6 +52,14 @@ class CoLeaFTrainer:
         quiet: no progress bar.
         profile: write a trace of some steps into `out` and print where their time went.
         accept_changes: resume a run though its code or data have changed since; its scores then come with a note.
+        optimizer: makes the optimiser from the list of parameters to train, in place of the one that `config` names:
+            `optimizer=lambda parameters: torch.optim.NAdam(parameters, lr=1e-3)`.
+        schedule: makes the learning-rate schedule of an optimiser, in place of the one that `config` names. It is
+            advanced once after each epoch, those of the Reference's head start aside:
+            `schedule=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)`.
+
+    A run that is resumed needs the same `optimizer` and `schedule` as it began with. Their classes are recorded and
+    checked, and of the optimiser the numbers that it was made with.
 
     Under torchrun each process makes the same trainer and the same calls. `fit` and `evaluate` divide the videos among
     them; only the first process writes.
@@ -67,6 +77,8 @@ class CoLeaFTrainer:
         quiet: bool = False,
         profile: bool = False,
         accept_changes: bool = False,
+        optimizer: OptimizerFactory | None = None,
+        schedule: ScheduleFactory | None = None,
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
         for what, given, kind in (("config", self.config, TrainerConfig), ("decision", decision, DecisionConfig)):
@@ -92,6 +104,10 @@ class CoLeaFTrainer:
             TensorBoard.require()
         self.out, self.on_existing, self.accept_changes = out, on_existing, accept_changes
         self.cache, self.quiet, self.profile = cache, quiet, profile
+        for what, factory in (("optimizer", optimizer), ("schedule", schedule)):
+            if factory is not None and not callable(factory):
+                raise WrongTypeError(f"{what} is {shown(factory)}, where a function that makes one was expected")
+        self._optimizer, self._schedule = optimizer, schedule
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -104,19 +120,20 @@ class CoLeaFTrainer:
     ) -> list[dict[str, Any]]:
         """Train; afterwards the model has the weights of the best epoch.
 
+        The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
+        or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
+        ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
+        checkpoint. With `config.anchor_ema` the Anchor's weights are the averaged ones.
+
         Args:
             train: to train on.
             val: to choose the best epoch on; it needs ground truth.
             test: never trained or scored on here; the run folder records its digests, so that a later score can tell
                 whether it is still the same.
 
-        The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
-        or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
-        ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
-        checkpoint.
-
-        Returns: one entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
-        eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor".
+        Returns:
+            One entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
+            eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor".
 
         Raises:
             ValueError: a data set does not fit the model.
@@ -126,9 +143,9 @@ class CoLeaFTrainer:
             KeyboardInterrupt: the run was told to stop.
             ConnectionError: another rank failed.
         """
-        self._check(train)
+        require_fitting_data(self.model, self.decision, train)
         if val is not None:
-            self._check(val, truth=True)
+            require_fitting_data(self.model, self.decision, val, truth=True)
             if val.classes != train.classes:
                 raise ValueError(f"classes of {val.split} differ from those of {train.split}")
         if self.config.bucket_by_length and not hasattr(train, "segments"):
@@ -163,16 +180,17 @@ class CoLeaFTrainer:
         state = parse_resume(content, Path(self.out or "") / RESUME)
         if state is not None and len(state["history"]) > c.epochs:
             raise ValueError(f"{self.out}: has {len(state['history'])} epochs already, trainer.epochs is {c.epochs}")
-        if folder is not None:
-            folder.begin(require_record(self.model), accept_changes=self.accept_changes)
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
+        stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule)
+        if folder is not None:
+            folder.begin(self._record_with(stepper), accept_changes=self.accept_changes)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.distributed.first else None
-        loop = TrainingLoop(self.model, c, self.device, self.distributed, folder, profiler)
+        loop = TrainingLoop(stepper, self.distributed, folder, profiler)
         if state is not None:
             steps = -(-len(train) // c.batch_size)
-            require_fitting(state, self.model, loop.optimizer, steps, Path(self.out or "") / RESUME)
+            require_fitting(state, stepper, steps, Path(self.out or "") / RESUME)
         loop.start(state)
         self.history = loop.history
         score = None
@@ -199,7 +217,7 @@ class CoLeaFTrainer:
             ValueError: the data set does not fit the model, or has no ground truth though it must.
             FloatingPointError: a probability is NaN or infinite.
         """
-        self._check(data, truth=truth)
+        require_fitting_data(self.model, self.decision, data, truth=truth)
         own = self.distributed.part(len(data))
         # A rank that has none of a few videos runs the first, whose predictions are then dropped.
         ids, tensors = collect_tensors(self._run(self._loader(data), own or range(1)))
@@ -245,42 +263,8 @@ class CoLeaFTrainer:
         half = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         return BatchLoader(data, self.device, self.config.workers, self.cache, half)
 
-    def _check(self, data: AVVPDataset, *, truth: bool = False) -> None:
-        if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
-            raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
-        where = f"{data.name} {data.split}"
-        if not len(data):
-            raise ValueError(f"{where} has no videos")
-        if len(data.classes) != self.model.num_classes:
-            raise ValueError(
-                f"{where} has {len(data.classes)} classes, the model {self.model.num_classes}: "
-                "wrap the network with num_classes of the data set"
-            )
-        self.decision.require_classes(self.model.num_classes, data.classes)
-        trained_on = self.model.record.model.classes if self.model.record is not None else None
-        if trained_on is not None and list(data.classes) != list(trained_on):
-            raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
-        for name, spec in self.model.streams.items():
-            found = data.streams.get(name)
-            if found is not None and found.frames > 1 and spec == averaged(found):
-                raise ValueError(
-                    f"{where}: stream {name!r} has {found.frames} frames a segment, the model takes their mean: "
-                    "set data.average_frames=true, or from Python wrap the data set in AveragedFrames"
-                )
-            if found is not None and spec.frames > 1 and found == averaged(spec):
-                raise ValueError(
-                    f"{where}: stream {name!r} holds means of {spec.frames} frames, the model takes the frames: "
-                    "score it on the data that it was packed from"
-                )
-            if found != spec:
-                raise ValueError(
-                    f"{where}: stream {name!r} is {found}, the model takes {spec}: "
-                    "wrap the network with streams=dataset.streams"
-                )
-        if truth and not data.has_ground_truth:
-            raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
-
     def _record(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
+        """Enter what the model is trained on, and how, into its record."""
         if self.model.record is None:
             return
         made = self.model.record.made_of
@@ -292,6 +276,15 @@ class CoLeaFTrainer:
             train=TrainedOn(name=train.name, videos=len(train), ids=text_digest("\n".join(train.ids))),
             made_of=made,
         )
+
+    def _record_with(self, stepper: Stepper) -> RunRecord:
+        """The run's record, with the classes of what the user's factories made, which the configuration lacks."""
+        record = require_record(self.model)
+        factories = {"optimizer": self._optimizer, "schedule": self._schedule}
+        made = {what: type(getattr(stepper, what)).__name__ for what, factory in factories.items() if factory}
+        assert record.train is not None
+        self.model.record = record.changed(train=record.train.model_copy(update=made))
+        return self.model.record
 
 
 def _in_float32(output: AnchorOutput) -> AnchorOutput:

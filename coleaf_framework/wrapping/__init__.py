@@ -1,4 +1,4 @@
-"""Putting a network into CoLeaF."""
+"""Wrap a network as an Anchor, inspect it, and test its conformance."""
 
 from coleaf_framework.wrapping.conformance import check_anchor
 from coleaf_framework.wrapping.inspection import Description, describe

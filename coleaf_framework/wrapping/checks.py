@@ -1,4 +1,4 @@
-"""What may be wrong with a network's answer to a synthetic batch, each in one sentence.
+"""Checks of a network's outputs on synthetic batches; each raises an error of one sentence.
 
 Shape letters: see `protocol.py`.
 """
@@ -23,7 +23,11 @@ Call = Callable[[Mapping[str, Tensor], Tensor | None], AnchorOutput]
 
 
 def as_output(raw: object, name: str) -> AnchorOutput:
-    """What a network returned, as an `AnchorOutput`: it may be one, or a mapping with its field names."""
+    """Convert a network's outputs, an `AnchorOutput` or a mapping with its field names, to an `AnchorOutput`.
+
+    Raises:
+        ValueError, TypeError: they are something else, or lack a field.
+    """
     if isinstance(raw, Mapping):
         missing = [f for f in ("segment_probs", "video_probs", "tokens") if f not in raw]
         unknown = [key for key in raw if key not in FIELDS]
@@ -47,7 +51,7 @@ def as_output(raw: object, name: str) -> AnchorOutput:
 
 
 def describe_value(value: object) -> str:
-    """A value's type, with shapes for tuples and lists, for messages."""
+    """A value's type, with shapes for tuples and lists, for error messages."""
     if isinstance(value, tuple | list):
         parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else _kind(x) for x in value]
         return f"a {type(value).__name__} of {len(value)} ({', '.join(parts)})"
@@ -66,7 +70,16 @@ def failure(
     length: int,
     worked_at: int | None,
 ) -> str:
-    """Why a network failed on a synthetic batch, in one sentence, with what it was given."""
+    """Error message for a network that fails on a synthetic batch.
+
+    Args:
+        name: of the network.
+        problem: what it raised.
+        streams: its input streams.
+        batch: B.
+        length: T.
+        worked_at: another T at which it ran, for a hint; None where there is none.
+    """
     given = ", ".join(f"{s} ({batch}, {spec.frames * length}, {spec.width})" for s, spec in streams.items())
     hint = ""
     if worked_at is not None and worked_at != length:
@@ -81,7 +94,7 @@ def failure(
 
 
 def check_shapes(output: AnchorOutput, name: str, batch: int, length: int, num_classes: int) -> None:
-    """The shapes of the protocol, with a hint where T is written into the network."""
+    """Check the shapes of all fields; the message has a hint where T is hard-coded in the network."""
     b, t, c = batch, length, num_classes
     expected = {
         "segment_probs": (b, t, 2, c),
@@ -99,23 +112,23 @@ def check_shapes(output: AnchorOutput, name: str, batch: int, length: int, num_c
         value = getattr(output, field)
         if value is None:
             continue
-        found = tuple(value.shape)
-        if len(found) == len(shape) and all(want in (None, got) for want, got in zip(shape, found, strict=True)):
+        actual = tuple(value.shape)
+        if len(actual) == len(shape) and all(want in (None, got) for want, got in zip(shape, actual, strict=True)):
             continue
         hint = ""
-        if found and found[0] != b and found[0] % b == 0 and len(found) == len(shape):
+        if actual and actual[0] != b and actual[0] % b == 0 and len(actual) == len(shape):
             hint = f": the network folds T={t} into the batch; if its T is fixed, pass wrap(..., segments=...)"
-        elif len(found) == len(shape) and field == "segment_probs" and found[1] != t:
-            hint = f": the network answers {found[1]} segments to T={t}"
+        elif len(actual) == len(shape) and field == "segment_probs" and actual[1] != t:
+            hint = f": the network returns {actual[1]} segments for T={t}"
         wanted = "(" + ", ".join("D" if want is None else str(want) for want in shape) + ")"
         raise ValueError(
-            f"{name}: {field} has shape {found} where {legend[field]} = {wanted} was expected "
+            f"{name}: {field} has shape {actual} where {legend[field]} = {wanted} was expected "
             f"(B={b}, T={t}, C={c}){hint}"
         )
 
 
 def check_values(output: AnchorOutput, name: str) -> None:
-    """Floating, finite, and probabilities in [0,1]."""
+    """Check that all fields are floating point and finite, and probabilities in [0,1]."""
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:
@@ -135,7 +148,16 @@ def check_values(output: AnchorOutput, name: str) -> None:
 
 
 def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor], length: int, final: bool) -> None:
-    """Every field carries a gradient; `final`: to every stream, and segments and tokens to every segment."""
+    """Check the gradients of all fields.
+
+    Args:
+        output: the network's outputs, (B,...) each.
+        name: of the network.
+        inputs: its streams, with gradient.
+        length: T.
+        final: also check that every field has a gradient to every stream, and `segment_probs` and `tokens` to every
+            segment. Not for a network at initialisation, where zero weights may block gradients.
+    """
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:
@@ -145,15 +167,15 @@ def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor
                 f"{name}: {field} carries no gradient (detached, or computed without autograd); "
                 "CoLeaF teaches the Anchor through it"
             )
-        if not final:  # zeros at initialisation; looked at again with all parameters moved
+        if not final:
             continue
-        # Random weights: the sum of a softmax, say, is constant and would have no gradient.
+        # Random weights, since a plain sum may be constant (of a softmax, for example) and then has no gradient.
         scalar = (value * torch.randn_like(value)).sum()
-        found = gradients_of(scalar, list(inputs.values()), name)
-        for stream, gradient in zip(inputs, found, strict=True):
+        gradients = gradients_of(scalar, list(inputs.values()), name)
+        for stream, gradient in zip(inputs, gradients, strict=True):
             if gradient is None or not gradient.any():
                 raise ValueError(f"{name}: {field} ignores the stream {stream!r}: it has no gradient to it")
-            # Pooling may pass over segments; what is said of each segment may not.
+            # Pooled outputs may ignore segments (max pooling); outputs per segment may not.
             unread = ~rearrange(gradient, "b (t k) w -> t (b k w)", t=length).any(1)
             if field in ("segment_probs", "tokens") and unread.any():
                 raise ValueError(
@@ -163,7 +185,7 @@ def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor
 
 
 def gradients_of(scalar: Tensor, of: list[Tensor], name: str) -> tuple[Tensor | None, ...]:
-    """Gradients of a synthetic batch, None where there is none.
+    """Gradients of a scalar to the tensors `of`, None where it does not depend on one.
 
     Raises:
         ValueError: they cannot be computed.
@@ -175,15 +197,15 @@ def gradients_of(scalar: Tensor, of: list[Tensor], name: str) -> tuple[Tensor | 
 
 
 def check_videos_apart(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor]) -> None:
-    """In evaluation mode, neither the first video's answer may depend on the others, nor the last one's."""
+    """Check that, in evaluation mode, the outputs of the first and of the last video depend on no other video."""
     for field in FIELDS:
         value = getattr(output, field)
         if value is None:
             continue
         for own, others in ((0, slice(1, None)), (-1, slice(None, -1))):
             scalar = (value[own] * torch.randn_like(value[own])).sum()
-            found = gradients_of(scalar, list(inputs.values()), name)
-            if not any(gradient is not None and gradient[others].any() for gradient in found):
+            gradients = gradients_of(scalar, list(inputs.values()), name)
+            if not any(gradient is not None and gradient[others].any() for gradient in gradients):
                 continue
             raise ValueError(
                 f"{name}: {field} of one video depends on the other videos of its batch, in evaluation mode too: a "
@@ -194,35 +216,43 @@ def check_videos_apart(output: AnchorOutput, name: str, inputs: Mapping[str, Ten
 def check_mask(
     call: Call, name: str, streams: Mapping[str, StreamSpec], inputs: Mapping[str, Tensor], room: int
 ) -> None:
-    """What is real must stay as it is, whatever lies in the padding: `room` more segments, or the last of T."""
-    name_of_one, spec = next(iter(streams.items()))
-    batch, length = len(inputs[name_of_one]), inputs[name_of_one].shape[1] // spec.frames
+    """Check that the outputs of real segments do not change with the content of the padding.
+
+    Args:
+        call: runs the network on streams and a mask.
+        name: of the network.
+        streams: its input streams.
+        inputs: their tensors, without padding.
+        room: number of segments of padding to append; 0 to mask the last ones of a fixed T instead.
+    """
+    first_stream, spec = next(iter(streams.items()))
+    batch, length = len(inputs[first_stream]), inputs[first_stream].shape[1] // spec.frames
     real = length if room else max(1, length - 3)
-    device = inputs[name_of_one].device
+    device = inputs[first_stream].device
 
     def padded() -> dict[str, Tensor]:
-        made = {}
+        padded_inputs = {}
         for stream, x in inputs.items():
             frames = streams[stream].frames
             kept = x.detach()[:, : real * frames]
-            junk = torch.randn(batch, (length + room - real) * frames, x.shape[-1], device=device)
-            made[stream] = torch.cat([kept, junk], dim=1)
-        return made
+            noise = torch.randn(batch, (length + room - real) * frames, x.shape[-1], device=device)
+            padded_inputs[stream] = torch.cat([kept, noise], dim=1)
+        return padded_inputs
 
     mask = torch.arange(length + room, device=device).expand(batch, -1) < real
     with torch.no_grad():
-        told = call(padded(), mask)
+        masked = call(padded(), mask)
         if room:
-            alone = call({stream: x.detach().clone() for stream, x in inputs.items()}, None)
+            reference = call({stream: x.detach().clone() for stream, x in inputs.items()}, None)
         else:
-            alone = call(padded(), mask)  # with other junk
+            reference = call(padded(), mask)  # with other noise in the padding
     for field in FIELDS:
-        expected, found = getattr(alone, field), getattr(told, field)
+        expected, actual = getattr(reference, field), getattr(masked, field)
         if expected is None:
             continue
         if field in ("segment_probs", "tokens"):
-            expected, found = expected[:, :real], found[:, :real]
-        if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
+            expected, actual = expected[:, :real], actual[:, :real]
+        if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise ValueError(
                 f"{name} takes a mask, but {field} of a video changes with the padding after it: "
                 "masked segments ((B,T) bool, False) must not reach the real ones"
@@ -232,7 +262,7 @@ def check_mask(
 def check_modality_labels(
     network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
 ) -> None:
-    """What the network's own `modality_labels` returns, where it has them."""
+    """Check the modality labels of a network with a method `modality_labels`."""
     refine, name = custom_modality_labels(network), type(network).__name__
     if refine is None:
         return
@@ -244,28 +274,28 @@ def check_modality_labels(
             f"{type(problem).__name__}: {problem}"
         ) from problem
     shape = (len(output.video_probs), 2, num_classes)
-    sound = isinstance(labels, Tensor) and labels.shape == shape and labels.is_floating_point()
-    if not sound or not ((labels >= 0) & (labels <= 1)).all():
-        found = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else describe_value(labels)
-        raise ValueError(f"{name}.modality_labels: expected (B,M,C) = {shape} in [0, 1], got {found}")
+    valid = isinstance(labels, Tensor) and labels.shape == shape and labels.is_floating_point()
+    if not valid or not ((labels >= 0) & (labels <= 1)).all():
+        actual = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else describe_value(labels)
+        raise ValueError(f"{name}.modality_labels: expected (B,M,C) = {shape} in [0, 1], got {actual}")
 
 
 def _labelled(output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int) -> Batch:
-    """A batch with every class in its first video and random ones in the others."""
+    """A batch whose first video has all classes and the others random ones."""
     labels = (torch.rand(len(output.video_probs), num_classes, device=output.video_probs.device) < 0.5).float()
     labels[0] = 1
     return Batch(streams=inputs, labels=labels)
 
 
-def check_own_loss(
+def check_custom_loss(
     network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
 ) -> list[Tensor]:
-    """The terms of the network's own loss; none where it has none."""
-    own, name = custom_loss(network), type(network).__name__
-    if own is None:
+    """Check the network's custom loss; returns its terms, none where the network has none."""
+    loss, name = custom_loss(network), type(network).__name__
+    if loss is None:
         return []
     try:
-        terms = own(output, _labelled(output, inputs, num_classes), progress)
+        terms = loss(output, _labelled(output, inputs, num_classes), progress)
     except Exception as problem:
         raise ValueError(
             f"{name}.loss(output, batch, progress) fails on a synthetic batch: {type(problem).__name__}: {problem} "
@@ -276,7 +306,7 @@ def check_own_loss(
     for term, value in terms.items():
         if term in RESERVED:
             raise ValueError(f"{name}.loss: {term!r} is the name of a term of CoLeaF: call yours something else")
-        sound = isinstance(value, Tensor) and not value.ndim and bool(torch.isfinite(value))
-        if not sound or not (value.requires_grad or value == 0):  # a term may wait for its epoch as a plain zero
+        valid = isinstance(value, Tensor) and not value.ndim and bool(torch.isfinite(value))
+        if not valid or not (value.requires_grad or value == 0):  # a term that is not yet on may be a plain zero
             raise ValueError(f"{name}.loss: {term!r} is not a finite scalar tensor with gradient: {value!r}")
     return list(terms.values())

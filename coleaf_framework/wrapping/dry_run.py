@@ -1,4 +1,4 @@
-"""The dry run: what a network answers to synthetic batches, and what is wrong with it.
+"""The dry run: run a network on synthetic batches and check its outputs and gradients.
 
 Shape letters: see `protocol.py`.
 """
@@ -23,10 +23,10 @@ from coleaf_framework.wrapping.checks import (
     FIELDS,
     Run,
     as_output,
+    check_custom_loss,
     check_gradients,
     check_mask,
     check_modality_labels,
-    check_own_loss,
     check_shapes,
     check_values,
     check_videos_apart,
@@ -34,19 +34,19 @@ from coleaf_framework.wrapping.checks import (
     gradients_of,
 )
 
-# An own loss may change over epochs, and from step to step.
-_WHEN = (Progress(1, 0), Progress(1000, 1))
-# More looks for parameters that only now and then take part: layers dropped at random, terms of some epochs.
-_LOOK_EPOCHS = (2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 50, 100)
+# A custom loss may change over epochs and from step to step, so it is tried early and late in training.
+_LOSS_PROGRESS = (Progress(1, 0), Progress(1000, 1))
+# Epochs of further runs, for parameters that are used only sometimes: layers dropped at random, terms of some epochs.
+_EXTRA_EPOCHS = (2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 50, 100)
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a dry run found.
+    """Result of a dry run.
 
     Args:
         width: D, the token width.
-        dead: parameters that no loss gives a gradient.
+        dead: names of the parameters that get no gradient from any loss.
         changes_inputs: whether the network changes its input tensors in place.
     """
 
@@ -63,91 +63,100 @@ def dry_run(
     segments: int | None,
     takes_mask: bool,
     *,
-    uses_own_loss: bool = True,
+    uses_custom_loss: bool = True,
     uses_labels: bool = True,
-    taught: tuple[str, ...] = FIELDS,
+    supervised: tuple[str, ...] = FIELDS,
 ) -> DryRun:
-    """Run a copy of `network` on synthetic batches and check every promise of the protocol.
+    """Run a copy of `network` on synthetic batches and check every requirement of the protocol.
 
-    Runs at T = 10 and T = 20 in training mode (a multiple of 10, since networks with 10 segments written into
-    them fold 20 into the batch), and in evaluation mode, with one video as well. A network that cannot be copied, or
-    whose copy still reaches it, is run itself, and its parameters, buffers, attributes and modes are put back. Random
-    state and gradients stay as they were.
+    Runs at T = 10 and T = 20 in training mode, and at T = 20 in evaluation mode, also with a single video. (T = 20,
+    since networks with 10 hard-coded segments fold it into the batch without an error.) A network that cannot be
+    copied, or whose copy shares parameters with it, is run itself; its parameters, buffers, attributes and modes are
+    restored afterwards. Random state and gradients do not change.
 
     Args:
-        network: what `run` runs.
-        run: network, streams and mask -> what it returns.
-        streams: its inputs.
+        network: the network that `run` runs.
+        run: `(network, streams, mask) -> raw outputs`.
+        streams: its input streams.
         num_classes: C.
-        segments: T, if the network has a fixed one; then all runs use it.
-        takes_mask: whether the network can be told about padding; then it is checked that padding changes nothing.
-        uses_own_loss, uses_labels: whether its own `loss` and `modality_labels` will be used.
-        taught: the fields of its output that other losses read.
+        segments: T, if the network has a fixed one; all runs then use it.
+        takes_mask: whether the network takes a mask; if so, its outputs must not depend on the padding.
+        uses_custom_loss: whether its method `loss` will be used.
+        uses_labels: whether its method `modality_labels` will be used.
+        supervised: the fields of its output that losses of CoLeaF read.
 
     Raises:
-        ValueError, TypeError: the first broken promise, in one sentence.
+        ValueError, TypeError: the first requirement that is not met, in one sentence.
     """
 
-    def try_on(net: nn.Module, original: nn.Module | None) -> tuple[DryRun, bool]:
-        played = _Rehearsal(net, run, streams, num_classes, own, original)
-        return played.play(segments, takes_mask), played.reached_original
+    def attempt(net: nn.Module, original: nn.Module | None) -> tuple[DryRun, bool]:
+        runner = _DryRunner(net, run, streams, num_classes, used, original)
+        return runner.check_all(segments, takes_mask), runner.reached_original
 
-    own = OwnTerms(uses_own_loss, uses_labels, taught)
+    used = UsedParts(uses_custom_loss, uses_labels, supervised)
     with sandbox_copy(network) as copied:
         if copied is network:
-            return try_on(network, None)[0]
+            return attempt(network, None)[0]
         try:
-            found, reached_original = try_on(copied, network)
-        except (ValueError, TypeError):  # perhaps since a function of the network's own closes over it
+            found, reached_original = attempt(copied, network)
+        except (ValueError, TypeError):  # perhaps a function of the network refers to the original
             reached_original = True
     if not reached_original:
         return found
-    with own_random_state(), restored(network):
-        return try_on(network, None)[0]
+    with isolated_random_state(), restored(network):
+        return attempt(network, None)[0]
 
 
 @dataclass(frozen=True)
-class OwnTerms:
-    """What of a network's output will be used: its own loss, its own labels, and the fields that other losses read."""
+class UsedParts:
+    """Which parts of a network training will use.
+
+    Args:
+        loss: whether its custom loss.
+        labels: whether its modality labels.
+        supervised: the output fields that losses of CoLeaF read.
+    """
 
     loss: bool
     labels: bool
-    taught: tuple[str, ...]
+    supervised: tuple[str, ...]
 
 
-class _Rehearsal:
+class _DryRunner:
+    """The dry run of one network (the original or a copy), which raises at the first failed check."""
+
     def __init__(
         self,
         network: nn.Module,
         run: Run,
         streams: Mapping[str, StreamSpec],
         num_classes: int,
-        own: OwnTerms,
+        used: UsedParts,
         original: nn.Module | None,
     ) -> None:
         self.network, self.run, self.streams = network, run, streams
-        self.num_classes, self.own, self.reached_original = num_classes, own, False
+        self.num_classes, self.used, self.reached_original = num_classes, used, False
         self.originals = list(original.parameters()) if original is not None else []
         self.originals = [x for x in self.originals if x.requires_grad]
         self.name = type(network).__name__
         self.trained = {key: x for key, x in network.named_parameters() if x.requires_grad}
         self.changes_inputs = False
 
-    def play(self, segments: int | None, takes_mask: bool) -> DryRun:
+    def check_all(self, segments: int | None, takes_mask: bool) -> DryRun:
         lengths = (10, 20) if segments is None else (segments, segments)
-        worked = lengths[0] if segments is None else None
-        first, inputs = self.answer(3, lengths[0], training=True)
+        worked_at = lengths[0] if segments is None else None
+        first, inputs = self.forward(3, lengths[0], training=True)
         check_gradients(first, self.name, inputs, lengths[0], final=False)
-        alive = self.alive(first, inputs, _WHEN)
+        parameters_with_gradient = self.parameters_with_gradient(first, inputs, _LOSS_PROGRESS)
         jitter(self.network)
-        second, inputs = self.answer(2, lengths[1], training=True, worked=worked)
+        second, inputs = self.forward(2, lengths[1], training=True, worked_at=worked_at)
         check_gradients(second, self.name, inputs, lengths[1], final=False)
-        alive |= self.alive(second, inputs, _WHEN)
-        evaluated, inputs = self.answer(2, lengths[1], training=False, worked=worked)
+        parameters_with_gradient |= self.parameters_with_gradient(second, inputs, _LOSS_PROGRESS)
+        evaluated, inputs = self.forward(2, lengths[1], training=False, worked_at=worked_at)
         check_gradients(evaluated, self.name, inputs, lengths[1], final=True)  # without dropout of a whole stream
         check_videos_apart(evaluated, self.name, inputs)
-        alive |= self.alive(evaluated, inputs, ())
-        self.answer(1, lengths[1], training=False, worked=worked)
+        parameters_with_gradient |= self.parameters_with_gradient(evaluated, inputs, ())
+        self.forward(1, lengths[1], training=False, worked_at=worked_at)
         if takes_mask:
             check_mask(self.call, self.name, self.streams, inputs, room=3 if segments is None else 0)
         widths = first.tokens.shape[-1], second.tokens.shape[-1]
@@ -155,22 +164,24 @@ class _Rehearsal:
             raise ValueError(
                 f"{self.name}: token width D changes with T: {widths[0]} at T={lengths[0]}, then {widths[1]}"
             )
-        for look in range(len(_LOOK_EPOCHS)):
-            if alive >= self.trained.keys():
+        for step, epoch in enumerate(_EXTRA_EPOCHS):
+            if parameters_with_gradient >= self.trained.keys():
                 break
-            output, inputs = self.answer(2, lengths[0], training=True, masked=takes_mask and look % 2 == 0)
-            alive |= self.alive(output, inputs, (Progress(_LOOK_EPOCHS[look], look),))
-        return DryRun(widths[0], tuple(key for key in self.trained if key not in alive), self.changes_inputs)
+            output, inputs = self.forward(2, lengths[0], training=True, masked=takes_mask and step % 2 == 0)
+            parameters_with_gradient |= self.parameters_with_gradient(output, inputs, (Progress(epoch, step),))
+        return DryRun(
+            widths[0], tuple(key for key in self.trained if key not in parameters_with_gradient), self.changes_inputs
+        )
 
     def call(self, inputs: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         return as_output(self.run(self.network, inputs, mask), self.name)
 
-    def answer(
-        self, batch: int, length: int, *, training: bool, worked: int | None = None, masked: bool = False
+    def forward(
+        self, batch: int, length: int, *, training: bool, worked_at: int | None = None, masked: bool = False
     ) -> tuple[AnchorOutput, dict[str, Tensor]]:
         self.network.train(training)
         inputs = synthetic(self.network, self.streams, batch, length)
-        # Copies, since a network may change its inputs in place, as it would those of a data loader.
+        # Copies, since a network may change its inputs in place.
         given = {stream: x.clone() for stream, x in inputs.items()}
         versions = [x._version for x in given.values()]
         mask = None
@@ -181,27 +192,29 @@ class _Rehearsal:
             with torch.enable_grad(), checking_values(), torch.backends.cudnn.flags(enabled=training):
                 raw = self.run(self.network, given, mask)
         except (Exception, SystemExit) as problem:
-            raise ValueError(failure(self.name, problem, self.streams, batch, length, worked)) from problem
+            raise ValueError(failure(self.name, problem, self.streams, batch, length, worked_at)) from problem
         self.changes_inputs |= versions != [x._version for x in given.values()]
         output = as_output(raw, self.name)
         check_shapes(output, self.name, batch, length, self.num_classes)
         check_values(output, self.name)
         return output, inputs
 
-    def alive(self, output: AnchorOutput, inputs: Mapping[str, Tensor], when: tuple[Progress, ...]) -> set[str]:
-        """Parameters that this answer, and the network's own loss on it, give a gradient."""
+    def parameters_with_gradient(
+        self, output: AnchorOutput, inputs: Mapping[str, Tensor], when: tuple[Progress, ...]
+    ) -> set[str]:
+        """Names of the parameters that get a gradient from these outputs and from the network's custom loss on them."""
         terms: list[Tensor] = []
         pooled = output.modality_probs is None
-        whole = output  # as the own loss will see it: what the network does not give is pooled
+        whole = output  # as the custom loss will get it, with pooled modality probabilities if the network has none
         if pooled:
             whole = dataclasses.replace(output, modality_probs=pool_segments(output.segment_probs))
         for progress in when:
-            if self.own.loss:
-                terms += check_own_loss(self.network, whole, inputs, self.num_classes, progress)
-            if self.own.labels:
+            if self.used.loss:
+                terms += check_custom_loss(self.network, whole, inputs, self.num_classes, progress)
+            if self.used.labels:
                 check_modality_labels(self.network, whole, inputs, self.num_classes, progress)
         terms = [term for term in terms if term.requires_grad]
-        values = [x for x in (getattr(whole, field) for field in self.own.taught) if x is not None]
+        values = [x for x in (getattr(whole, field) for field in self.used.supervised) if x is not None]
         if not self.trained or not (values or terms):
             return set()
         scalar = torch.stack([(x.float() * torch.randn_like(x.float())).sum() for x in values] + terms).sum()
@@ -212,18 +225,18 @@ class _Rehearsal:
 
 @contextmanager
 def sandbox_copy(network: nn.Module) -> Iterator[nn.Module]:
-    """A copy of a network to try things on, under random state of its own; the network itself where it has no copy.
+    """A copy of a network to experiment on, with an isolated random state; the network itself if it cannot be copied.
 
     Raises:
-        ValueError: it has lazy parameters that no batch has made yet.
+        ValueError: it has lazy parameters that are not initialised yet.
     """
     lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
     if any(isinstance(x, lazy) for x in (*network.parameters(), *network.buffers())):
         raise ValueError(f"{type(network).__name__} has lazy modules that were never run: run it once on a batch first")
-    with own_random_state():
+    with isolated_random_state():
         try:
             copied = copy.deepcopy(network)
-        except Exception:  # somebody's module; what it holds may be anything
+        except Exception:  # a user's module may raise anything
             with restored(network):
                 yield network
         else:
@@ -231,8 +244,8 @@ def sandbox_copy(network: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def own_random_state() -> Iterator[None]:
-    """Seeded generators; those of the caller go on afterwards as if nothing had been drawn."""
+def isolated_random_state() -> Iterator[None]:
+    """Seed PyTorch within this context, and restore the random states of Python, NumPy and PyTorch afterwards."""
     generators = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     try:
@@ -246,7 +259,7 @@ def own_random_state() -> Iterator[None]:
 
 @contextmanager
 def restored(network: nn.Module) -> Iterator[None]:
-    """Afterwards the network has the parameters, buffers, submodules and attributes that it had, values and all."""
+    """Restore a network's parameters, buffers, submodules and attributes, with their values, after this context."""
     tables = ("_parameters", "_buffers", "_modules")
     kept = {m: (dict(m.__dict__), {name: dict(m.__dict__[name]) for name in tables}) for m in network.modules()}
     values = [(x, x.detach().clone()) for x in (*network.parameters(), *network.buffers())]
@@ -265,9 +278,9 @@ def restored(network: nn.Module) -> Iterator[None]:
 
 
 def jitter(network: nn.Module) -> None:
-    """Move every parameter a little: a layer that starts at zero passes no gradient on, and is no fault.
+    """Perturb every parameter, since a layer that is initialised to zero passes no gradient on.
 
-    Others keep their sign and scale, on which a network may rely.
+    Non-zero values keep their sign and scale, on which a network may rely.
     """
     with torch.no_grad():
         for x in network.parameters():

@@ -1,4 +1,4 @@
-"""`wrap`: a network, its class or its name -> a checked CoLeaF model. Shape letters: see `protocol.py`."""
+"""`wrap`: make a CoLeaF model from a network, its class or a plugin's name. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
 from coleaf_framework.collaboration import CoLeaFConfig, supervised_outputs
 from coleaf_framework.data.store import StreamEntry
-from coleaf_framework.model.coleaf import CoLeaF, unfreeze
+from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.freezing import unfreeze
 from coleaf_framework.model.standardize import StandardizedAnchor
 from coleaf_framework.plugins import construct, create_anchor, create_reference, require_network
 from coleaf_framework.protocol import StreamSpec
@@ -44,33 +45,57 @@ def wrap(
     reference_options: Mapping[str, Any] | None = None,
     dead_parameters: Literal["freeze", "error", "ignore"] = "freeze",
 ) -> CoLeaF:
-    """Put a network into CoLeaF, after a dry run that says precisely what does not fit.
+    """Put a network into CoLeaF, after a dry run that checks it.
 
     Args:
-        network: a network that returns an `AnchorOutput` or a mapping with its fields; its class, which is
-            called with `anchor_options` and with those of `streams` and `num_classes` it takes; or the name
-            of an Anchor plugin.
-        adapter: `(network, streams) -> AnchorOutput`, for a network that returns something else; with a further
-            parameter `mask` it can handle videos of unequal length.
-        outputs, tokens, inputs, follow_device: instead of an adapter, where everything is in what the network takes
-            and returns; see `Declaration` and docs/wrapping.md. Fields that the network returns by their own names
-            need not be said.
-        streams: input streams; where None, the network's attribute `streams`.
-        num_classes: C; where None, the network's attribute `num_classes`.
+        network: a network that returns an `AnchorOutput` or a mapping with its fields; its class, which is constructed
+            with `anchor_options` and, if it takes them, `streams` and `num_classes`; or the name of an Anchor plugin.
+        adapter: `(network, streams) -> AnchorOutput`, for a network that returns something else. With a further
+            parameter `mask` it supports videos of unequal length.
+        outputs: where the probabilities are in the network's outputs, instead of an adapter; see `Declaration` and
+            docs/wrapping.md. Not needed for fields that the network returns by their own names.
+        tokens: where the tokens are in the network's outputs, or a `Tap`; see `Declaration`.
+        inputs: which stream each argument of the network gets; see `Declaration`.
+        follow_device: redirect hard-coded "cuda" devices to the device of the inputs; see `Declaration`.
+        streams: input streams; with None, the network's attribute `streams`.
+        num_classes: C; with None, the network's attribute `num_classes`.
         segments: T, for a network that works for one T only.
-        reference: name of a Reference plugin; it gets the Anchor's token width, read in the dry run.
-        config: loss terms; the paper's where None.
-        statistics: mean and deviation of each stream, (2, width), from `dataset.statistics()`; None leaves
-            the streams as they are.
-        anchor_options, reference_options: further arguments of the constructors.
-        dead_parameters: what to do with parameters that no loss gives a gradient, in any epoch, which plain
-            DistributedDataParallel cannot bear: "freeze" (until `model.strip()`; they are logged and listed in
+        reference: name of a Reference plugin; its width is the Anchor's token width, read in the dry run.
+        config: the loss terms; with None, those of the paper.
+        statistics: stream -> (2, width), mean and standard deviation from `dataset.statistics()`, to standardise the
+            streams; with None they are used as they are.
+        anchor_options: further arguments of the network's constructor.
+        reference_options: further arguments of the Reference's constructor.
+        dead_parameters: what to do with parameters that get no gradient from any loss in any epoch, which make plain
+            DistributedDataParallel fail: "freeze" (until `model.strip()`; they are logged and listed in
             `model.frozen`), "error" or "ignore".
 
-    Returns: a `CoLeaF` whose `anchor` is the network itself.
+    Returns:
+        A `CoLeaF` model whose `anchor` is the network itself.
 
     Raises:
-        ValueError, TypeError: a declaration is missing or a promise of the protocol is broken.
+        ValueError, TypeError: an argument is missing or invalid, or the network fails a check of the dry run.
+
+    Example:
+        >>> class Net(nn.Module):  # returns (segment probabilities, tokens)
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.audio, self.visual, self.fc = nn.Linear(6, 4), nn.Linear(8, 4), nn.Linear(4, 3)
+        ...
+        ...     def forward(self, audio, visual):
+        ...         a, v = self.audio(audio), self.visual(visual)
+        ...         tokens = torch.stack([a + 0.1 * v, v + 0.1 * a], dim=2)
+        ...         return self.fc(tokens).sigmoid(), tokens
+        >>> net = Net()
+        >>> model = wrap(
+        ...     net,
+        ...     outputs={"segment_probs": 0, "modality_probs": "derive", "video_probs": "derive"},
+        ...     tokens=1,
+        ...     streams={"audio": StreamSpec(6, "audio"), "visual": StreamSpec(8, "visual")},
+        ...     num_classes=3,
+        ... )
+        >>> model.anchor is net
+        True
     """
     config = config if config is not None else CoLeaFConfig()
     if not isinstance(config, CoLeaFConfig):
@@ -80,8 +105,8 @@ def wrap(
             f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected"
         )
     shape = {"streams": streams, "num_classes": num_classes}
-    said = [key for key, value in shape.items() if value is not None and isinstance(network, str)]
-    options = plain_options("anchor_options", anchor_options, said)
+    set_elsewhere = [key for key, value in shape.items() if value is not None and isinstance(network, str)]
+    options = plain_options("anchor_options", anchor_options, set_elsewhere)
     reference_options = plain_options("reference_options", reference_options, ("streams", "num_classes", "width"))
     if not isinstance(reference, str):
         raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
@@ -91,7 +116,7 @@ def wrap(
     name = type(anchor).__name__
     streams = _declared(anchor, name, "streams", streams)
     num_classes = _declared(anchor, name, "num_classes", num_classes)
-    _require_sound(name, streams, num_classes, segments)
+    _require_valid(name, streams, num_classes, segments)
     num_classes = int(num_classes)
 
     if outputs is not None or tokens is not None or inputs is not None or follow_device:
@@ -103,21 +128,21 @@ def wrap(
         return call_anchor(net, adapter, given, mask)
 
     unfreeze(anchor)
-    found = dry_run(
+    checked = dry_run(
         anchor,
         run,
         streams,
         num_classes,
         segments,
         takes_mask(anchor, adapter),
-        uses_own_loss=config.anchor_loss != "video",
+        uses_custom_loss=config.anchor_loss != "video",
         uses_labels=config.enabled and config.labels == "refined",
-        taught=supervised_outputs(config, anchor),
+        supervised=supervised_outputs(config, anchor),
     )
-    frozen = _dead_to_freeze(anchor, found.dead, dead_parameters)
-    made = {"streams": streams, "num_classes": num_classes}
-    branch = create_reference(reference, width=found.width, **made, **reference_options) if config.enabled else None
-    described = adapter.describe() if isinstance(adapter, Declaration) else None
+    frozen = _dead_to_freeze(anchor, checked.dead, dead_parameters)
+    shared = {"streams": streams, "num_classes": num_classes}
+    branch = create_reference(reference, width=checked.width, **shared, **reference_options) if config.enabled else None
+    declaration = adapter.to_dict() if isinstance(adapter, Declaration) else None
     plugin = isinstance(network, str)  # only a plugin is built again from its options
     record = RunRecord(
         anchor=PluginEntry(name=network, options=options) if plugin else PluginEntry(),
@@ -127,11 +152,11 @@ def wrap(
             anchor_class=f"{type(anchor).__module__}:{type(anchor).__qualname__}",
             streams={stream: StreamEntry(**asdict(spec)) for stream, spec in streams.items()},
             num_classes=num_classes,
-            width=found.width,
+            width=checked.width,
             segments=segments,
-            adapter=described if described is not None else adapter is not None,
+            adapter=declaration if declaration is not None else adapter is not None,
             frozen=list(frozen),
-            changes_inputs=found.changes_inputs,
+            changes_inputs=checked.changes_inputs,
         ),
     )
     return CoLeaF(
@@ -145,22 +170,27 @@ def wrap(
         statistics=statistics,
         record=record,
         frozen=frozen,
-        changes_inputs=found.changes_inputs,
+        changes_inputs=checked.changes_inputs,
     )
 
 
-def plain_options(what: str, options: Any, said: Collection[str] = ()) -> dict[str, Any]:
-    """Arguments of a constructor, checked to be a mapping of names without those that are said elsewhere.
+def plain_options(what: str, options: Any, set_elsewhere: Collection[str] = ()) -> dict[str, Any]:
+    """Check the options of a constructor and return them as a dict.
+
+    Args:
+        what: name of the option argument, for error messages.
+        options: a mapping of argument names to values, or None.
+        set_elsewhere: names that it must not contain.
 
     Raises:
-        TypeError, ValueError: they are not; names `what` and the first wrong one.
+        TypeError, ValueError: not such a mapping; names `what` and the first wrong key.
     """
     if options is not None and not isinstance(options, Mapping):
         raise WrongTypeError(f"{what} is {shown(options)}, where a mapping of arguments to values was expected")
     for key in options or {}:
         if not isinstance(key, str) or not key.isidentifier():
             raise ValueError(f"{what}: {key!r} cannot be the name of an argument")
-        if key in said:
+        if key in set_elsewhere:
             raise ValueError(f"{what}: {key} follows from the data or the Anchor: leave it out")
     return dict(options or {})
 
@@ -171,10 +201,10 @@ def _require_classes(what: str, num_classes: Any) -> None:
 
 
 def require_shape(name: str, streams: Any, num_classes: Any) -> None:
-    """Check streams and number of classes, by whomever they were said.
+    """Check that `streams` maps each name to a `StreamSpec` and that `num_classes` is a positive integer.
 
     Raises:
-        TypeError, ValueError: one is something else; names it.
+        TypeError, ValueError: one of them is invalid; names it.
     """
     _require_classes(f"{name}: num_classes", num_classes)
     if not isinstance(streams, Mapping) or not streams:
@@ -186,7 +216,7 @@ def require_shape(name: str, streams: Any, num_classes: Any) -> None:
             raise WrongTypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
 
 
-def _require_sound(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
+def _require_valid(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
     require_shape(name, streams, num_classes)
     if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
         raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
@@ -206,7 +236,7 @@ def _dead_to_freeze(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple
 
 
 def summarize(network: nn.Module, names: Collection[str]) -> str:
-    """Names of parameters in few words: a submodule's own name where all its parameters are among them."""
+    """Short list of parameter names: a submodule is named once where all its parameters are in the list."""
     left, parts = set(names), []
     for path, module in network.named_modules():
         own = {f"{path}.{name}" for name, _ in module.named_parameters()}
@@ -230,7 +260,7 @@ def make_network(
     num_classes: int | None,
     options: dict[str, Any],
 ) -> nn.Module:
-    """The network that `wrap` was given, made if need be."""
+    """The network given to `wrap`, constructed if it is a class or a plugin's name."""
     shape = {"streams": streams, "num_classes": num_classes}
     given = {key: value for key, value in shape.items() if value is not None}
     if isinstance(network, str):
@@ -259,10 +289,10 @@ def make_network(
 
 
 def read_attribute(network: nn.Module, name: str, what: str) -> Any:
-    """An attribute of a network, None where it has none; it may be a property, which may fail.
+    """An attribute of a network, None where it has none.
 
     Raises:
-        ValueError: it does; says how.
+        ValueError: the attribute is a property that raises an error; says which.
     """
     try:
         return getattr(network, what, None)
@@ -273,7 +303,7 @@ def read_attribute(network: nn.Module, name: str, what: str) -> Any:
 def _declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
     own = read_attribute(anchor, name, what)
     if given is not None and not isinstance(own, Mapping if what == "streams" else int):
-        own = None  # an attribute of that name that declares nothing
+        own = None  # an unrelated attribute of that name
     if given is None and own is None:
         raise ValueError(f"{name} does not declare `{what}`: set it as an attribute, or pass wrap(..., {what}=...)")
     if given is not None and own is not None and given != own:

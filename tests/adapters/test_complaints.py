@@ -54,7 +54,7 @@ def test_of_a_tap(tap: Tap, message: str) -> None:
         (lambda: Out(0, absence=1), "absence is for the kinds evidence and dirichlet"),
         (lambda: Out(0, visual=1, order=("visual", "audio")), "order is for modalities on one axis"),
         (lambda: Out(0, layout=" "), "layout is empty"),
-        (lambda: Tap("x", call={"audio": 0, "visual": 1}, order=("visual", "audio")), "order is not to be said"),
+        (lambda: Tap("x", call={"audio": 0, "visual": 1}, order=("visual", "audio")), "order must not be given"),
     ],
 )
 def test_of_a_value(make: Any, message: str) -> None:
@@ -72,7 +72,7 @@ def test_of_a_value(make: Any, message: str) -> None:
         ({"outputs": FRAMES | {"segment_prob": 0}}, "no field 'segment_prob'. Did you mean 'segment_probs'"),
         ({"outputs": FRAMES | {"tokens": 0}}, "Tokens have an argument of their own"),
         ({"outputs": FRAMES | {"segment_probs": DERIVE}}, "cannot be derived"),
-        ({"tokens": DERIVE}, "tokens must be said, and cannot be derived"),
+        ({"tokens": DERIVE}, "tokens must be declared, and cannot be derived"),
         ({"outputs": FRAMES | {"segment_probs": 9}}, "segment_probs: there is no 9. There is: 0, 1, 2"),
         ({"outputs": FRAMES | {"segment_probs": "probs"}}, "segment_probs: there is no 'probs'"),
         ({"outputs": FRAMES | {"segment_probs": 5}}, r"of shape \(\) does not have the layout 'b t m c'"),
@@ -81,7 +81,7 @@ def test_of_a_value(make: Any, message: str) -> None:
         ({"inputs": ("audio", "visual", Constant(1))}, "takes .* positional arguments but 4 were given"),
         ({"adapter": lambda net, streams: None}, "exclude each other"),
         ({"tokens": (Tap("fc_a"), Tap("fc_v"), Tap("fc_prob"))}, "one Tap, or two"),
-        ({"outputs": FRAMES | {"segment_probs": 1.5}}, "1.5 is no place"),
+        ({"outputs": FRAMES | {"segment_probs": 1.5}}, "1.5 is not an output"),
         ({"outputs": GOOD["outputs"] | {"video_probs": (2, 3)}}, r"outputs\['video_probs'\] has no modalities"),
         (
             {"outputs": GOOD["outputs"] | {"modality_probs": Out(2, visual=3, absence=1, kind="evidence")}},

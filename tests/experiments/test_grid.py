@@ -13,7 +13,7 @@ from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.storage import read_yaml
 from tests.helpers.data import write_tsv
 from tests.helpers.networks import NETWORK
-from tests.helpers.outputs import write_record
+from tests.helpers.predictions import write_record
 
 SMALL = ("anchor.options.width=8", "trainer.epochs=2", "trainer.monitor=[]")
 QUIET = (
@@ -84,8 +84,8 @@ def test_choosing_the_epoch_on_the_scored_split_is_said_before_training(
         ({}, ("hann",), "no anchor is called 'hann'. Did you mean 'han'"),
         ({}, ("han", "han"), "expected each name once"),
         ({}, (), "expected each name once"),
-        ({"settings": ("trainer.seed=3",)}, ("han",), "a grid is told that by --seeds"),
-        ({"settings": ("anchor.name=cmpae",)}, ("han",), "a grid is told that by --anchors"),
+        ({"settings": ("trainer.seed=3",)}, ("han",), "a grid sets that by --seeds"),
+        ({"settings": ("anchor.name=cmpae",)}, ("han",), "a grid sets that by --anchors"),
         ({"settings": ("cmpae:trainer.epochs=3",)}, ("han",), "'cmpae' is not among --anchors han"),
         ({"settings": ("trainer.epoch=3",)}, ("han",), "epoch"),
         ({"split": "train"}, ("han",), "train has only weak labels"),
@@ -174,7 +174,7 @@ def test_two_networks_of_one_name_have_rows_of_their_own(
     from coleaf_framework.experiments.comparing import compare_groups, gather
     from coleaf_framework.experiments.type_rates import rates_by_row
     from coleaf_framework.results.predictions_file import write_predictions
-    from tests.helpers.outputs import made_up
+    from tests.helpers.predictions import made_up
 
     monkeypatch.chdir(tmp_path)
     for name in ("grid_a", "grid_b"):

@@ -152,10 +152,10 @@ def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         (("ablate",), "takes --table 2, 3 or 4, or one --variant or more"),
         (("ablate", "--table", 2, "--variant", "a: coleaf.contrast=nce"), "takes --table 2, 3 or 4, or one --variant"),
         (("ablate", "--variant", "coleaf.contrast=nce"), "expected NAME: section.key=value"),
-        (("ablate", "--variant", "x: trainer.seed=3"), "trainer.seed is no change to CoLeaF: that is said by --seeds"),
+        (("ablate", "--variant", "x: trainer.seed=3"), "trainer.seed is not a setting of CoLeaF: it is set by --seeds"),
         (
             ("ablate", "--variant", "x: coleaf.enabled=false"),
-            "coleaf.enabled is no change to CoLeaF: that is said by coleaf",
+            "coleaf.enabled is not a setting of CoLeaF: it is set by coleaf",
         ),
         (("report", "nothing", "--out", "."), "--out .: is a folder, where the name of a file was expected"),
         (("ablate", "--variant", "alone: coleaf.contrast=nce"), "--variant alone: a name that is taken"),

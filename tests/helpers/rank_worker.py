@@ -24,6 +24,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "paper": {"config": CoLeaFConfig(**PAST)},
     "official": {"config": CoLeaFConfig.official(**PAST)},
     "accumulated": {"config": CoLeaFConfig(**PAST), "accumulate": 2},
+    "official, accumulated": {"config": CoLeaFConfig.official(**PAST), "accumulate": 2},
     "warming up": {"config": CoLeaFConfig(anchor_loss="video", anchor_warmup=1)},
 }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder
 from coleaf_framework.storage import parse_state
+from coleaf_framework.training.losslog import LossLog
 
 SMALL = {"width": 8}
 FAST = {"batch_size": 4, "device": "cpu", "monitor": ("segment/A",)}
@@ -44,3 +46,19 @@ def same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 def resume_state(run: Path) -> Any:
     path = run / "resume.safetensors"
     return parse_state(path.read_bytes(), path)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Stop training in the middle of an epoch, as a kill would."""
+    original, steps = LossLog.add, iter(range(10**6))
+
+    def add(self: LossLog, *args: Any) -> None:
+        if next(steps) == step:
+            raise Interrupted
+        original(self, *args)
+
+    monkeypatch.setattr(LossLog, "add", add)

@@ -113,7 +113,7 @@ def test_an_anchors_own_loss_replaces_the_default() -> None:
 
 def test_unequal_lengths_need_a_network_that_takes_a_mask() -> None:
     batch = batch_of(lengths=[5, 3, 1, 2])
-    with pytest.raises(ValueError, match="TinyNet cannot be told"):
+    with pytest.raises(ValueError, match="TinyNet takes no mask"):
         wrap(TinyNet)(batch)
     assert all(torch.isfinite(term) for term in wrap(MaskedNet)(batch).values())
 
@@ -256,17 +256,16 @@ def test_the_output_protocol_needs_only_three_fields() -> None:
 def test_the_mean_weights_theta_are_observed_and_train_nothing(change: dict[str, Any]) -> None:
     model = wrap(TinyNet(), config=CoLeaFConfig(**change), reference_options={"dropout": 0.0})
     batch = batch_of()
-    terms = model(batch)
+    terms, observed = model.update(batch)
     assert model.reference is not None
     probs = model.reference(**batch.streams).modality_probs
     expected = losses.event_weights(probs, 0.5, inclusive="contrast_form" in change).mean(0)
-    assert torch.equal(torch.stack([model.observed["theta/audio"], model.observed["theta/visual"]]), expected)
-    assert not any(x.requires_grad for x in model.observed.values())
+    assert torch.equal(torch.stack([observed["theta/audio"], observed["theta/visual"]]), expected)
+    assert not any(x.requires_grad for x in observed.values())
     assert not any("theta" in name for name in terms)
 
 
 def test_theta_is_not_observed_where_it_weighs_nothing() -> None:
     for change, epoch in (({"contrast": "none"}, 9), ({"contrast": "nce"}, 9), ({}, 1), ({"enabled": False}, 9)):
         model = wrap(TinyNet(), config=CoLeaFConfig(**change))  # type: ignore[arg-type]
-        model(batch_of(), Progress(epoch))
-        assert model.observed == {}
+        assert model.update(batch_of(), Progress(epoch)).observations == {}

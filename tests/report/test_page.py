@@ -25,7 +25,7 @@ from coleaf_framework.report.page import STEPS, levels
 from coleaf_framework.report.runs import Report
 from coleaf_framework.results.predictions import Predictions
 from tests.helpers.command import Command
-from tests.helpers.outputs import made_up, write_run
+from tests.helpers.predictions import made_up, write_run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NASTY = "</script><img src=x onerror=alert(1)>&\"'"
@@ -176,35 +176,37 @@ def seen(report: Path) -> dict[str, Any]:
     return content
 
 
-def expected(outputs: Predictions, decision: DecisionConfig) -> list[float]:
-    decided = outputs.decided(decision)
-    scores = all_scores(decided, outputs.truth)
+def expected(predictions: Predictions, decision: DecisionConfig) -> list[float]:
+    decided = predictions.decided(decision)
+    scores = all_scores(decided, predictions.truth)
     return [scores[key] for key in ALL_KEYS]
 
 
-def held(cells: dict[str, float | None], r: int, outputs: Predictions, decision: DecisionConfig) -> None:
-    for i, value in enumerate(expected(outputs, decision)):
+def held(cells: dict[str, float | None], r: int, predictions: Predictions, decision: DecisionConfig) -> None:
+    for i, value in enumerate(expected(predictions, decision)):
         cell = cells[f"{r}/{i // len(COLUMNS)}/{i % len(COLUMNS)}"]
         assert cell == (None if value != value else pytest.approx(value, abs=1e-9)), ALL_KEYS[i]
-    table = type_table(outputs.decided(decision), outputs.truth, outputs.mask).double()
+    table = type_table(predictions.decided(decision), predictions.truth, predictions.mask).double()
     for i, j in [(i, j) for i in range(4) for j in range(4)]:
         share = (100 * table[i, j] / table[i].sum()).item()
         assert cells[f"types/{r}/{i}/{j}"] == pytest.approx(share, abs=1e-9)
 
 
 def test_scores_in_the_page_are_those_of_the_runs(seen: dict[str, Any]) -> None:
-    for r, outputs in enumerate(runs()):
-        held(seen["own"], r, outputs, outputs.decision)
+    for r, predictions in enumerate(runs()):
+        held(seen["own"], r, predictions, predictions.decision)
 
 
 def test_sliders_change_the_scores_to_what_the_metrics_give(seen: dict[str, Any]) -> None:
     assert seen["unchecked"]
     assert seen["shown"] == "0.61"
-    for r, outputs in enumerate(runs()):
+    for r, predictions in enumerate(runs()):
         gates = ModalityThresholds(audio=0.22, visual=0.47)
-        if outputs.decision.gate == "video":  # one gate for both modalities, of which each slider moves one
-            outputs = replace(outputs, modality_probs=outputs.video_probs[:, None].expand(-1, 2, -1))
-        held(seen["moved"], r, outputs, DecisionConfig(segment_threshold=0.61, gate="modality", gate_threshold=gates))
+        if predictions.decision.gate == "video":  # one gate for both modalities, of which each slider moves one
+            predictions = replace(predictions, modality_probs=predictions.video_probs[:, None].expand(-1, 2, -1))
+        held(
+            seen["moved"], r, predictions, DecisionConfig(segment_threshold=0.61, gate="modality", gate_threshold=gates)
+        )
     assert seen["moved"] != seen["own"]
     assert seen["back"] == seen["own"]
 

@@ -1,4 +1,4 @@
-"""What runs say together, on made-up answers."""
+"""Comparisons of runs with made-up predictions."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from coleaf_framework.results.event_types import types_table
 from coleaf_framework.results.predictions import Predictions, require_same_videos
 from coleaf_framework.results.predictions_file import read_predictions
 from coleaf_framework.results.rows import Member
-from tests.helpers.outputs import made_up, write_run
+from tests.helpers.predictions import made_up, write_run
 
 
-def members(*outputs: Predictions, seed: int = 0) -> list[Member]:
+def members(*predictions: Predictions, seed: int = 0) -> list[Member]:
     """Runs of successive seeds."""
-    return [Member(f"{x.parser}{seed + i}", seed + i, x) for i, x in enumerate(outputs)]
+    return [Member(f"{x.parser}{seed + i}", seed + i, x) for i, x in enumerate(predictions)]
 
 
-def certain(outputs: Predictions, events: torch.Tensor) -> Predictions:
+def certain(predictions: Predictions, events: torch.Tensor) -> Predictions:
     """Answers that decide on exactly these events."""
     probs = events.float()
-    return replace(outputs, segment_probs=probs, video_probs=torch.ones_like(outputs.video_probs))
+    return replace(predictions, segment_probs=probs, video_probs=torch.ones_like(predictions.video_probs))
 
 
 def test_rows_are_means_over_seeds_of_what_each_run_scores() -> None:
     runs = [made_up(1), made_up(2)]
     row = compare_runs("?", {"HAN": members(*runs)}).rows[0]
-    each = [all_scores(outputs.decided(), outputs.truth) for outputs in runs]
+    each = [all_scores(predictions.decided(), predictions.truth) for predictions in runs]
     assert row.means() == pytest.approx({key: (each[0][key] + each[1][key]) / 2 for key in ALL_KEYS})
     spread = {key: abs(each[0][key] - each[1][key]) / 2**0.5 for key in ALL_KEYS}
     assert row.deviations() == pytest.approx(spread, abs=1e-9)
@@ -152,17 +152,17 @@ def test_runs_of_different_data_are_not_compared(changes: dict[str, object], mes
         require_same_videos([("a", made_up(1)), ("b", made_up(2, **changes))])
 
 
-def test_answers_come_back_as_they_were_kept(tmp_path: Path) -> None:
-    outputs = made_up(1)
-    read = read_predictions(write_run(tmp_path / "run", outputs), "val")
-    for name, value in vars(outputs).items():
+def test_predictions_come_back_as_they_were_kept(tmp_path: Path) -> None:
+    predictions = made_up(1)
+    read = read_predictions(write_run(tmp_path / "run", predictions), "val")
+    for name, value in vars(predictions).items():
         same = (
             torch.equal(value, getattr(read, name)) if isinstance(value, torch.Tensor) else value == getattr(read, name)
         )
         assert same, name
 
 
-def test_answers_of_other_weights_are_refused(tmp_path: Path) -> None:
+def test_predictions_of_other_weights_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", made_up(1))
     (run / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(
@@ -225,10 +225,10 @@ def test_a_damaged_log_is_named(tmp_path: Path, line: bytes) -> None:
 
 
 def test_calibration_is_of_each_modality(tmp_path: Path) -> None:
-    outputs = made_up(1)
-    both = Report([write_run(tmp_path / "a", outputs)], "val").numbers["HAN"]["calibration"]
+    predictions = made_up(1)
+    both = Report([write_run(tmp_path / "a", predictions)], "val").numbers["HAN"]["calibration"]
     for m, modality in enumerate(("audio", "visual")):
-        expected = calibration(outputs.segment_probs[:, :, m], outputs.truth[:, :, m], outputs.mask)
+        expected = calibration(predictions.segment_probs[:, :, m], predictions.truth[:, :, m], predictions.mask)
         assert both[modality].error == expected.error
 
 
@@ -261,10 +261,10 @@ def test_what_events_were_taken_for_adds_up_over_seeds() -> None:
     assert "| HAN, audible-visible | 1 | 0.0 % | 50.0 % | 0.0 % | 50.0 % |" in lines
 
 
-def test_answers_whose_video_probability_exceeds_1_are_kept(tmp_path: Path) -> None:
+def test_predictions_whose_video_probability_exceeds_1_are_kept(tmp_path: Path) -> None:
     """As HAN's, which sums segments by weights that may exceed 1 together."""
-    answers = made_up(0)
-    run = write_run(tmp_path / "run", replace(answers, video_probs=1.5 * answers.video_probs))
+    predictions = made_up(0)
+    run = write_run(tmp_path / "run", replace(predictions, video_probs=1.5 * predictions.video_probs))
     assert read_predictions(run, "val").video_probs.max() > 1
 
 

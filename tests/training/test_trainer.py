@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.losslog import LossLog
 from tests.helpers.data import CLASSES, Bomb, last
 from tests.helpers.networks import TinyNet
-from tests.helpers.training import FAST, SMALL, resume_state, same_weights
+from tests.helpers.training import FAST, SMALL, Interrupted, interrupt_at, resume_state, same_weights
 
 
 def small_model(data: AVVPFolder, seed: int = 0, **config: Any) -> Any:
@@ -42,22 +44,6 @@ def run(
 
 def weights(trainer: CoLeaFTrainer) -> dict[str, Tensor]:
     return {name: x.clone() for name, x in trainer.model.state_dict().items()}
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Stop training in the middle of an epoch, as a kill would."""
-    original, steps = LossLog.add, iter(range(10**6))
-
-    def add(self: LossLog, terms: Any, batch: int) -> None:
-        if next(steps) == step:
-            raise Interrupted
-        original(self, terms, batch)
-
-    monkeypatch.setattr(LossLog, "add", add)
 
 
 @pytest.mark.parametrize("step", [0, 3, 5, 7])
@@ -290,29 +276,34 @@ def test_terms_that_come_and_go_are_averaged_over_their_own_steps() -> None:
 def test_the_official_loop_updates_the_reference_and_then_the_anchor(
     data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every update is made before the next is asked for, and the steps are numbered over all epochs."""
+    """Every update is made before the next one's forward, and the steps are numbered over all epochs."""
     data = AVVPFolder(data_root, "train")
     torch.manual_seed(0)
     config = CoLeaFConfig.official(anchor_warmup=0)
     model = wrap("han", streams=data.streams, num_classes=3, anchor_options=SMALL, config=config)
-    original, seen, when = model.updates, [], []
+    states, when = [copy.deepcopy(model.state_dict())], []
+    update, after = model.update, model.after_step
 
-    def moved(before: dict[str, Any]) -> set[str]:
-        return {name.partition(".")[0] for name, x in model.state_dict().items() if not torch.equal(x, before[name])}
+    def recorded(batch: Any, progress: Any, which: str, shared: Any) -> Any:
+        if which == "anchor":
+            states.append(copy.deepcopy(model.state_dict()))
+        when.append((progress.epoch, progress.step, which))
+        return update(batch, progress, which, shared)
 
-    def recorded(batch: Any, progress: Any) -> Any:
-        when.append((progress.epoch, progress.step))
-        for terms in original(batch, progress):
-            before = {name: x.clone() for name, x in model.state_dict().items()}
-            try:
-                yield terms
-            finally:  # when the next is asked for, or nothing more
-                seen.append(({name.partition("/")[0] for name in terms}, moved(before)))
+    def ended() -> None:
+        states.append(copy.deepcopy(model.state_dict()))
+        after()
 
-    monkeypatch.setattr(model, "updates", recorded)
+    monkeypatch.setattr(model, "update", recorded)
+    monkeypatch.setattr(model, "after_step", ended)
     CoLeaFTrainer(model, TrainerConfig(**FAST, epochs=2), quiet=True).fit(data)
-    assert when == [(1, 0), (1, 1), (2, 2), (2, 3)]
-    assert seen == [({"reference"}, {"reference"}), ({"anchor"}, {"anchor"})] * 4
+    numbers = [(1, 0), (1, 1), (2, 2), (2, 3)]
+    assert when == [(*number, which) for number in numbers for which in ("reference", "anchor")]
+    moved = [
+        {name.partition(".")[0] for name, x in now.items() if not torch.equal(x, before[name])}
+        for before, now in itertools.pairwise(states)
+    ]
+    assert moved == [{"reference"}, {"anchor"}] * 4
 
 
 def test_an_unknown_device_is_named() -> None:

@@ -100,7 +100,7 @@ def test_rivals_are_named_and_attention_is_none() -> None:
     assert found.call is not None
     assert '"segment_probs": 1' in found.call
     assert '"modality_probs": DERIVE' in found.call
-    assert "look at    segment_probs: 0, 2 has the same axes as 1" in str(found)
+    assert "ambiguous  segment_probs: 0, 2 has the same axes as 1" in str(found)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -170,7 +170,7 @@ def test_what_it_cannot_wrap_is_said() -> None:
 
     found = describe(NoSegments(), streams=STREAMS, num_classes=NUM_CLASSES)
     assert found.call is None
-    assert "nothing it returns looks like segment probabilities" in str(found)
+    assert "none of its outputs looks like segment probabilities" in str(found)
 
 
 def test_classes_are_seen() -> None:

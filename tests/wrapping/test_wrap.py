@@ -116,7 +116,7 @@ COMPLAINTS = {
         r"tokens ignores 10 of T=20 segments of the stream 'audio'",
     ),
     "folded T": (with_field(segment_probs=lambda x: x.reshape(-1, 10, 2, 3)), "folds T=20 into the batch"),
-    "cut T": (with_field(segment_probs=lambda x: x[:, :10]), "answers 10 segments to T=20"),
+    "cut T": (with_field(segment_probs=lambda x: x[:, :10]), "returns 10 segments for T=20"),
 }
 
 

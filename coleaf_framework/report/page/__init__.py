@@ -1,4 +1,4 @@
-"""One self-contained HTML page: tables, figures, and videos whose events and scores follow the thresholds."""
+"""The report: one self-contained HTML page with tables, figures, and timelines that follow adjustable thresholds."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.tables import BLOCKS, LEGEND
 
 LARGEST = 5_000_000
-"""Bytes that a page may have."""
+"""Maximal size of a page in bytes."""
 STEPS = 100
-"""The sliders' thresholds are i / STEPS."""
+"""The sliders' thresholds are i / STEPS, for i from 0 to STEPS."""
 
 
 def make_page(
     title: str, comparison: Comparison, live: Mapping[str, Predictions], figures: Mapping[str, tuple[str, bytes]]
 ) -> str:
-    """The page as text.
+    """The page as HTML text.
 
     Args:
-        title: heads it.
+        title: heading of the page.
         comparison: of all runs.
-        live: name -> the answers of runs whose events the page can draw, on the same videos.
-        figures: "differences", "classes", "reliability", "losses", "theta", as far as there are any -> what it shows,
-            and an SVG.
+        live: name -> predictions of the runs whose events the page draws and scores, all of the same videos.
+        figures: name, any of "differences", "classes", "reliability", "losses" and "theta" -> caption, and SVG.
 
     Raises:
-        ValueError: it would be larger than `LARGEST`.
+        ValueError: the page would be larger than `LARGEST`.
     """
     parts = resources.files(__package__)
     template = string.Template((parts / "page.html").read_text(encoding="utf-8"))
@@ -51,7 +50,7 @@ def make_page(
         legend=html.escape(" ".join([f"{comparison.title}.", LEGEND, *([LESS] if comparison.pairs else []), *notes])),
         tables="\n".join(_score_table(comparison, block, prefix) for block, prefix in BLOCKS),
         differences=shown["differences"],
-        live=html.escape(_about(live)),
+        live=html.escape(_thresholds_note(live)),
         classes=shown["classes"] + shown["reliability"],
         training=(shown["losses"] + shown["theta"]) or "<p>These runs keep no log of their training.</p>",
         data=json.dumps(_data(comparison, live)).replace("<", "\\u003c"),
@@ -69,8 +68,8 @@ def make_page(
 _FIGURES = ("differences", "classes", "reliability", "losses", "theta")
 
 
-def _about(live: Mapping[str, Predictions]) -> str:
-    gates = {name: outputs.decision.gate for name, outputs in live.items()}
+def _thresholds_note(live: Mapping[str, Predictions]) -> str:
+    gates = {name: predictions.decision.gate for name, predictions in live.items()}
     return (
         f"Of {', '.join(live)}. An event is predicted where its segment probability and its gate both reach their "
         "thresholds; the gate is on "
@@ -86,7 +85,7 @@ def _figure(caption: str, svg: bytes) -> str:
 
 
 def _score_table(comparison: Comparison, block: str, prefix: str) -> str:
-    """One block of nine columns, as in `report.tables.score_table`."""
+    """One block of nine columns, as in `results.tables.score_table`."""
     wanted = [prefix + column for column in COLUMNS]
     rows = []
     for name, cells, kind in comparison.cells():
@@ -100,7 +99,7 @@ def _score_table(comparison: Comparison, block: str, prefix: str) -> str:
 
 
 def _data(comparison: Comparison, live: Mapping[str, Predictions]) -> dict[str, Any]:
-    """What the page's script reads; tensors as zlib-packed bytes in base64."""
+    """The data that the page's script reads; tensors as zlib-compressed bytes in base64."""
     first = next(iter(live.values()))
     return {
         "classes": list(first.classes),
@@ -116,37 +115,37 @@ def _data(comparison: Comparison, live: Mapping[str, Predictions]) -> dict[str, 
         "runs": [
             {
                 "name": name,
-                "own": _packed(outputs.decided()),
-                "levels": _packed(levels(outputs.segment_probs)),
-                "gates": _packed(levels(_gate(outputs))),
+                "own": _packed(predictions.decided()),
+                "levels": _packed(levels(predictions.segment_probs)),
+                "gates": _packed(levels(_gate(predictions))),
             }
-            for name, outputs in live.items()
+            for name, predictions in live.items()
         ],
         "start": _sliders(first),
     }
 
 
 def levels(probs: Tensor) -> Tensor:
-    """The last slider's step that each probability reaches: the largest i with p >= i / STEPS, as uint8.
+    """The highest step of a slider that each probability reaches: the largest i with p >= i / STEPS, as uint8.
 
-    Compared as `metrics.decide` compares, so that the page decides at each step exactly as it does.
+    The comparison is that of `metrics.decide`, so at every step the page makes exactly the same decisions.
     """
     steps = probs.new_tensor([i / STEPS for i in range(1, STEPS + 1)])
     return torch.bucketize(probs.contiguous(), steps, right=True).to(torch.uint8)
 
 
-def _gate(outputs: Predictions) -> Tensor:
-    """What each run's gate is on, (N,M,C)."""
-    if outputs.decision.gate == "modality":
-        return outputs.modality_probs
-    return outputs.video_probs[:, None].expand(-1, 2, -1)
+def _gate(predictions: Predictions) -> Tensor:
+    """The probabilities that a run's gate is on, (N,M,C)."""
+    if predictions.decision.gate == "modality":
+        return predictions.modality_probs
+    return predictions.video_probs[:, None].expand(-1, 2, -1)
 
 
-def _sliders(outputs: Predictions) -> dict[str, int]:
-    """Where the sliders begin: the first run's thresholds, to the nearest step; per class, at their mean."""
-    gate = outputs.decision.gate_threshold
+def _sliders(predictions: Predictions) -> dict[str, int]:
+    """Initial positions of the sliders: a run's thresholds rounded to a step, or the mean of thresholds per class."""
+    gate = predictions.decision.gate_threshold
     audio, visual = (gate.audio, gate.visual) if isinstance(gate, ModalityThresholds) else (gate, gate)
-    values = {"segment": outputs.decision.segment_threshold, "audio": audio, "visual": visual}
+    values = {"segment": predictions.decision.segment_threshold, "audio": audio, "visual": visual}
     return {
         name: round(STEPS * (sum(value) / len(value) if isinstance(value, Sequence) else value))
         for name, value in values.items()

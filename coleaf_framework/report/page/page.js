@@ -1,5 +1,5 @@
 "use strict";
-// Everything that the thresholds change is computed here from the probabilities, as coleaf_framework.metrics does.
+// Recomputes all scores and events from the probabilities for the chosen thresholds, as coleaf_framework.metrics does.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const { classes, ids, segments: T, columns } = DATA;
 const C = classes.length, N = ids.length, PAGE = 20;
@@ -26,7 +26,7 @@ const at = (n, t, m, c) => ((n * T + t) * 2 + m) * C + c;
 
 function decide(run) {
   if ($$("own").checked) return run.own;
-  const least = Number($$("segment").value), gate = [Number($$("audio").value), Number($$("visual").value)];
+  const minimum = Number($$("segment").value), gate = [Number($$("audio").value), Number($$("visual").value)];
   const decided = new Uint8Array(N * T * 2 * C);
   for (let n = 0; n < N; n++)
     for (let m = 0; m < 2; m++)
@@ -34,31 +34,31 @@ function decide(run) {
         if (run.gates[(n * 2 + m) * C + c] < gate[m]) continue;
         for (let t = 0; t < T; t++) {
           const i = at(n, t, m, c);
-          if (state.mask[n * T + t] && run.levels[i] >= least) decided[i] = 1;
+          if (state.mask[n * T + t] && run.levels[i] >= minimum) decided[i] = 1;
         }
       }
   return decided;
 }
 
-function eventsOf(active) { // maximal runs, [start, end) each
-  const found = [];
+function eventsOf(active) { // maximal runs of active segments, as [start, end)
+  const events = [];
   for (let t = 0, start = -1; t <= active.length; t++) {
     const on = t < active.length && active[t];
     if (on && start < 0) start = t;
-    if (!on && start >= 0) { found.push([start, t]); start = -1; }
+    if (!on && start >= 0) { events.push([start, t]); start = -1; }
   }
-  return found;
+  return events;
 }
 
 function countEvents(predicted, true_) {
   const p = eventsOf(predicted), t = eventsOf(true_);
-  const meets = (a, b) => {
+  const matches = (a, b) => { // IoU >= 0.5
     const overlap = Math.max(0, Math.min(a[1], b[1]) - Math.max(a[0], b[0]));
     return 2 * overlap >= a[1] - a[0] + b[1] - b[0] - overlap;
   };
-  const hits = p.filter((a) => t.some((b) => meets(a, b))).length;
-  const met = t.filter((b) => p.some((a) => meets(a, b))).length;
-  return [hits, p.length - hits, t.length - met];
+  const hits = p.filter((a) => t.some((b) => matches(a, b))).length;
+  const matched = t.filter((b) => p.some((a) => matches(a, b))).length;
+  return [hits, p.length - hits, t.length - matched];
 }
 
 function countSegments(predicted, true_) {
@@ -112,17 +112,18 @@ function allColumns(f) { // seven measured means of a level -> the nine columns
 }
 
 function score(decided) {
-  const each = [];
-  for (let n = 0; n < N; n++) each.push(videoScores(decided, n));
+  const byVideo = [];
+  for (let n = 0; n < N; n++) byVideo.push(videoScores(decided, n));
   const published = [], supported = [];
   for (let k = 0; k < 14; k++) {
-    published.push(100 * mean(each.map((f) => (f[k] === null ? 1 : f[k]))));
-    const known = mean(each.map((f) => f[k]));
+    published.push(100 * mean(byVideo.map((f) => (f[k] === null ? 1 : f[k]))));
+    const known = mean(byVideo.map((f) => f[k]));
     supported.push(known === null ? null : 100 * known);
   }
   const both = [published, supported].flatMap((x) => [...allColumns(x.slice(0, 7)), ...allColumns(x.slice(7))]);
-  // A video's own score, for sorting: support-only Type@AVo of its segments, since the published one rewards silence.
-  const own = each.map((f) => 100 * (mean([f[2], f[3], f[4]]) ?? 1));
+  // The score of a video for sorting: support-only Type@AVo at segment level, since the published column gives 100
+  // where nothing is there and nothing is predicted.
+  const own = byVideo.map((f) => 100 * (mean([f[2], f[3], f[4]]) ?? 1));
   return { columns: both, videos: own };
 }
 
@@ -175,7 +176,7 @@ function showScores() {
 function lanes(decided, n, m, who, first) {
   const length = state.lengths[n], track = element("div", { class: "track", role: "img" });
   track.style.setProperty("--second", `${100 / length}%`);
-  const said = [];
+  const labels = [];
   let lane = 0;
   for (let c = 0; c < C; c++) {
     const active = new Uint8Array(T);
@@ -188,12 +189,12 @@ function lanes(decided, n, m, who, first) {
       Object.assign(bar.style, { left: `${100 * start / length}%`, width: `${100 * (end - start) / length}%`,
         top: `${0.1 + 1.2 * lane}rem`, background: colour, color: LIGHT.has(colour) ? "#000" : "#fff" });
       track.append(bar);
-      said.push(words);
+      labels.push(words);
     }
     if (events.length) lane++;
   }
   track.style.height = `${Math.max(1, lane) * 1.2 + 0.1}rem`;
-  track.setAttribute("aria-label", `${who}: ${said.join("; ") || "nothing"}`);
+  track.setAttribute("aria-label", `${who}: ${labels.join("; ") || "nothing"}`);
   return element("div", { class: first ? "lane first" : "lane" }, element("span", { class: "who" }, who), track);
 }
 
@@ -201,13 +202,13 @@ function showVideos() {
   const wanted = $$("search").value.trim().toLowerCase();
   const [treated, control] = [state.runs[$$("treated").value], state.runs[$$("control").value]];
   const gain = (n) => treated.scores.videos[n] - control.scores.videos[n];
-  let found = [...ids.keys()].filter((n) => !wanted || ids[n].toLowerCase().includes(wanted) ||
+  let matching = [...ids.keys()].filter((n) => !wanted || ids[n].toLowerCase().includes(wanted) ||
     state.inside[n].some((c) => classes[c].toLowerCase().includes(wanted)));
-  const way = { gain: -1, loss: 1 }[$$("sort").value];
-  if (way) found = found.sort((a, b) => way * (gain(a) - gain(b)) || a - b);
-  const shown = found.slice(0, state.shown);
-  $$("count").textContent = `${found.length} of ${N} videos, ${shown.length} shown`;
-  $$("more").hidden = shown.length === found.length;
+  const direction = { gain: -1, loss: 1 }[$$("sort").value];
+  if (direction) matching = matching.sort((a, b) => direction * (gain(a) - gain(b)) || a - b);
+  const shown = matching.slice(0, state.shown);
+  $$("count").textContent = `${matching.length} of ${N} videos, ${shown.length} shown`;
+  $$("more").hidden = shown.length === matching.length;
   $$("list").replaceChildren(...shown.map((n) => {
     const sentence = `Type@AVo of its segments, support-only: ${state.runs.map((run) => `${run.name} ${run.scores.videos[n].toFixed(1)}`).join(", ")}` +
       (treated === control ? "" : `; gain ${gain(n) >= 0 ? "+" : ""}${gain(n).toFixed(1)}`);
@@ -244,7 +245,7 @@ async function start() {
   $$("treated").value = state.runs.length - 1;
   for (const [id, value] of Object.entries(DATA.start)) $$(id).value = value;
   let waiting = false;
-  const soon = () => { // one redrawing a frame, however fast a slider moves
+  const soon = () => { // redraw at most once per frame, however fast a slider moves
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => { waiting = false; update(); });

@@ -1,4 +1,4 @@
-"""Answers of made-up runs."""
+"""Random predictions of made-up runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coleaf_framework.results.predictions_file import write_predictions
 
 
 def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) -> Predictions:
-    """Random answers to the same random videos, of which some are shorter than others."""
+    """Random predictions of the same random videos, of different lengths."""
     same = torch.Generator().manual_seed(0)
     mask = torch.arange(segments) < torch.randint(2, segments + 1, (videos, 1), generator=same)
     truth = (torch.rand(videos, segments, 2, 3, generator=same) < 0.3) & mask[:, :, None, None]
@@ -51,12 +51,12 @@ def write_record(folder: Path, config: str = "", num_classes: int = 3) -> None:
     RunRecord.model_validate(record).write(folder)
 
 
-def write_run(folder: Path, outputs: Predictions, config: str = "", log: str = "") -> Path:
+def write_run(folder: Path, predictions: Predictions, config: str = "", log: str = "") -> Path:
     """A run folder that holds the predictions and no network."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"stands for weights")
     write_record(folder, config)
     if log:
         (folder / "log.jsonl").write_text(log)
-    write_predictions(folder, outputs)
+    write_predictions(folder, predictions)
     return folder

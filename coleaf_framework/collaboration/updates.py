@@ -1,0 +1,111 @@
+"""The updates of a training step: what each is made of, from the outputs of both branches.
+
+Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from coleaf_framework.collaboration.config import CoLeaFConfig
+from coleaf_framework.collaboration.reduction import share_of_step
+from coleaf_framework.collaboration.terms import (
+    anchor_loss,
+    anchor_terms,
+    event_weights,
+    modality_labels,
+    reference_teaches,
+    reference_terms,
+    weak_modality_labels,
+    with_reference_labels,
+)
+from coleaf_framework.protocol import MODALITIES, AnchorOutput, Batch, Progress, ReferenceOutput
+
+Update = Literal["both", "reference", "anchor"]
+"""Which branches an update of the weights trains."""
+
+
+class StepOutput(NamedTuple):
+    """What the forward of one update returns.
+
+    A named tuple: DistributedDataParallel looks for the trained parameters behind the tensors of a module's output, and
+    looks into tuples and dicts.
+
+    Args:
+        losses: "anchor/..." and "reference/..." -> scalar; the update minimises their sum.
+        observations: what was seen and trains nothing, name -> scalar without gradient: "theta/audio" and
+            "theta/visual", the means over videos of the weights of eq. 9-11, where they weigh. As the losses, those of
+            a micro-batch are its share of the step's.
+    """
+
+    losses: dict[str, Tensor]
+    observations: dict[str, Tensor]
+
+    def total(self) -> Tensor:
+        """The scalar to minimise."""
+        return torch.stack(list(self.losses.values())).sum()
+
+
+@dataclass(frozen=True)
+class AnchorPass:
+    """An Anchor's forward pass over a batch, which all updates of a step share.
+
+    Args:
+        streams: as the networks take them, standardised where the model does that.
+        output: the Anchor's, `modality_probs` included, with gradient.
+        labels: (B,M,C) in [0,1], what each modality is taught, without gradient.
+    """
+
+    streams: Mapping[str, Tensor]
+    output: AnchorOutput
+    labels: Tensor
+
+
+def head_start_update(c: CoLeaFConfig, reference: ReferenceOutput, batch: Batch) -> StepOutput:
+    """What trains the Reference while it is trained alone, by labels that are not refined yet."""
+    terms = reference_terms(c, reference, None, weak_modality_labels(c, batch), Progress(0))
+    return StepOutput(share_of_step({f"reference/{name}": term for name, term in terms.items()}, batch.fraction), {})
+
+
+def reference_update(
+    c: CoLeaFConfig, reference: ReferenceOutput, own: AnchorPass, batch: Batch, progress: Progress
+) -> StepOutput:
+    """What trains the Reference: labels, and past its warm-up the Anchor's pseudo-labels."""
+    terms = reference_terms(c, reference, own.output.modality_probs, own.labels, progress)
+    return StepOutput(share_of_step({f"reference/{name}": term for name, term in terms.items()}, batch.fraction), {})
+
+
+def anchor_update(
+    c: CoLeaFConfig,
+    anchor: nn.Module,
+    own: AnchorPass,
+    reference: ReferenceOutput | None,
+    batch: Batch,
+    progress: Progress,
+) -> StepOutput:
+    """What trains the Anchor: its own loss, and what the Reference teaches it.
+
+    Args:
+        c: which terms.
+        anchor: the Anchor, for its own loss and labels.
+        own: its forward pass.
+        reference: the teacher's answer; None where nothing is to be learnt from it.
+        batch: the videos.
+        progress: of the epochs that train the Anchor.
+    """
+    seen = with_reference_labels(c, batch, reference, progress)
+    labels = own.labels if seen is batch else modality_labels(c, anchor, own.output, seen, progress)
+    terms = anchor_loss(c, anchor, own.output, labels, seen, progress)
+    observations: dict[str, Tensor] = {}
+    if reference is not None:
+        terms |= anchor_terms(c, own.output, reference, own.labels, batch, progress)
+        if c.contrast == "event_aware" and reference_teaches(c, progress):
+            theta = event_weights(c, reference).mean(0) * batch.fraction
+            observations = {f"theta/{name}": x for name, x in zip(MODALITIES, theta, strict=True)}
+    losses = share_of_step({f"anchor/{name}": term for name, term in terms.items()}, batch.fraction)
+    return StepOutput(losses, observations)

@@ -1,0 +1,30 @@
+"""The trained Anchor of a run folder, alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from coleaf_framework.adapters import Adapter
+from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.parts import read_parts
+from coleaf_framework.model.standardize import StandardizedAnchor
+
+
+def load_anchor(
+    directory: Path | str, *, anchor: nn.Module | None = None, adapter: Adapter | None = None, trust: bool = False
+) -> nn.Module:
+    """The trained Anchor alone, on the CPU, in evaluation mode; arguments and errors as in `CoLeaF.load`.
+
+    It takes raw streams: where the run standardised them, it comes as a `StandardizedAnchor`, which then calls
+    the adapter too.
+    """
+    parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, with_reference=False, trust=trust)
+    model = CoLeaF(parts.anchor, None, **parts.arguments).eval()
+    parts.fill(model)
+    model.strip()
+    if model.standardizer is None:
+        return model.anchor
+    model.require_adapter(directory)
+    return StandardizedAnchor(model.standardizer, model.anchor, model.adapter).eval()

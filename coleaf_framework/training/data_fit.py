@@ -1,0 +1,57 @@
+"""Whether a data set is one that a model takes."""
+
+from __future__ import annotations
+
+from coleaf_framework._config import WrongTypeError, shown
+from coleaf_framework.data import AVVPDataset
+from coleaf_framework.data.dataset import averaged
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.model.coleaf import CoLeaF
+
+
+def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPDataset, *, truth: bool = False) -> None:
+    """Check that a model can be trained or scored on a data set.
+
+    Args:
+        model: takes streams and classes.
+        decision: may have thresholds per class.
+        data: the data set.
+        truth: whether it must have ground truth.
+
+    Raises:
+        TypeError: it is no data set.
+        ValueError: it is empty, has other classes or streams, or lacks the ground truth; names what differs.
+    """
+    if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
+        raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
+    where = f"{data.name} {data.split}"
+    if not len(data):
+        raise ValueError(f"{where} has no videos")
+    if len(data.classes) != model.num_classes:
+        raise ValueError(
+            f"{where} has {len(data.classes)} classes, the model {model.num_classes}: "
+            "wrap the network with num_classes of the data set"
+        )
+    decision.require_classes(model.num_classes, data.classes)
+    trained_on = model.record.model.classes if model.record is not None else None
+    if trained_on is not None and list(data.classes) != list(trained_on):
+        raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
+    for name, spec in model.streams.items():
+        found = data.streams.get(name)
+        if found is not None and found.frames > 1 and spec == averaged(found):
+            raise ValueError(
+                f"{where}: stream {name!r} has {found.frames} frames a segment, the model takes their mean: "
+                "set data.average_frames=true, or from Python wrap the data set in AveragedFrames"
+            )
+        if found is not None and spec.frames > 1 and found == averaged(spec):
+            raise ValueError(
+                f"{where}: stream {name!r} holds means of {spec.frames} frames, the model takes the frames: "
+                "score it on the data that it was packed from"
+            )
+        if found != spec:
+            raise ValueError(
+                f"{where}: stream {name!r} is {found}, the model takes {spec}: "
+                "wrap the network with streams=dataset.streams"
+            )
+    if truth and not data.has_ground_truth:
+        raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
