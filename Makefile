@@ -3,8 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST ?= .venv-lowest
 
-.PHONY: demo test check browser bench torture docs clean
+.PHONY: demo test check check-lowest browser bench torture docs clean
 
 demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what came of it
 	$(BIN)/coleaf demo --data examples/tuxav_mini
@@ -12,15 +13,20 @@ demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what ca
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
 
-check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation, tests
+check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation, tests with their coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov
 
-browser:  ## Chromium, in which the tests look at the report; they skip that without it
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium >/dev/null 2>&1; } \
+check-lowest: $(LOWEST)/.ready  ## the fast tests with the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest -m "not slow"
+
+browser:  ## Chromium, in which tests look at the report; without it they skip, and fail where CI is set
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+	  root=$$(test "$$(id -u)" = 0 || echo "sudo -n") && command -v apt-get >/dev/null \
+	  && $$root apt-get -qq update && $$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium >/dev/null; } \
 	  || echo "no Chromium, and none could be installed: the report is not tested in a browser"
 
 bench: $(READY)  ## side-by-side timings, each a ratio
@@ -42,5 +48,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[tests]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) docs/_build
+	rm -rf $(VENV) $(LOWEST) docs/_build

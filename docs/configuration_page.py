@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 
 import yaml
 
@@ -15,11 +16,12 @@ def configuration_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "A YAML file with any of these sections (`coleaf train --config FILE`), changed by `--set section.key=value`.",
-        "A run folder's `config.yaml` is one, resolved.",
+        "A YAML file with any of these sections (`coleaf train --config FILE`), changed by",
+        "`--set section.key=value`. A run folder's `config.yaml` is one, resolved.",
     ]
     about = RunConfig.model_fields["recipe"]
-    lines += ["", f"`recipe`, default `{about.default}`: {about.description} ([recipes](recipes.md))."]
+    whole = f"`recipe`, default `{about.default}`: {about.description} ([recipes](recipes.md))."
+    lines += ["", *textwrap.wrap(whole, 100, break_on_hyphens=False)]
     for section, field in RunConfig.model_fields.items():
         made = field.annotation
         if not (isinstance(made, type) and issubclass(made, StrictConfig)):

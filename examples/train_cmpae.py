@@ -39,4 +39,4 @@ def main(root: Path | str = MINI, out: str = "runs/train_cmpae", epochs: int = 1
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else MINI)

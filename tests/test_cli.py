@@ -257,6 +257,7 @@ def test_synth_writes_the_official_layout(coleaf: Command, published_llp: Path, 
     assert "LLP, synthetic features test, 3 videos" in coleaf("evaluate", "run", "--data", root, "--split", "test")
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "coleaf_framework", "evaluate", "nowhere"], capture_output=True, text=True, timeout=120
@@ -427,6 +428,7 @@ def test_plugins_with_markup_in_their_errors_are_listed(coleaf: Command, monkeyp
     assert all(text in printed for text in ("[/]", "[/b]", r"dist\x1b"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes as a name")
 def test_folders_with_any_name_are_trained_on_and_scored(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
     data, run, grid = (os.fsdecode(name) for name in (b"d[b]\x1b[31m\xff", b"r[v2]'\"\\\x9b\xfe", b"g[b]\x1b\xff"))
@@ -535,6 +537,7 @@ def test_the_default_column_is_that_of_comparisons() -> None:
     assert CONCLUDING == PRIMARY
 
 
+@pytest.mark.slow
 def test_the_installed_command_is_called_coleaf() -> None:
     script = "import sys; sys.argv = ['/bin/coleaf', '--help']; from coleaf_framework.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

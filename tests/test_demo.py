@@ -62,6 +62,7 @@ def test_a_damaged_test_split_is_named_before_anything_is_trained(tmp_path: Path
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_a_small_han_on_the_mini_store_beats_both_trivial_parsers(tmp_path: Path) -> None:
     """In the support-only mean of audible-only, visible-only and audible-visible events."""
     settings = (

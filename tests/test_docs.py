@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.fixture
-def annotations(tmp_path: Path) -> Path:
+def llp_annotations(tmp_path: Path) -> Path:
     """Two videos of each split, as LLP annotates them."""
     root = tmp_path / "annotations"
     root.mkdir()
@@ -53,13 +54,15 @@ def annotations(tmp_path: Path) -> Path:
 
 
 def test_the_readmes_example_runs_as_written(
-    annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    llp_annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_synthetic_features(annotations, Path("data/llp"))
-    (example,) = blocks("README.md")
-    assert len(example.splitlines()) <= 12
-    exec(example, {"MyNet": MyNet})
+    write_synthetic_features(llp_annotations, Path("data/llp"))
+    names: dict[str, Any] = {"MyNet": MyNet}
+    for example in blocks("README.md"):
+        assert len(example.splitlines()) <= 12
+        exec(example, names)
+    assert set(names["losses"]) >= {"anchor/contrast", "reference/self_modality"}
     assert "LLP, synthetic features test, 2 videos" in capsys.readouterr().out
 
 
@@ -76,8 +79,24 @@ def test_code_on_a_page_runs(
     assert not printed or printed in (ROOT / page).read_text()
 
 
-def test_links_lead_somewhere() -> None:
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES])
+def test_lines_are_short_enough_for_two_beside_each_other(page: str) -> None:
+    """100 characters; aside from tables, pictures and printed output, whose fences name no language."""
+    fence, long = "", []
+    for line in (ROOT / page).read_text().splitlines():
+        if line.startswith("```"):
+            fence = "" if fence else line
+        elif len(line) > 100 and not line.startswith(("|", "![")) and fence != "```":
+            long.append(line)
+    assert long == []
+
+
+def test_links_and_named_files_exist() -> None:
     for page in ["README.md", "CONTRIBUTING.md", *PAGES]:
+        for name in re.findall(
+            r"`((?:tests|docs|examples|benchmarks|coleaf_framework)/[\w/.]+)`", (ROOT / page).read_text()
+        ):
+            assert (ROOT / name).exists(), f"{page}: {name}"
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             if not target.startswith("http"):
                 assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"

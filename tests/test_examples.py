@@ -19,6 +19,7 @@ def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own(tmp_path: Path) -> None:
     assert "to deploy: MyNet" in run(sys.executable, ROOT / "examples/my_network.py", cwd=tmp_path)
 
@@ -48,6 +49,7 @@ def test_wrap_unmodified(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "taken out again: True" in printed
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_is_found(tmp_path: Path) -> None:
     """A temporary environment on top of this one, into which only the plugin is installed."""
     venv.create(tmp_path / "env", with_pip=False)

@@ -12,8 +12,8 @@ from torch import Tensor
 from coleaf_framework import Batch, CoLeaFConfig, wrap
 from coleaf_framework.losses import denoise_labels
 from coleaf_framework.protocol import Progress
-from tests.backbones.test_han import SMALL
 from tests.helpers.networks import TinyNet
+from tests.helpers.streams import SMALL
 
 CONFIGS = {
     "paper": CoLeaFConfig(),

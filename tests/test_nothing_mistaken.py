@@ -17,9 +17,9 @@ from coleaf_framework.data import AVVPFolder, open_folder, pack
 from coleaf_framework.record.provenance import MadeOf, changes, data_changes, rewritten
 from coleaf_framework.record.sources import sources
 from coleaf_framework.storage import read_yaml, write_yaml
-from tests.experiments.test_grid import NETWORK
 from tests.helpers.command import Command
 from tests.helpers.data import last, write_features
+from tests.helpers.networks import NETWORK
 
 TINY = [
     x
@@ -52,6 +52,7 @@ def run(coleaf: Command, data_root: Path) -> str:
     return "runs/one"
 
 
+@pytest.mark.slow
 def test_a_grid_of_other_data_is_refused_kept_with_a_note_or_trained_anew(
     coleaf: Command, data_root: Path, tmp_path: Path, compare: tuple[object, ...]
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_grid_of_other_data_is_refused_kept_with_a_note_or_trained_anew(
     assert (tmp_path / "grid/han-alone-seed0/model.safetensors").stat().st_mtime_ns != before
 
 
+@pytest.mark.slow
 def test_a_grid_of_other_code_is_refused(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
     (tmp_path / "stale_layers.py").write_text("SCALE = 1\n")
     (tmp_path / "stale_net.py").write_text("import stale_layers\n" + NETWORK)
@@ -274,6 +276,7 @@ def test_a_run_of_somebody_else_executes_nothing_unasked(coleaf: Command, data_r
     coleaf("train", "--resume", "--out", "runs/own", "--anchor", name, "--accept-changes")
 
 
+@pytest.mark.slow
 def test_a_file_beside_a_user_s_network_stands_in_for_no_module_of_python(
     coleaf: Command, data_root: Path, tmp_path: Path
 ) -> None:
@@ -352,6 +355,7 @@ def test_installed_packages_beside_a_network_are_not_its_sources(
     assert sources(importlib.import_module("src_single").S).keys() == {"src_single.py"}
 
 
+@pytest.mark.slow
 def test_other_lines_of_a_script_are_not_its_network(tmp_path: Path) -> None:
     found = []
     for epochs, width in ((1, 1), (2, 1), (2, 2)):
@@ -365,6 +369,7 @@ def test_other_lines_of_a_script_are_not_its_network(tmp_path: Path) -> None:
     assert found[0].startswith("{'Net': ")
 
 
+@pytest.mark.slow
 def test_accepted_cells_are_trained_anew_on_request(
     coleaf: Command, data_root: Path, tmp_path: Path, compare: tuple[object, ...]
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import coleaf_framework
 
@@ -44,3 +45,15 @@ def test_the_package_alone_imports_no_pytorch() -> None:
     code = "import sys, coleaf_framework; assert 'torch' not in sys.modules; coleaf_framework.data.LLP"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_version_and_paper_are_the_same_wherever_they_stand() -> None:
+    root = Path(__file__).resolve().parents[1]
+    citation = yaml.safe_load((root / "CITATION.cff").read_text())
+    assert f'\nversion = "{citation["version"]}"\n' in (root / "pyproject.toml").read_text()
+    assert f"\n## {citation['version']}" in (root / "CHANGELOG.md").read_text()
+    readme = " ".join((root / "README.md").read_text().replace("{CoLeaF}", "CoLeaF").split())
+    paper = citation["preferred-citation"]
+    assert paper["title"] in readme
+    names = (f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    assert " and ".join(names) in readme

@@ -44,7 +44,11 @@ def make(source: Path, out: Path) -> dict[str, float]:
         folder = Path(temporary) / "tuxav_mini"
         for stream, name in FOLDERS.items():
             (folder / "feats" / name).mkdir(parents=True)
-            read = lambda video, name=name: np.load(source / "feats" / name / f"{video}.npy").astype(np.float64)  # noqa: E731
+
+            def read(video: str, folder: Path = source / "feats" / name) -> Array:
+                values: Array = np.load(folder / f"{video}.npy").astype(np.float64)
+                return values
+
             rows = np.concatenate([read(video) for video in splits[0].ids])
             mean, components, shares[stream] = principal_components(rows, COMPONENTS[stream])
             projection[stream] = torch.from_numpy(np.vstack([mean, components.T])).float()

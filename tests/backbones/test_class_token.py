@@ -11,8 +11,8 @@ import torch
 
 from coleaf_framework import StreamSpec, create_reference
 from coleaf_framework.protocol import LLP_STREAMS
-from tests.backbones.test_han import SMALL, small_batch
 from tests.helpers.parity import inputs, weight
+from tests.helpers.streams import SMALL, small_batch
 
 
 def test_answers_as_published(parity: Path) -> None:
@@ -58,7 +58,7 @@ def test_shared_projections_equal_the_plain_computation() -> None:
     shared = branch.layer(segments, branch.class_tokens, None, True)
     x = torch.cat([segments, branch.class_tokens.expand(3, -1, -1)], dim=1)
     own = branch.layer.self_attn
-    attended, _ = torch.nn.functional.multi_head_attention_forward(
+    attended, _ = torch.nn.functional.multi_head_attention_forward(  # type: ignore[call-arg]
         *[x.transpose(0, 1)] * 3, 8, 2, own.in_proj_weight, own.in_proj_bias, None, None, False, 0.0,
         own.out_proj.weight, own.out_proj.bias,
     )  # fmt: skip

@@ -14,16 +14,7 @@ from coleaf_backbones.han import HybridAttentionEncoder
 from coleaf_framework import Batch, StreamSpec, create_anchor
 from coleaf_framework.protocol import Progress
 from tests.helpers.parity import inputs, weight
-
-SMALL = {
-    "audio": StreamSpec(6, "audio"),
-    "visual": StreamSpec(8, "visual", frames=3),
-    "visual_st": StreamSpec(4, "visual"),
-}
-
-
-def small_batch(segments: int, videos: int = 3) -> dict[str, torch.Tensor]:
-    return {name: torch.randn(videos, s.frames * segments, s.width) for name, s in SMALL.items()}
+from tests.helpers.streams import SMALL, small_batch
 
 
 def test_answers_as_published(parity: Path) -> None:

@@ -21,7 +21,7 @@ from coleaf_framework.data import folder as folder_module
 from coleaf_framework.data.annotation_files import read_classes, video_id
 from coleaf_framework.data.annotations import read_annotations
 from coleaf_framework.data.features import _load, _shape
-from tests.helpers.data import CLASSES, SEGMENTS, last, write_data_set, write_tsv
+from tests.helpers.data import CLASSES, SEGMENTS, Bomb, last, write_data_set, write_tsv
 
 
 def test_reads_classes_streams_and_truth(data_root: Path) -> None:
@@ -112,11 +112,6 @@ def test_a_truncated_file_is_named(data_root: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ValueError, match=r"res152/tr01\.npy: not a whole \.npy file"):
         AVVPFolder(data_root, "train")[1]
-
-
-class Bomb:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (Path.touch, (Path("exploded"),))  # type: ignore[return-value]
 
 
 def test_a_pickle_in_a_feature_file_is_never_executed(

@@ -23,8 +23,7 @@ from coleaf_framework.cli.main import app
 from coleaf_framework.data import AveragedFrames, AVVPFolder, open_folder, pack
 from coleaf_framework.data import packing as packing_module
 from coleaf_framework.data.check import check_folder
-from tests.data.test_folder import Bomb
-from tests.helpers.data import last, write_features
+from tests.helpers.data import Bomb, last, write_features
 
 ONE_VIDEO = 3e-4  # MB: shards of one or two videos
 
@@ -237,7 +236,7 @@ def test_what_was_written_wrong_is_noticed_when_packing(
             content = path.read_bytes()
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
-    original = packing_module.write_atomically
+    original = packing_module.write_atomically  # type: ignore[attr-defined]
     monkeypatch.setattr(packing_module, "write_atomically", writes_wrong)
     with pytest.raises(ValueError, match=r"00000\.safetensors: damaged shard"):
         pack(data_root, tmp_path / "s")
@@ -317,6 +316,7 @@ def test_features_twice_are_refused(store: Path) -> None:
         AVVPFolder(store, "val")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_leaves_no_half_shard(data_root: Path, tmp_path: Path) -> None:
     """A file-size limit stands in for the full disk."""
     script = (

@@ -12,28 +12,13 @@ from coleaf_framework.experiments.studies import RATES, compare_study
 from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.storage import read_yaml
 from tests.helpers.data import write_tsv
+from tests.helpers.networks import NETWORK
 from tests.helpers.predictions import write_record
 
 SMALL = ("anchor.options.width=8", "trainer.epochs=2", "trainer.monitor=[]")
 QUIET = (
     "cmpae:anchor.options.noise_ratios={audio: 0, visual: 0}"  # instead of a warning that these are not LLP's classes
 )
-
-NETWORK = """
-import torch
-from torch import nn
-class Own(nn.Module):
-    def __init__(self, streams, num_classes):
-        super().__init__()
-        self.streams, self.num_classes = streams, num_classes
-        self.a, self.v = nn.Linear(streams["audio"].width, 4), nn.Linear(streams["visual_st"].width, 4)
-        self.c, self.f = nn.Linear(4, num_classes), nn.Linear(streams["visual"].width, 4)
-    def forward(self, audio, visual, visual_st):
-        frames = visual.unflatten(1, (-1, self.streams["visual"].frames)).mean(2)
-        tokens = torch.stack([self.a(audio), self.v(visual_st) + self.f(frames)], 2).tanh()
-        segment = self.c(tokens).sigmoid()
-        return {"segment_probs": segment, "video_probs": segment.mean((1, 2)), "tokens": tokens}
-"""
 
 
 def plan(root: Path, out: Path, anchors: tuple[str, ...] = ("han",), **changes: object) -> Grid:

@@ -21,8 +21,8 @@ from coleaf_framework.record.config import RunConfig
 from coleaf_framework.storage import WEIGHTS, read_tensors, read_yaml
 from coleaf_framework.training.device import cores
 from coleaf_framework.training.experiment import train
-from tests.experiments.test_grid import NETWORK
 from tests.helpers.command import Command
+from tests.helpers.networks import NETWORK
 
 TINY = [
     x
@@ -33,6 +33,7 @@ TINY = [
 EPOCHS = ("--set", "trainer.epochs=30")  # so many that an interrupt comes in between
 
 
+@pytest.mark.slow
 def test_a_grid_is_trained_once_and_its_tables_are_written(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
     command = ("compare", "--anchors", "han", "--data", data_root, "--split", "val", "--seeds", 1, "--jobs", 2,
                "--out", "grid", *TINY, "--set", "trainer.epochs=2")  # fmt: skip
@@ -70,6 +71,7 @@ def test_a_grid_is_trained_once_and_its_tables_are_written(coleaf: Command, data
     assert (tmp_path / "grid/rates-scores.json").exists()
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_compared_by_its_name(
     coleaf: Command, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_network_of_ones_own_is_compared_by_its_name(
     assert (tmp_path / "grid/compare_net.Own-soft-seed0" / WEIGHTS).exists()
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_named(coleaf: Command, data_root: Path) -> None:
     (data_root / "feats/vggish/tr03.npy").write_bytes(b"no array")
     more = ("--set", "trainer.epochs=1", "--set", "data.standardize=true")
@@ -91,6 +94,7 @@ def test_a_failing_cell_is_named(coleaf: Command, data_root: Path) -> None:
     assert "tr03.npy" in said
 
 
+@pytest.mark.slow
 def test_an_interrupted_grid_goes_on_and_ends_as_if_nothing_had_happened(
     coleaf: Command, data_root: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +119,7 @@ def test_an_interrupted_grid_goes_on_and_ends_as_if_nothing_had_happened(
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_cells_end_with_the_process_that_started_them(data_root: Path, tmp_path: Path) -> None:
     words = ("ablate", "--variant", "plain: coleaf.contrast=none", "--anchors", "han", "--data", data_root, "--split",
@@ -167,6 +172,7 @@ def test_bad_input_is_told_in_a_sentence(coleaf: Command, words: tuple[object, .
     assert message in coleaf(*words, fails=True)
 
 
+@pytest.mark.slow
 def test_a_linked_output_is_replaced_and_its_target_stays(data_root: Path, tmp_path: Path) -> None:
     (tmp_path / "target").write_text("somebody's")
     cell = tmp_path / "grid/han-alone-seed0"

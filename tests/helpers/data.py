@@ -11,6 +11,13 @@ WIDTHS = {"vggish": (1, 6), "res152": (2, 8), "r2plus1d_18": (1, 4)}
 SEGMENTS = 4
 
 
+class Bomb:
+    """Whoever unpickles it leaves a file "exploded"."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("exploded"),))  # type: ignore[return-value]
+
+
 def video_names(split: str, n: int) -> list[str]:
     return [f"{split}{i:02d}" for i in range(n)]
 

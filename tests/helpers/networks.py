@@ -12,6 +12,23 @@ from coleaf_framework import AnchorOutput, StreamSpec
 STREAMS = {"audio": StreamSpec(6, "audio"), "visual": StreamSpec(8, "visual", frames=2)}
 NUM_CLASSES = 3
 
+# A file of a user's own, with a network `Own` that is no plugin.
+NETWORK = """
+import torch
+from torch import nn
+class Own(nn.Module):
+    def __init__(self, streams, num_classes):
+        super().__init__()
+        self.streams, self.num_classes = streams, num_classes
+        self.a, self.v = nn.Linear(streams["audio"].width, 4), nn.Linear(streams["visual_st"].width, 4)
+        self.c, self.f = nn.Linear(4, num_classes), nn.Linear(streams["visual"].width, 4)
+    def forward(self, audio, visual, visual_st):
+        frames = visual.unflatten(1, (-1, self.streams["visual"].frames)).mean(2)
+        tokens = torch.stack([self.a(audio), self.v(visual_st) + self.f(frames)], 2).tanh()
+        segment = self.c(tokens).sigmoid()
+        return {"segment_probs": segment, "video_probs": segment.mean((1, 2)), "tokens": tokens}
+"""
+
 
 class TinyNet(nn.Module):
     """An Anchor in a few lines; `spoil` changes its output."""

@@ -185,7 +185,7 @@ def anchor_loss(
     mean, mean_u = (a["probs"][0] + a["probs"][1]) / 2, (a["u"][0] + a["u"][1]) / 2
     video = a["video"]
     if step % 2 == 1:
-        top, mean = top.detach(), mean.detach()
+        top, mean = top.detach(), mean.detach()  # type: ignore[attr-defined]
     else:
         u, video = 1 - u, video.detach()
     total = total + (u * (1 - top_u) * (video - top) ** 2 * y + u * (1 - mean_u) * (video - mean) ** 2 * (1 - y)).mean()

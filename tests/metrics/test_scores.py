@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch.multiprocessing.spawn import spawn
 
 from coleaf_framework.metrics import (
     ALL_KEYS,
@@ -90,8 +91,9 @@ def score_a_part(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_add_up(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(score_a_part, (str(tmp_path),), nprocs=2)
+    spawn(score_a_part, (str(tmp_path),), nprocs=2)
 
 
 def test_padding_false_in_both_changes_nothing() -> None:

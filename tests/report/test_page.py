@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -146,6 +147,15 @@ def test_the_command_goes_from_predictions_to_a_page(coleaf: Command, data_root:
 PROBE = f"<script>{(Path(__file__).parent / 'probe.js').read_text()}</script></body>"
 
 
+def needs_browser() -> None:
+    """Skip where there is no browser; in CI, which has to have one, fail."""
+    if BROWSER is None:
+        why = "needs Chromium (Debian's package `chromium`), which is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{why}; where CI is set, nothing may go untested for lack of it")
+        pytest.skip(why)
+
+
 def dumped(path: Path, *flags: str) -> str:
     """The page's elements after its scripts ran, in headless Chromium."""
     assert BROWSER is not None
@@ -157,8 +167,7 @@ def dumped(path: Path, *flags: str) -> str:
 @pytest.fixture(scope="module")
 def seen(report: Path) -> dict[str, Any]:
     """What a user of the page sees after each of their moves."""
-    if BROWSER is None:
-        pytest.skip("needs Chromium (Debian's package `chromium`), which is not installed")
+    needs_browser()
     text = (report / "report.html").read_text()
     (report / "probed.html").write_text(text.replace("</body>", PROBE))
     found = re.search(r'<pre id="out">(.*?)</pre>', dumped(report / "probed.html"), re.DOTALL)
@@ -228,13 +237,21 @@ def test_videos_are_searched_and_sorted_by_gain(seen: dict[str, Any]) -> None:
     assert sorted(seen["withCar"]) == [v for n, v in enumerate(one.ids) if one.truth[n, :, :, 1].any()]
 
 
+@pytest.mark.parametrize(("ci", "outcome"), [("1", "Failed"), ("", "Skipped")])
+def test_without_a_browser_ci_fails_and_others_skip(monkeypatch: pytest.MonkeyPatch, ci: str, outcome: str) -> None:
+    monkeypatch.setattr(f"{__name__}.BROWSER", None)
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(BaseException, match="needs Chromium") as raised:
+        needs_browser()
+    assert type(raised.value).__name__ == outcome
+
+
 def test_every_control_is_reached_by_keyboard(seen: dict[str, Any]) -> None:
     assert seen["focusable"]
 
 
 def test_a_phone_need_not_scroll_sideways(report: Path) -> None:
-    if BROWSER is None:
-        pytest.skip("needs Chromium (Debian's package `chromium`), which is not installed")
+    needs_browser()
     framed = report / "framed.html"
     framed.write_text(
         '<iframe src="report.html" style="width:360px;height:700px;border:0"></iframe><pre id="out"></pre><script>'

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from coleaf_framework.experiments.type_rates import types_table
 from coleaf_framework.metrics import ALL_KEYS, DecisionConfig, all_scores
 from coleaf_framework.metrics.analysis import calibration
 from coleaf_framework.report.runs import Report, mean_history
 from coleaf_framework.results.comparison import compare_runs
+from coleaf_framework.results.event_types import types_table
 from coleaf_framework.results.predictions import Predictions, require_same_videos
 from coleaf_framework.results.predictions_file import read_predictions
 from coleaf_framework.results.rows import Member

@@ -74,6 +74,7 @@ class Deadly(AVVPFolder):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 def test_a_reading_process_that_dies_is_told(data_root: Path) -> None:
     loader = BatchLoader(Deadly(data_root, "val"), CPU, workers=1)
     with pytest.raises(
@@ -117,19 +118,20 @@ def test_reading_processes_outlive_the_signals_of_a_job(data_root: Path) -> None
 def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> None:
     loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
     next(loader(MICRO_BATCHES))
-    [reader] = loader._loader._iterator._workers
+    [reader] = loader._loader._iterator._workers  # type: ignore[attr-defined]
     reader.terminate()
     reader.join(20)
     assert reader.exitcode is not None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_a_death_is_told_where_a_batch_is_asked_for(data_root: Path) -> None:
     """Not by an exception in the middle of a step, which could not be resumed."""
     loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
     batches = loader([MicroBatch((0,))] * 10)
     next(batches)
-    [reader] = loader._loader._iterator._workers
+    [reader] = loader._loader._iterator._workers  # type: ignore[attr-defined]
     reader.kill()
     os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)  # would raise, were it told anywhere
     with pytest.raises(ChildProcessError, match="a process that reads videos died"):

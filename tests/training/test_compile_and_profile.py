@@ -15,12 +15,12 @@ from coleaf_framework.data import AVVPFolder
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TrainingProgress
 from tests.helpers.networks import TinyNet
-from tests.training.test_trainer import FAST, SMALL
-from tests.training.test_unbreakable import fit
+from tests.helpers.training import FAST, SMALL, fit
 
 QUIET: dict[str, Any] = {"dropout": 0.0}
 
 
+@pytest.mark.slow
 def test_compiled_networks_train_alike(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a backend that needs no compiler."""
     original, compiled = nn.Module.compile, []
@@ -51,6 +51,7 @@ def test_a_network_with_an_adapter_is_not_compiled(data_root: Path) -> None:
         CoLeaFTrainer(model, TrainerConfig(compile=True, **FAST)).fit(AVVPFolder(data_root, "train"))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_profile_names_every_phase_and_writes_a_trace(
     data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_run_too_short_for_a_profile_says_so(
     assert "--profile: the run had fewer than" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(data_root: Path) -> None:
     """Tensors alive after the fifth and after the twentieth epoch; benchmarks/torture.py watches the process."""
     import gc

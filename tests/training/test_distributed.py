@@ -18,10 +18,11 @@ import torch
 from coleaf_framework.storage import read_tensors
 from tests.helpers.data import last, write_data_set
 from tests.helpers.rank_worker import RUNS
-from tests.training.test_trainer import resume_state
+from tests.helpers.training import resume_state
 
 WORKER = Path(__file__).parents[1] / "helpers/rank_worker.py"
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 def torchrun(ranks: int, *command: str) -> list[str]:

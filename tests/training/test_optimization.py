@@ -18,7 +18,7 @@ from coleaf_framework.data import AVVPFolder
 from coleaf_framework.storage import read_tensors, write_state
 from coleaf_framework.training.losslog import LossLog
 from coleaf_framework.training.optimization import make_optimizer, make_schedule
-from tests.training.test_trainer import FAST, SMALL, Interrupted, interrupt_at, resume_state, same_weights
+from tests.helpers.training import FAST, SMALL, Interrupted, interrupt_at, resume_state, same_weights
 
 EVERYTHING = {
     "optimizer": "sgd",

@@ -14,14 +14,12 @@ from torch import Tensor
 from coleaf_framework import AnchorOutput, CoLeaFConfig, CoLeaFTrainer, StreamSpec, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, SyntheticLLP
 from coleaf_framework.metrics import DecisionConfig, all_scores
-from coleaf_framework.storage import parse_state, read_tensors
+from coleaf_framework.storage import read_tensors
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.losslog import LossLog
-from tests.helpers.data import CLASSES, last
+from tests.helpers.data import CLASSES, Bomb, last
 from tests.helpers.networks import TinyNet
-
-SMALL = {"width": 8}
-FAST = {"batch_size": 4, "device": "cpu", "monitor": ("segment/A",)}
+from tests.helpers.training import FAST, SMALL, Interrupted, interrupt_at, resume_state, same_weights
 
 
 def small_model(data: AVVPFolder, seed: int = 0, **config: Any) -> Any:
@@ -46,31 +44,6 @@ def run(
 
 def weights(trainer: CoLeaFTrainer) -> dict[str, Tensor]:
     return {name: x.clone() for name, x in trainer.model.state_dict().items()}
-
-
-def same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def resume_state(run: Path) -> Any:
-    path = run / "resume.safetensors"
-    return parse_state(path.read_bytes(), path)
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Stop training in the middle of an epoch, as a kill would."""
-    original, steps = LossLog.add, iter(range(10**6))
-
-    def add(self: LossLog, *args: Any) -> None:
-        if next(steps) == step:
-            raise Interrupted
-        original(self, *args)
-
-    monkeypatch.setattr(LossLog, "add", add)
 
 
 @pytest.mark.parametrize("step", [0, 3, 5, 7])
@@ -127,8 +100,6 @@ def test_a_folder_with_another_run_is_refused_or_overwritten(data_root: Path, tm
 
 
 def test_a_damaged_resume_file_is_named_and_never_executed(data_root: Path, tmp_path: Path) -> None:
-    from tests.data.test_folder import Bomb
-
     for damage in (b"", b"PK\x03\x04 cut", None):
         run(data_root, tmp_path / "a", epochs=1, on_existing="overwrite")
         path = tmp_path / "a/resume.safetensors"
@@ -349,6 +320,7 @@ def test_loss_log_finds_the_first_bad_batch_after_the_fact() -> None:
         log.flush()
 
 
+@pytest.mark.slow
 def test_training_beats_the_trivial_parsers_on_held_out_synthetic_videos() -> None:
     """Where they cannot cheat: support-only, and on events of one modality alone (docs/metrics.md)."""
     torch.manual_seed(0)

@@ -17,34 +17,12 @@ import pytest
 import torch
 from filelock import FileLock
 
-from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
+from coleaf_framework import CoLeaFTrainer
 from coleaf_framework.data import AVVPFolder, Video
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.run_folder import RunFolder
-from tests.training.test_trainer import FAST, SMALL, resume_state, same_weights
-
-PAST = {"anchor_warmup": 0, "reference_warmup": 0}
-CONFIGS = {"paper": CoLeaFConfig(**PAST), "official": CoLeaFConfig.official(**PAST)}
-
-
-def fit(
-    data_root: Path,
-    out: Path | None,
-    *,
-    recipe: str = "paper",
-    on_existing: Any = "refuse",
-    train: Any = None,
-    **settings: Any,
-) -> CoLeaFTrainer:
-    """Three epochs of three steps."""
-    train = AVVPFolder(data_root, "train") if train is None else train
-    torch.manual_seed(0)
-    model = wrap("han", streams=train.streams, num_classes=3, anchor_options=SMALL, config=CONFIGS[recipe])
-    config = TrainerConfig(**(FAST | {"epochs": 3, "batch_size": 2} | settings))
-    trainer = CoLeaFTrainer(model, config, out=out, on_existing=on_existing, quiet=True)
-    trainer.fit(train, AVVPFolder(data_root, "val"))
-    return trainer
+from tests.helpers.training import fit, resume_state, same_weights
 
 
 def final(trainer: CoLeaFTrainer) -> tuple[dict[str, Any], Any]:
@@ -264,7 +242,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from coleaf_framework.training.loop import TrainingLoop
-from tests.training.test_unbreakable import fit
+from tests.helpers.training import fit
 original = TrainingLoop.save
 def save(loop):
     if len(loop.history) == 2:
@@ -276,6 +254,7 @@ fit(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_keeps_the_previous_checkpoint(data_root: Path, tmp_path: Path) -> None:
     """A file-size limit stands in for the full disk, in a process of its own."""
     done = subprocess.run(
@@ -290,9 +269,10 @@ def test_a_disk_that_fills_keeps_the_previous_checkpoint(data_root: Path, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock(data_root: Path, tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; import sys; from tests.training.test_unbreakable import fit;"
+        "from pathlib import Path; import sys; from tests.helpers.training import fit;"
         "fit(Path(sys.argv[1]), Path(sys.argv[2]), epochs=10**6)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(data_root), str(tmp_path / "run")])
@@ -340,6 +320,7 @@ TRAIN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals to a group")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_every_process_of_a_run_ends_it_with_a_checkpoint(
@@ -357,6 +338,7 @@ def test_a_signal_to_every_process_of_a_run_ends_it_with_a_checkpoint(
     assert f"\ncoleaf: interrupted; {tmp_path / 'run'} keeps, for --resume, everything up to " in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits open files")
 @pytest.mark.parametrize("limit", [20, 32])
 def test_too_few_open_files_are_told_in_a_sentence(data_root: Path, tmp_path: Path, limit: int) -> None:
