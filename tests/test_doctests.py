@@ -23,8 +23,9 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_examples_in_docstrings_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the repository's own folder, whose examples/ they may read."""
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
     assert doctest.testmod(importlib.import_module(name), optionflags=OPTIONS).failed == 0
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,6 +20,9 @@ from coleaf_framework.data.dataset import Video, stream_statistics
 from coleaf_framework.data.folder import LLP_CLASSES
 from coleaf_framework.data.statistics import SEGMENTS, llp_statistics
 from coleaf_framework.protocol import LLP_STREAMS, MODALITIES, StreamSpec
+
+if TYPE_CHECKING:
+    from numpy.random import Generator  # numpy imports it when it is first used
 
 LLP_SIZES: Mapping[str, int] = {"train": 10_000, "val": 649, "test": 1_200}
 Bools = NDArray[np.bool_]
