@@ -27,7 +27,7 @@ from coleaf_framework.collaboration import (
 )
 from coleaf_framework.model.freezing import freeze, unfreeze
 from coleaf_framework.model.parts import read_parts
-from coleaf_framework.model.running import phase, run_anchor
+from coleaf_framework.model.running import batch_shape, phase, run_anchor, take_streams
 from coleaf_framework.model.standardize import Standardizer
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, AnchorOutput, Batch, Progress, ReferenceOutput, StreamSpec
 from coleaf_framework.record.run_record import RunRecord
@@ -222,24 +222,11 @@ class CoLeaF(nn.Module):
         return self._run_anchor(self._inputs(batch.streams), batch.mask)
 
     def _inputs(self, streams: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        missing = self.streams.keys() - streams.keys()
-        if missing:
-            raise ValueError(f"the batch lacks the streams {sorted(missing)}; it has {sorted(streams)}")
-        streams = {name: streams[name] for name in self.streams}
-        _, segments = self._batch_shape(streams)
-        if self.segments not in (None, segments):
-            raise ValueError(
-                f"the batch has T = {segments} segments; "
-                f"{type(self.anchor).__name__} was wrapped with segments={self.segments}"
-            )
-        return streams if self.standardizer is None else self.standardizer(streams)
-
-    def _batch_shape(self, streams: Mapping[str, Tensor]) -> tuple[int, int]:
-        name, spec = next(iter(self.streams.items()))
-        return len(streams[name]), streams[name].shape[1] // spec.frames
+        own = take_streams(streams, self.streams, self.segments, type(self.anchor).__name__)
+        return own if self.standardizer is None else self.standardizer(own)
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
-        shape = self._batch_shape(streams)
+        shape = batch_shape(streams, self.streams)
         return run_anchor(self.anchor, self.adapter, streams, mask, shape, copies=self.changes_inputs)
 
     def strip(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""One call of an Anchor, whose answer is checked and completed; and marks for a profiler."""
+"""A batch's streams as a network takes them, one call of an Anchor, and marks for a profiler."""
 
 from __future__ import annotations
 
@@ -10,12 +10,46 @@ from torch.profiler import record_function
 
 from coleaf_framework import losses
 from coleaf_framework.adapters import Adapter, call_anchor
-from coleaf_framework.protocol import AnchorOutput
+from coleaf_framework.protocol import AnchorOutput, StreamSpec
 
 
 def phase(name: str) -> AbstractContextManager[None]:
     """Marks a part of a training step for a profiler."""
     return record_function(f"coleaf: {name}")
+
+
+def batch_shape(streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec]) -> tuple[int, int]:
+    """(B,T) of a batch.
+
+    Args:
+        streams: stream name -> (B, frames * T, width).
+        specs: what they are; the first says T.
+    """
+    name, spec = next(iter(specs.items()))
+    return len(streams[name]), streams[name].shape[1] // spec.frames
+
+
+def take_streams(
+    streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec], segments: int | None, name: str
+) -> dict[str, Tensor]:
+    """The streams of a batch that a network takes, in its order.
+
+    Args:
+        streams: stream name -> (B, frames * T, width), of the batch.
+        specs: what the network takes.
+        segments: T, where the network has a fixed one.
+        name: the network's, for messages.
+
+    Raises:
+        ValueError: the batch lacks one, or has another T.
+    """
+    if missing := specs.keys() - streams.keys():
+        raise ValueError(f"the batch lacks the streams {sorted(missing)}; it has {sorted(streams)}")
+    own = {stream: streams[stream] for stream in specs}
+    _, given = batch_shape(own, specs)
+    if segments not in (None, given):
+        raise ValueError(f"the batch has T = {given} segments; {name} was wrapped with segments={segments}")
+    return own
 
 
 def run_anchor(

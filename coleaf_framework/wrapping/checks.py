@@ -13,11 +13,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError, reason
-from coleaf_framework.collaboration import custom_loss, custom_modality_labels
-from coleaf_framework.protocol import AnchorOutput, Batch, Progress, StreamSpec
+from coleaf_framework.protocol import AnchorOutput, StreamSpec
 
 FIELDS = tuple(f.name for f in fields(AnchorOutput))
-RESERVED = ("contrast", "cooccurrence")
 Run = Callable[[nn.Module, Mapping[str, Tensor], Tensor | None], object]
 Call = Callable[[Mapping[str, Tensor], Tensor | None], AnchorOutput]
 
@@ -257,56 +255,3 @@ def check_mask(
                 f"{name} takes a mask, but {field} of a video changes with the padding after it: "
                 "masked segments ((B,T) bool, False) must not reach the real ones"
             )
-
-
-def check_modality_labels(
-    network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
-) -> None:
-    """Check the modality labels of a network with a method `modality_labels`."""
-    refine, name = custom_modality_labels(network), type(network).__name__
-    if refine is None:
-        return
-    try:
-        labels = refine(output, _labelled(output, inputs, num_classes), progress)
-    except Exception as problem:
-        raise ValueError(
-            f"{name}.modality_labels(output, batch, progress) fails on a synthetic batch: "
-            f"{type(problem).__name__}: {problem}"
-        ) from problem
-    shape = (len(output.video_probs), 2, num_classes)
-    valid = isinstance(labels, Tensor) and labels.shape == shape and labels.is_floating_point()
-    if not valid or not ((labels >= 0) & (labels <= 1)).all():
-        actual = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else describe_value(labels)
-        raise ValueError(f"{name}.modality_labels: expected (B,M,C) = {shape} in [0, 1], got {actual}")
-
-
-def _labelled(output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int) -> Batch:
-    """A batch whose first video has all classes and the others random ones."""
-    labels = (torch.rand(len(output.video_probs), num_classes, device=output.video_probs.device) < 0.5).float()
-    labels[0] = 1
-    return Batch(streams=inputs, labels=labels)
-
-
-def check_custom_loss(
-    network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress
-) -> list[Tensor]:
-    """Check the network's custom loss; returns its terms, none where the network has none."""
-    loss, name = custom_loss(network), type(network).__name__
-    if loss is None:
-        return []
-    try:
-        terms = loss(output, _labelled(output, inputs, num_classes), progress)
-    except Exception as problem:
-        raise ValueError(
-            f"{name}.loss(output, batch, progress) fails on a synthetic batch: {type(problem).__name__}: {problem} "
-            "(if its `loss` is something else, pass config=CoLeaFConfig(anchor_loss='video'))"
-        ) from problem
-    if not isinstance(terms, Mapping) or not terms:
-        raise WrongTypeError(f"{name}.loss returns {describe_value(terms)}, not a mapping of named scalar tensors")
-    for term, value in terms.items():
-        if term in RESERVED:
-            raise ValueError(f"{name}.loss: {term!r} is the name of a term of CoLeaF: call yours something else")
-        valid = isinstance(value, Tensor) and not value.ndim and bool(torch.isfinite(value))
-        if not valid or not (value.requires_grad or value == 0):  # a term that is not yet on may be a plain zero
-            raise ValueError(f"{name}.loss: {term!r} is not a finite scalar tensor with gradient: {value!r}")
-    return list(terms.values())

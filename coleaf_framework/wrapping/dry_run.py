@@ -23,16 +23,15 @@ from coleaf_framework.wrapping.checks import (
     FIELDS,
     Run,
     as_output,
-    check_custom_loss,
     check_gradients,
     check_mask,
-    check_modality_labels,
     check_shapes,
     check_values,
     check_videos_apart,
     failure,
     gradients_of,
 )
+from coleaf_framework.wrapping.loss_checks import check_custom_loss, check_modality_labels
 
 # A custom loss may change over epochs and from step to step, so it is tried early and late in training.
 _LOSS_PROGRESS = (Progress(1, 0), Progress(1000, 1))
