@@ -4,6 +4,7 @@ from coleaf_framework.collaboration.averaging import MovingAverage
 from coleaf_framework.collaboration.config import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.collaboration.reduction import Reduction, Term, share_of_step
 from coleaf_framework.collaboration.terms import (
+    COLLABORATIVE_TERMS,
     anchor_loss,
     anchor_terms,
     custom_loss,
@@ -26,6 +27,7 @@ from coleaf_framework.collaboration.updates import (
 )
 
 __all__ = [
+    "COLLABORATIVE_TERMS",
     "OFFICIAL",
     "STRONG",
     "AnchorPass",

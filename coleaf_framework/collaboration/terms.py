@@ -17,6 +17,8 @@ from coleaf_framework.collaboration.config import CoLeaFConfig
 from coleaf_framework.collaboration.reduction import Reduction, Term
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput
 
+COLLABORATIVE_TERMS = ("contrast", "cooccurrence", "pseudo_labels")
+"""Names of the terms that teach the Anchor, which its own loss must not use."""
 # Audio, visual.
 CONTRAST_WEIGHTS = (0.009, 1.0)
 PSEUDO_THRESHOLDS = (0.5, 0.6)

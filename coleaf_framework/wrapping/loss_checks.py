@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError
-from coleaf_framework.collaboration import custom_loss, custom_modality_labels
+from coleaf_framework.collaboration import COLLABORATIVE_TERMS, custom_loss, custom_modality_labels
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 from coleaf_framework.wrapping.checks import describe_value
-
-RESERVED = ("contrast", "cooccurrence")
 
 
 def check_modality_labels(
@@ -60,7 +58,7 @@ def check_custom_loss(
     if not isinstance(terms, Mapping) or not terms:
         raise WrongTypeError(f"{name}.loss returns {describe_value(terms)}, not a mapping of named scalar tensors")
     for term, value in terms.items():
-        if term in RESERVED:
+        if term in COLLABORATIVE_TERMS:
             raise ValueError(f"{name}.loss: {term!r} is the name of a term of CoLeaF: call yours something else")
         valid = isinstance(value, Tensor) and not value.ndim and bool(torch.isfinite(value))
         if not valid or not (value.requires_grad or value == 0):  # a term that is not yet on may be a plain zero

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from coleaf_backbones.cmpae_loss import refined_labels
+from torch import Tensor
 
 from coleaf_framework import (
     CoLeaF,
@@ -22,10 +23,10 @@ from coleaf_framework import (
     losses,
     wrap,
 )
-from coleaf_framework.collaboration import MovingAverage
+from coleaf_framework.collaboration import COLLABORATIVE_TERMS, MovingAverage
 from coleaf_framework.data import open_folder
 from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.protocol import Batch, Progress
+from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 from coleaf_framework.record.settings import load_config
 from tests.helpers.networks import TinyNet, batch_of
 
@@ -261,3 +262,13 @@ def test_labels_that_go_from_smoothed_ones_become_smoothed_absences() -> None:
     for epoch in (1, 2):
         audio = refined_labels(batch, torch.rand(2, 2, 2), torch.zeros(2, 2), Progress(epoch))[:, 0]
         torch.testing.assert_close(audio, batch.labels)
+
+
+@pytest.mark.parametrize("name", COLLABORATIVE_TERMS)
+def test_a_custom_loss_may_not_take_the_name_of_a_term_that_would_replace_it(name: str) -> None:
+    class Own(TinyNet):
+        def loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+            return {name: output.video_probs.mean()}
+
+    with pytest.raises(ValueError, match=f"Own.loss: '{name}' is the name of a term of CoLeaF"):
+        wrap(Own())
