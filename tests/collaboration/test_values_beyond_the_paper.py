@@ -272,3 +272,9 @@ def test_a_custom_loss_may_not_take_the_name_of_a_term_that_would_replace_it(nam
 
     with pytest.raises(ValueError, match=f"Own.loss: '{name}' is the name of a term of CoLeaF"):
         wrap(Own())
+
+
+def test_every_term_that_teaches_the_anchor_has_its_name_kept_free() -> None:
+    _, terms = terms_of(batch_of(), pseudo_label_weight=1.0)
+    taught = {name.removeprefix("anchor/") for name in terms if name.startswith("anchor/")}
+    assert taught - {"video"} == set(COLLABORATIVE_TERMS)
