@@ -44,7 +44,7 @@ class Attention(nn.Module):
     are separate methods, so that tokens used several times are projected once.
 
     Args:
-        width: D, a multiple of `heads`.
+        width: width, D, a multiple of `heads`.
         heads: number of heads H.
         dropout: rate on the attention weights, in [0,1).
 
@@ -125,7 +125,7 @@ class FeedForward(nn.Module):
     A base class instead of a submodule, since published checkpoints have these parameters on the layer itself.
 
     Args:
-        width: D.
+        width: width, D.
         hidden: width of the feed-forward block.
         dropout: rate, in [0,1).
     """

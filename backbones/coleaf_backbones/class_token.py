@@ -20,7 +20,7 @@ class ClassTokenLayer(FeedForward):
     Class tokens are the same for every video, so they are projected once per batch instead of once per video.
 
     Args:
-        width: D.
+        width: width, D.
         heads: number of attention heads.
         hidden: width of the feed-forward block.
         dropout: rate, in [0,1).
@@ -64,8 +64,8 @@ class UnimodalBranch(nn.Module):
 
     Args:
         streams: this modality's streams; several are projected separately and fused by a Linear.
-        num_classes: C.
-        width: D.
+        num_classes: number of classes, C.
+        width: width, D.
         heads: number of attention heads.
         hidden: width of the feed-forward block.
         dropout: rate, in [0,1).
@@ -127,8 +127,8 @@ class ClassTokenReference(nn.Module):
 
     Args:
         streams: all streams; each modality's branch reads its own.
-        num_classes: C.
-        width: D, the Anchor's token width.
+        num_classes: number of classes, C.
+        width: width, D, the Anchor's token width.
         class_tokens: with class tokens (eq. 5) or without (Table 4).
         heads: number of attention heads.
         hidden: width of the feed-forward block; D with None.

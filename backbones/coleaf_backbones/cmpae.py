@@ -45,10 +45,10 @@ class CMPAE(nn.Module):
     """CMPAE with its evidential classifiers, and its loss with label denoising.
 
     Args:
-        num_classes: C.
+        num_classes: number of classes, C.
         streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
             2D frames pass an ELU before they are averaged, so data with averaged frames is refused.
-        width: D, 512 as published.
+        width: width, D, 512 as published.
         layers, heads: of the encoder, 1 and 1 as published.
         hidden: width of the feed-forward block; D where None.
         dropout: of the encoder; absence_dropout: before absence evidence; visual_dropout: of visual tokens before

@@ -27,7 +27,7 @@ class HybridAttentionLayer(FeedForward):
     Both modalities share the weights.
 
     Args:
-        width: D.
+        width: width, D.
         heads: number of attention heads.
         hidden: width of the feed-forward block.
         dropout: rate, in [0,1).
@@ -110,9 +110,9 @@ class HAN(nn.Module):
     """HAN with its attentive pooling (CoLeaF eq. 1-4) and its guided loss.
 
     Args:
-        num_classes: C.
+        num_classes: number of classes, C.
         streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
-        width: D, 512 as published.
+        width: width, D, 512 as published.
         layers: number of encoder layers, 1 as published.
         heads: number of attention heads, 1 as published.
         hidden: width of the feed-forward block; D with None.

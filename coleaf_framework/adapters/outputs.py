@@ -105,8 +105,8 @@ class Out:
         Args:
             returned: the network's raw outputs.
             field: name of the field of `AnchorOutput`.
-            batch: B.
-            segments: T.
+            batch: number of videos, B.
+            segments: number of segments, T.
 
         Raises:
             ValueError: there is no tensor at the path, or it has another layout; names the field.
@@ -185,8 +185,8 @@ def arrange(x: Tensor, layout: str, target: str, reduction: str | None, what: st
         target: the axes of the result.
         reduction: "mean", "max" or "sum", for axes that `target` lacks; None where it has all of them.
         what: begins error messages.
-        batch: B, for layouts with joined axes, such as "(b m) t c".
-        segments: T, likewise.
+        batch: number of videos, B, for layouts with joined axes, such as "(b m) t c".
+        segments: number of segments, T, likewise.
 
     Raises:
         ValueError: the tensor does not have the layout, or the layout lacks an axis of `target`.

@@ -151,8 +151,8 @@ class Tap:
 
         Args:
             captured: from `capture`.
-            batch: B.
-            segments: T.
+            batch: number of videos, B.
+            segments: number of segments, T.
             single: read tokens of one modality.
 
         Returns:

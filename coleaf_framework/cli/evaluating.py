@@ -76,7 +76,8 @@ def predict(
     told = [*use_decision(trainer, run, decision, tuple(set_ or ())), *caveats_of_data(run, where)]
     predictions = trainer.predict(open_split(where, split)).with_caveats(told)
     out = out or run / f"predictions-{split}.json"
-    write_predictions(run, predictions)
+    if predictions.truth is not None:  # those that cannot be scored must not replace those that can
+        write_predictions(run, predictions)
     predictions = predictions.with_caveats(caveats_of_run(run, split))
     for note in predictions.caveats:
         say(f"NOTE: {note}", sys.stderr)

@@ -17,9 +17,9 @@ from coleaf_framework.collaboration.reduction import share_of_step
 from coleaf_framework.collaboration.terms import (
     anchor_loss,
     anchor_terms,
+    collaborating,
     event_weights,
     modality_labels,
-    reference_teaches,
     reference_terms,
     weak_modality_labels,
     with_reference_labels,
@@ -47,7 +47,13 @@ class StepOutput(NamedTuple):
     observations: dict[str, Tensor]
 
     def total(self) -> Tensor:
-        """The scalar to minimise."""
+        """The scalar to minimise.
+
+        Raises:
+            ValueError: there is no term, since the Anchor's own loss returned none in this step.
+        """
+        if not self.losses:
+            raise ValueError("no loss term to minimise: the Anchor's own loss returned an empty mapping in this step")
         return torch.stack(list(self.losses.values())).sum()
 
 
@@ -104,7 +110,7 @@ def anchor_update(
     observations: dict[str, Tensor] = {}
     if reference is not None:
         terms |= anchor_terms(c, own.output, reference, own.labels, batch, progress)
-        if c.contrast == "event_aware" and reference_teaches(c, progress):
+        if c.contrast == "event_aware" and collaborating(c, progress):
             theta = event_weights(c, reference).mean(0) * batch.fraction
             observations = {f"theta/{name}": x for name, x in zip(MODALITIES, theta, strict=True)}
     losses = share_of_step({f"anchor/{name}": term for name, term in terms.items()}, batch.fraction)

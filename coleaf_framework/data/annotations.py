@@ -172,8 +172,8 @@ def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_cla
 
     Args:
         intervals: Modality -> intervals.
-        segments: T.
-        num_classes: C.
+        segments: number of segments, T.
+        num_classes: number of classes, C.
 
     Returns:
         (T,M,C) bool.

@@ -50,7 +50,7 @@ class Costs:
         anchor: class name of the Anchor.
         rows: name of a row -> its cost.
         videos: batch size B.
-        segments: T.
+        segments: number of segments, T.
         device: name of the device.
     """
 
@@ -98,9 +98,9 @@ def measure_costs(
     Args:
         config: the Anchor, the Reference, their options and the loss terms.
         streams: input streams.
-        num_classes: C.
+        num_classes: number of classes, C.
         videos: batch size B.
-        segments: T.
+        segments: number of segments, T.
 
     Raises:
         ValueError, TypeError: as `wrap` does.

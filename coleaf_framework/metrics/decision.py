@@ -64,7 +64,7 @@ class DecisionConfig(StrictConfig):
         """Check that the thresholds per class match a list of classes.
 
         Args:
-            num_classes: C.
+            num_classes: number of classes, C.
             names: the C class names; None where they are unknown.
 
         Raises:

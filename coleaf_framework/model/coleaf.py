@@ -56,9 +56,9 @@ class CoLeaF(nn.Module):
         anchor: see `protocol.Anchor`.
         reference: see `protocol.Reference`; None trains the Anchor alone.
         streams: the Anchor's input streams.
-        num_classes: C.
+        num_classes: number of classes, C.
         config: loss terms.
-        segments: T, where the network has a fixed one; batches of another are refused.
+        segments: number of segments, T, where the network has a fixed one; batches of another are refused.
         adapter: `(anchor, streams) -> AnchorOutput`, for a network that does not return one itself; one that has
             a parameter `mask` gets the batch's (B,T) bool or None. A `Declaration` is one.
         statistics: stream name -> (2, width) mean and deviation; None leaves the streams as they are.

@@ -37,7 +37,7 @@ def take_streams(
     Args:
         streams: stream name -> (B, frames * T, width), of the batch.
         specs: what the network takes.
-        segments: T, where the network has a fixed one.
+        segments: number of segments, T, where the network has a fixed one.
         name: the network's, for messages.
 
     Raises:

@@ -17,7 +17,7 @@ _MOST_SYNTHETIC = 1_000_000  # videos of a split, whose ids are kept in memory
 
 
 class DataConfig(StrictConfig):
-    """Which videos."""
+    """The data set."""
 
     root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
     standardize: bool = Field(
@@ -65,7 +65,7 @@ Recipe = Literal["paper", "official", "strong"]
 
 
 class RunConfig(StrictConfig):
-    """Everything that makes a run what it is."""
+    """The configuration of a run."""
 
     recipe: Recipe = Field(
         "paper",
@@ -97,7 +97,7 @@ class RunConfig(StrictConfig):
         return name
 
     def with_absolute_root(self) -> RunConfig:
-        """The same, with a data folder that means the same from any folder."""
+        """The same with an absolute data folder."""
         if self.data.root is None:
             return self
         data = self.data.model_copy(update={"root": Path(self.data.root).resolve().as_posix()})

@@ -19,7 +19,7 @@ def write_log(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """A run's epochs as `write_log` wrote them; none where there is no such file.
+    """Read the epochs that `write_log` wrote; an empty list if there is no such file.
 
     Raises:
         ValueError: the log is damaged; names the line.

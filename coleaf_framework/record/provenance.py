@@ -1,4 +1,4 @@
-"""What a run is made of: code and data, as digests, so that a later change of either is noticed."""
+"""Digests of the code and data of a run, by which later changes are noticed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MadeOf(BaseModel):
 
 
 def made_of(anchor: object, reference: object | None, splits: Iterable[AVVPDataset]) -> MadeOf:
-    """What a run of these is made of.
+    """Digests of the current code and data.
 
     Args:
         anchor: the network, or the class or function that makes it.
@@ -55,7 +55,7 @@ def made_of(anchor: object, reference: object | None, splits: Iterable[AVVPDatas
 
 
 def changes(before: MadeOf, now: MadeOf) -> list[str]:
-    """What is another now; one clause each, such as "the annotations of 'test' differ".
+    """The changes between two records, one clause each, such as "the annotations of 'test' differ".
 
     A network without source, and a test split that either lacks, are passed over.
 
@@ -77,10 +77,11 @@ def changes(before: MadeOf, now: MadeOf) -> list[str]:
 
 
 def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs in the splits that both have, one clause a split.
+    """Differences in the splits that both have, one clause per split.
 
     Args:
-        before, now: split -> part -> digest.
+        before: split -> part -> digest.
+        now: the same of the current data.
     """
     found = []
     for split in sorted(before.keys() & now.keys()):
@@ -97,7 +98,7 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def rewritten(before: MadeOf, now: MadeOf) -> list[str]:
-    """Splits whose files were written again, though all that a digest covers is the same: one clause each.
+    """Splits whose files were rewritten while their digests stayed the same, one clause each.
 
     Args:
         before: of the run.
@@ -120,18 +121,18 @@ def _kinds(digest: str) -> dict[str, str]:
 
 
 def _shared_kinds(a: str, b: str) -> set[str]:
-    """The kinds of content that both tell."""
+    """Kinds of content digest that both have."""
     return (_kinds(a).keys() & _kinds(b).keys()) - {"written"}
 
 
 def _differ(a: str, b: str) -> bool:
-    """Whether no kind of content that both tell is the same."""
+    """Whether both have common kinds of content digest, and all of these differ."""
     shared = _shared_kinds(a, b)
     return bool(shared) and all(_kinds(a)[kind] != _kinds(b)[kind] for kind in shared)
 
 
 def identity(made: MadeOf | None) -> dict[str, Any]:
-    """What two runs have in common that are of the same code and data, wherever these lie; empty where not recorded."""
+    """A value that is equal for runs of the same code and data, wherever these are; empty if not recorded."""
     if made is None or made == MadeOf():
         return {}
     data = {
@@ -143,11 +144,11 @@ def identity(made: MadeOf | None) -> dict[str, Any]:
 
 
 def record_accepted(before: MadeOf | None, now: MadeOf, sentences: Iterable[str]) -> MadeOf:
-    """`now`, with the sentences that had been accepted `before` and those that are now, each once."""
+    """`now` with the caveats accepted before and those accepted now, each once."""
     earlier = before.accepted if before is not None else []
     return now.model_copy(update={"accepted": list(dict.fromkeys((*earlier, *sentences)))})
 
 
 def accepted(changed: Sequence[str]) -> list[str]:
-    """The caveats of a run that was kept or resumed though this had changed."""
+    """Caveats of a run that was kept or resumed despite these changes."""
     return [f"kept or resumed with --accept-changes, though {clause}" for clause in changed]

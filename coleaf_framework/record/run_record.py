@@ -28,9 +28,9 @@ class ModelEntry(BaseModel):
     Args:
         anchor_class: "module:Class" of the Anchor.
         streams: input streams by name.
-        num_classes: C.
-        width: D, of the tokens.
-        segments: T, where the network has a fixed one.
+        num_classes: number of classes, C.
+        width: width, D, of the tokens.
+        segments: number of segments, T, where the network has a fixed one.
         adapter: a declaration as plain values; True for an adapter that is code; False without one.
         frozen: names of the Anchor's parameters that are frozen.
         changes_inputs: whether the Anchor changes its input tensors in place.
@@ -54,7 +54,7 @@ class ModelEntry(BaseModel):
         return self
 
 
-class PluginEntry(BaseModel):
+class PluginEntry(StrictConfig):
     """A network of the model.
 
     Args:
@@ -63,7 +63,7 @@ class PluginEntry(BaseModel):
     """
 
     name: str | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class TrainedOn(BaseModel):

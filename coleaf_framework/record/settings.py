@@ -120,7 +120,7 @@ def has_class_thresholds(decision: Mapping[str, Any]) -> bool:
 
 
 def as_setting(key: str, value: str) -> str:
-    """A text as a setting that says just this text, whatever it holds, such as a path that is not UTF-8."""
+    """A setting with a text as its value, quoted as needed, such as a path that is not UTF-8."""
     return f"{key}={printable(json.dumps(value, ensure_ascii=False))}"  # YAML knows `printable`'s escapes
 
 
@@ -135,7 +135,7 @@ def recipe(name: Recipe, *settings: str) -> RunConfig:
 
 
 def _with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the recipe and the Anchor's published decision say, under what was given."""
+    """The given values, completed by those of the recipe and of the Anchor's published decision."""
     given = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     sections = ("coleaf", "trainer", "decision", "anchor")
     if any(not isinstance(given.get(section, {}), dict) for section in sections):

@@ -1,4 +1,4 @@
-"""The source files that a network is made of, found by reading them, so that every process finds the same ones."""
+"""The source files of a network, found by parsing their imports, so that all processes find the same ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def sources(network: object) -> dict[str, str]:
-    """Source file -> digest: of a network's own file and of those that it imports, and so on, as far as they are near.
+    """Digests of a network's own source file and of the files that it imports, directly or not.
 
-    Near is the package that the network is in; where it is in none, the folder of its file and what is below. Imports
-    within functions count. Of a script, or a console's class, it is the class itself and what its file imports.
+    Only files of the network's package count; without a package, those in the folder of its file and below. Imports
+    inside functions count too. For a class of a script or a console, the class itself takes the place of the file.
 
     Args:
-        network: or the class or function that makes it.
+        network: the network, or the class or function that makes it.
 
-    Returns: empty where there is no source.
+    Returns:
+        Source file -> digest; empty if there is no source.
     """
     maker = network if inspect.isclass(network) or inspect.isroutine(network) else type(network)
     found = {}
@@ -49,7 +50,7 @@ def sources(network: object) -> dict[str, str]:
 
 
 def _places(path: Path, module: str) -> tuple[Path, Path]:
-    """Where a module's package would be looked for, and the folder that is near."""
+    """Folder of a module's package, and the folder whose files count as the network's own."""
     parts = module.split(".")
     base = path.parent if path.name == "__init__.py" else path.with_suffix("")
     if base.parts[-len(parts) :] != tuple(parts):

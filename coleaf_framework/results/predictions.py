@@ -21,8 +21,6 @@ from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.events_file import VideoEvents
 
 _PADDED = ("segment_probs", "truth", "mask")
-_TENSORS = ("segment_probs", "modality_probs", "video_probs", "truth", "labels", "mask")
-_ROUNDING = 1e-3  # probabilities may exceed [0,1] by rounding
 
 
 @dataclass(frozen=True)

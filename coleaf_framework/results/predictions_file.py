@@ -31,6 +31,18 @@ def write_predictions(run: Path, predictions: Predictions) -> None:
     state: dict[str, Any] = {name: getattr(saved, name) for name in _Saved.model_fields}
     state["decision"] = saved.decision.model_dump(mode="json")
     write_state(predictions_path(run, predictions.split), state)
+    _older_path(run, predictions.split).unlink(missing_ok=True)
+
+
+def _older_path(run: Path, split: str) -> Path:
+    """The name of the file up to version 0.1."""
+    return run / f"outputs-{split}.safetensors"
+
+
+def _kept(run: Path, split: str) -> Path | None:
+    """The file of a run's predictions by either name; None if there is none."""
+    places = (predictions_path(run, split), _older_path(run, split))
+    return next((path for path in places if path.is_file()), None)
 
 
 class _Saved(BaseModel):
@@ -91,15 +103,12 @@ def read_predictions(run: Path, split: str) -> Predictions:
         FileNotFoundError: the run has no predictions of the split; says how to make them.
         ValueError: the file is damaged, or the run's weights have changed since.
     """
-    path = predictions_path(run, split)
-    older = run / f"outputs-{split}.safetensors"  # their name up to version 0.1
-    if not path.is_file() and older.is_file():
-        path = older
+    path = _kept(run, split)
     again = f"run `coleaf predict {run} --split {split}`"
-    if not path.is_file():
+    if path is None:
         if not run.is_dir():
             raise FileNotFoundError(f"{run}: no such run folder")
-        others = [x for x in ("train", "val", "test") if predictions_path(run, x).is_file()]
+        others = [x for x in ("train", "val", "test") if _kept(run, x)]
         instead = f", or take --split {others[0]}, of which it has" if others else ""
         raise FileNotFoundError(f"{run}: has no predictions of split {split!r}: {again} first{instead}")
     found = validated(_Saved, parse_state(path.read_bytes(), path), f"{path}: not what `coleaf predict` keeps")

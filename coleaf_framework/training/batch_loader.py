@@ -27,7 +27,7 @@ from coleaf_framework.training.plan import MicroBatch
 
 
 class BatchLoader:
-    """Gives the batches of a data set that it is asked for, in that order.
+    """Loads the requested batches of a data set, in the requested order.
 
     Args:
         data: the data set.
@@ -108,7 +108,7 @@ class BatchLoader:
             yield batch
 
     def _begin(self, loader: DataLoader[Any]) -> Iterator[Any]:
-        """The loader's batches, whose `next` alone tells that a reading process died."""
+        """Start the loader's iterator; the death of a reading process is noticed in its `next` alone."""
         if not (self.workers and hasattr(signal, "SIGCHLD")):
             return iter(loader)
         # Processes that start now inherit the mask, so no signal comes before `_begin_reading` has run.
@@ -123,7 +123,7 @@ class BatchLoader:
 
 
 def _begin_reading(worker: int) -> None:
-    """Make a reading process outlive the signals that reach every process of a job: its parent says when to end."""
+    """Let a reading process ignore signals sent to all processes of a job; only its parent ends it."""
     Queue._on_queue_feeder_error = _send_error  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
@@ -142,12 +142,14 @@ def _end_with_parent() -> None:
 
 
 def _send_error(queue: Any, problem: Exception, sent: tuple[int, Any]) -> None:
-    """Answer with an error where a batch cannot be sent; by default it is dropped, and waited for without end."""
+    """Send an error in place of a batch that cannot be sent; by default the parent would wait for it forever."""
     queue.put((sent[0], plain_error(problem)))
 
 
 def _require_files(workers: int, streams: int) -> None:
-    """Open as many files as reading processes may take, once: halfway through they could not be told from broken ones.
+    """Check that the limit on open files allows this many reading processes, by opening as many once.
+
+    Later, too few open files would look like broken video files.
 
     Raises:
         OSError: there may not be as many.
@@ -165,7 +167,7 @@ def _require_files(workers: int, streams: int) -> None:
 
 
 class _Order(Sampler[tuple[int, ...]]):
-    """Videos of each batch, exchangeable, so that reading processes live longer than an epoch."""
+    """A batch sampler whose batches can be replaced, so that reading processes live longer than an epoch."""
 
     def __init__(self) -> None:
         self.videos: Sequence[tuple[int, ...]] = ()
@@ -178,7 +180,7 @@ class _Order(Sampler[tuple[int, ...]]):
 
 
 class _Readable(Dataset[Any]):
-    """A data set whose errors come back as they are, not as text of another process's traceback."""
+    """A data set that returns its errors, so that they arrive as errors and not as a traceback in a text."""
 
     def __init__(self, data: AVVPDataset) -> None:
         self.data = data
@@ -196,7 +198,7 @@ class _Readable(Dataset[Any]):
 
 
 def plain_error(problem: Exception, note: str = "") -> Exception:
-    """The same error with a note, of a kind that is made of one text: its own, if it is such, or the nearest."""
+    """Re-create the exception as the nearest built-in type, with the note appended."""
     text = f"{problem}; {note}" if note else str(problem)
     kind = next(k for k in type(problem).__mro__ if k.__module__ == "builtins")
     return kind(text) if issubclass(kind, OSError) else ValueError(text)
@@ -231,7 +233,7 @@ class _Resident:
         self.segments = torch.tensor(self.lengths)
 
     def batch(self, videos: tuple[int, ...]) -> Batch:
-        """The batch of these videos; what is computed here on the CPU is indices alone, so no device waits."""
+        """The batch of these videos. The CPU computes indices only, so the device never waits."""
         chosen = torch.tensor(videos)
         lengths = self.segments[chosen, None]
         longest = max(self.lengths[i] for i in videos)

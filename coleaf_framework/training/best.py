@@ -24,7 +24,7 @@ class BestWeights:
         self._kept: Mapping[str, Tensor] | None = None
 
     def offer(self, value: float | None, epoch: int, model: nn.Module) -> None:
-        """Keep `model` if `value` is above all before. Without a value the newest is the best."""
+        """Keep the weights of `model` if `value` exceeds all earlier values, or if it is None."""
         if value is not None:
             if self.epoch and not (value > self.value or math.isnan(self.value)):
                 return
@@ -36,7 +36,7 @@ class BestWeights:
             self._kept = {name: x.detach().cpu().clone() for name, x in model.state_dict().items()}
 
     def require(self) -> None:
-        """Look whether the weights kept in the folder are there and whole.
+        """Check that the weights kept in the folder exist and are not damaged.
 
         Raises:
             FileNotFoundError, ValueError: they are not; names the file.

@@ -1,12 +1,18 @@
-"""Whether a data set is one that a model takes."""
+"""Checks that a data set, and the length of a training, fit a model."""
 
 from __future__ import annotations
 
+import logging
+
 from coleaf_framework._config import WrongTypeError, shown
+from coleaf_framework.collaboration import reference_teaches
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import averaged
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.protocol import PAST_EVERY_WARMUP, Progress
+
+logger = logging.getLogger(__name__)
 
 
 def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPDataset, *, truth: bool = False) -> None:
@@ -55,3 +61,21 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
             )
     if truth and not data.has_ground_truth:
         raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
+
+
+def warn_of_no_teaching(model: CoLeaF, epochs: int) -> None:
+    """Log a warning if a training ends within the warm-up, so that its Anchor is trained as if alone.
+
+    Args:
+        model: to be trained.
+        epochs: of the training, the Reference's head start included.
+    """
+    if model.reference is None or reference_teaches(model.config, Progress(epochs - model.head_start)):
+        return
+    if reference_teaches(model.config, PAST_EVERY_WARMUP):
+        logger.warning(
+            "trainer.epochs=%d ends before the Reference teaches the Anchor (coleaf.anchor_warmup=%d): the Anchor is "
+            "trained as if alone",
+            epochs,
+            model.config.anchor_warmup,
+        )

@@ -1,4 +1,4 @@
-"""Where a run takes place and what makes it repeatable."""
+"""Device, precision and random seeds of a run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def seed_everything(seed: int) -> None:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_processes(name: str, processes: int) -> None:
-    """Refuse more processes than this machine could start, before it tries.
+    """Check that this machine can start so many processes.
 
     Raises:
         ValueError: names `name`, which says how many, and what would do.

@@ -26,7 +26,7 @@ class DistributedContext:
 
     @classmethod
     def join(cls) -> DistributedContext:
-        """Meet the other processes that torchrun started; alone where it started none.
+        """Join the processes that torchrun started; a context of size 1 without torchrun.
 
         CPU tensors travel by gloo, CUDA tensors by nccl.
         """
@@ -43,15 +43,15 @@ class DistributedContext:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and shows progress."""
+        """True on rank 0, which writes files and shows progress."""
         return self.rank == 0
 
     def part(self, n: int) -> range:
-        """This rank's share of `n` things; every one is in exactly one rank's."""
+        """Indices below `n` that this rank handles; each index belongs to exactly one rank."""
         return range(self.rank, n, self.size)
 
     def highest(self, value: int) -> int:
-        """The highest value that any rank gives."""
+        """The maximum over ranks."""
         if self.size == 1:
             return value
         tensor = torch.tensor(value)
@@ -59,7 +59,7 @@ class DistributedContext:
         return int(tensor)
 
     def total(self, values: list[float]) -> list[float]:
-        """Sums over ranks; every rank gives as many."""
+        """Element-wise sums over ranks; all ranks pass lists of one length."""
         if self.size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64)
@@ -67,7 +67,7 @@ class DistributedContext:
         return tensor.tolist()
 
     def interleaved(self, tensors: Mapping[str, Tensor], own: int, total: int) -> dict[str, Tensor]:
-        """What all ranks have of `total` things that `part` divided among them, in the things' own order.
+        """Gather the rows that `part` divided among the ranks, in their original order.
 
         Args:
             tensors: name -> (K, ...), of which the first `own` rows count, on the CPU. All ranks have the same names
@@ -88,13 +88,13 @@ class DistributedContext:
         return found
 
     def from_first(self, tensors: Iterable[Tensor]) -> None:
-        """Give all ranks the tensors that the first one has, in place."""
+        """Broadcast the tensors of rank 0 to all ranks, in place."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
     def bytes_from_first(self, content: bytes | None) -> bytes | None:
-        """What the first rank has, on every rank."""
+        """Broadcast the bytes of rank 0 to all ranks."""
         if self.size == 1:
             return content
         length = torch.tensor(-1 if content is None else len(content))
@@ -114,7 +114,7 @@ def local_rank() -> int:
 
 
 def lost_contact(problem: BaseException) -> bool:
-    """Whether an error says that another rank has gone."""
+    """Whether an error means that another rank has ended."""
     text = str(problem)
     return isinstance(problem, RuntimeError) and (
         isinstance(problem, dist.DistError) or any(word in text for word in ("gloo", "NCCL", "Connection closed"))

@@ -99,14 +99,14 @@ def train(
         accept_changes=accept_changes,
     )
     test = None
-    with contextlib.suppress(ValueError, OSError):  # whoever scores on it is told what is wrong with it
+    with contextlib.suppress(ValueError, OSError):  # a broken test split is an error when it is scored, not here
         test = open_split(config.data, "test") if has_split(config.data, "test") else None
     trainer.fit(data, val, test=test)
     return trainer
 
 
 def run_made_of(config: RunConfig) -> MadeOf:
-    """What a run of a configuration, whose Anchor has a name, would be made of now; see `provenance.made_of`.
+    """The current code and data of a configuration whose Anchor has a name; see `provenance.made_of`.
 
     Raises:
         ValueError, ImportError, OSError: as `open_split` and `plugins.find_plugin` do.
@@ -121,7 +121,7 @@ def run_made_of(config: RunConfig) -> MadeOf:
 
 
 def build_model(config: RunConfig, data: AVVPDataset, statistics: Mapping[str, Tensor] | None = None) -> CoLeaF:
-    """What a configuration trains on a split, with fresh weights.
+    """The model of a configuration, for the streams and classes of a split, with fresh weights.
 
     Raises:
         ValueError: the Anchor has no name; or as `wrap` does.
@@ -141,7 +141,7 @@ def build_model(config: RunConfig, data: AVVPDataset, statistics: Mapping[str, T
 
 
 def _statistics(data: AVVPDataset) -> dict[str, Tensor]:
-    """Those of the training split, which one rank reads for all."""
+    """Mean and deviation of the training split; rank 0 reads it and broadcasts them."""
     distributed = DistributedContext.join()
     if distributed.first:
         statistics = data.statistics()
@@ -152,7 +152,7 @@ def _statistics(data: AVVPDataset) -> dict[str, Tensor]:
 
 
 def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
-    """The data to score a run on: `root` if given, what it was trained on otherwise.
+    """The data to score a run on: `root` if given, else the data that it was trained on.
 
     Raises:
         ValueError: the run was trained from Python, on data that only its author knows; or its folder of data is
@@ -175,7 +175,7 @@ Digests = dict[tuple[str | None, str], dict[str, str]]
 
 
 def caveats_of_data(run: Path, scored: DataConfig, known: Digests | None = None) -> list[str]:
-    """What must be said where the data to score a run on are not those that it was trained on.
+    """Caveats of scoring a run on other data than it was trained on.
 
     Splits that either lacks are passed over.
 
@@ -203,14 +203,14 @@ def caveats_of_data(run: Path, scored: DataConfig, known: Digests | None = None)
 
 
 def _digests(data: DataConfig, split: str) -> dict[str, str]:
-    """Of a split; none where it cannot be opened, since only what is scored must be sound."""
+    """Digests of a split; empty if it cannot be opened, since only the scored split must be valid."""
     with contextlib.suppress(ValueError, OSError):
         return digests_of(open_split(data, split))
     return {}
 
 
 def load_run(run: Path, settings: tuple[str, ...] = (), *, trust: bool = False) -> tuple[RunConfig, CoLeaFTrainer]:
-    """A finished or running run's configuration and a trainer with its best weights.
+    """The configuration of a run, and a trainer with its best weights so far.
 
     Args:
         run: its folder.

@@ -125,7 +125,7 @@ def _plain(x: Tensor) -> bool:
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> list[str]:
-    """Fill the network; returns what it has no place for."""
+    """Load the weights into the network; returns the names of those that it does not have."""
     own = network.state_dict()
     missing = [key for key in own if key not in tensors]
     odd = [key for key in own if key in tensors and tensors[key].is_nested]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked for at any time, obeyed between two steps."""
+"""Ctrl-C and SIGTERM end a run between two training steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Notes SIGINT and SIGTERM instead of obeying them at once; a second SIGINT is obeyed at once.
+    """Records SIGINT and SIGTERM, to be handled between two steps; a second SIGINT raises at once.
 
     Does nothing outside the main thread, where no signal arrives.
 
@@ -40,6 +40,6 @@ class Interrupts:
 
 
 def end_undisturbed() -> None:
-    """Ignore further signals in a command that has been told to stop: they would spoil its message and exit code."""
+    """Ignore further signals while a command ends, so that they change neither its message nor its exit code."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""One training run: its steps on one or several ranks, what is saved of it, and how it goes on."""
+"""The training loop: epochs and steps on one or several ranks, checkpoints and resuming."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _with_note(problem: Exception, note: str) -> Exception:
 
 
 class TrainingLoop:
-    """A training run under way.
+    """Runs the epochs of a training, with its checkpoints.
 
     Everything random in a step follows from the seed, the step's number and the rank, and the order of videos from
     the seed and the epoch; so a run that goes on from any step repeats what an uninterrupted one would have done.
@@ -107,7 +107,7 @@ class TrainingLoop:
         self.distributed.from_first(self.model.state_dict().values())
 
     def saved(self) -> str:
-        """A sentence on what there is to go on from."""
+        """A sentence that says which checkpoint a run can be resumed from."""
         if not self.distributed.first:
             return "the first rank says what was saved"
         if self.folder is None or self._saved is None:
@@ -190,7 +190,7 @@ class TrainingLoop:
         return dict(zip(means, self.distributed.total(list(means.values())), strict=True))
 
     def _fetch(self, batches: Iterator[Batch], n: int, interrupts: Interrupts) -> list[Batch]:
-        """A step's batches; or, where some rank has none or was told to stop, the end of the run, which is saved."""
+        """The batches of a step. If any rank has failed or was told to stop, save and end the run on all ranks."""
         failure, micro_batches = None, []
         try:
             with phase("data"):
@@ -230,7 +230,7 @@ class TrainingLoop:
             raise FloatingPointError(f"{problem}; {self.saved()}") from None
 
     def save(self) -> None:
-        """Write what the next step starts from; every rank calls this."""
+        """Write a checkpoint to resume from; every rank calls this."""
         self._flush()
         losses = self.log.state()
         losses["sums"] = dict(zip(losses["sums"], self.distributed.total(list(losses["sums"].values())), strict=True))
@@ -255,7 +255,7 @@ class TrainingLoop:
         return f"the end of epoch {done}" if done else "its beginning"
 
     def start(self, state: dict[str, Any] | None) -> None:
-        """Go on from what `save` wrote, or save the beginning where there is None.
+        """Load a checkpoint of `save`, or write the first one if `state` is None.
 
         Raises:
             FileNotFoundError, ValueError: the weights of the best epoch so far are gone or damaged.

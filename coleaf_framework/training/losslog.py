@@ -1,4 +1,4 @@
-"""Loss terms of an epoch, kept on their device so that a step waits for nothing."""
+"""The mean loss terms of an epoch, collected on the device so that no step waits for it."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class LossLog:
         return {name: mean for name, mean in self._means().items() if name not in self._observed}
 
     def observed(self) -> dict[str, float]:
-        """The same of each observation."""
+        """Each observation's mean, likewise."""
         return {name: mean for name, mean in self._means().items() if name in self._observed}
 
     def _means(self) -> dict[str, float]:
         return {name: total / self._steps[name] for name, total in self._sums.items()}
 
     def state(self) -> dict[str, Any]:
-        """What an interrupted epoch goes on with; `flush` first."""
+        """The state to resume an interrupted epoch with; call `flush` first."""
         return {"sums": self._sums, "steps": self._steps, "observed": sorted(self._observed)}

@@ -44,7 +44,8 @@ def plan_epoch(
     Args:
         n: number of videos.
         batch_size: videos a step, over all ranks and micro-batches.
-        seed, epoch: of the order.
+        seed: of the order.
+        epoch: of the order.
         rank: whose micro-batches, from 0.
         world_size: number of ranks.
         accumulate: micro-batches a step.

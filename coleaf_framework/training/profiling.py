@@ -40,11 +40,11 @@ class Profiler:
         self._profile.start()
 
     def step(self) -> None:
-        """A training step was made."""
+        """To be called after each training step."""
         self._profile.step()
 
     def stop(self) -> None:
-        """The run is over; says so if it was too short for a profile."""
+        """To be called at the end of the run; logs if it was too short for a profile."""
         self._profile.stop()
         if not self.trace.exists():
             say(f"--profile: the run had fewer than {_WAIT + _WARMUP + 1} steps: no profile", sys.stderr)

@@ -1,4 +1,4 @@
-"""How training shows itself: a progress bar with the loss terms, and TensorBoard files on request."""
+"""Progress of a training: a bar with the loss terms, and TensorBoard files on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class TrainingProgress:
     """A bar over all steps, and one line per finished epoch.
 
     Args:
-        epochs: in all. steps: per epoch.
+        epochs: number of epochs.
+        steps: per epoch.
         quiet: show nothing.
     """
 
@@ -43,7 +44,7 @@ class TrainingProgress:
         self._bar.stop()
 
     def step(self, epoch: int, steps: int, means: Mapping[str, float], ranks: int) -> None:
-        """So many steps of `epoch` are done; `means` are its loss terms so far, the part of one of `ranks`."""
+        """Show that `epoch` has so many steps done; `means` are its loss terms so far, those of one of `ranks`."""
         if self.quiet:
             return
         losses = " ".join(f"{name.rpartition('/')[2]} {ranks * value:.3f}" for name, value in means.items())

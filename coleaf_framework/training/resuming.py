@@ -1,4 +1,4 @@
-"""Whether a saved state is one that this run can go on from."""
+"""Checks that a saved state belongs to this run."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ResumeState(BaseModel):
 
 
 def require_fitting(state: Mapping[str, Any], stepper: Stepper, steps: int, source: Path) -> None:
-    """Check that a state is of these networks and this optimiser: the optimiser's kernel does not, and would crash.
+    """Check that a state fits these networks and this optimiser, whose kernel would crash on another.
 
     Args:
         state: from `parse_resume`.
@@ -164,7 +164,7 @@ def _differing_moments(state: Mapping[int, Any], optimizer: torch.optim.Optimize
 
 
 def _state_after_a_step(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """What this optimiser keeps of each parameter once all have had a gradient, found on a copy of it."""
+    """The state that this optimiser keeps of each parameter after a step, found on a copy."""
     copied = copy.deepcopy(optimizer)
     parameters = [x for group in copied.param_groups for x in group["params"]]
     for x in parameters:

@@ -1,4 +1,4 @@
-"""The folder of a run: what it holds, and how a run goes on after an interrupt.
+"""The folder of a run and its files.
 
 config.yaml          the resolved configuration, with what is needed to build the networks again
 model.safetensors    the weights of the best epoch so far
@@ -49,12 +49,12 @@ _MAY_CHANGE = {
 
 
 class RunFolder:
-    """A run's files; every write is whole or not there, and one process writes at a time.
+    """The files of a run: every write is atomic, and a lock admits one writing process.
 
     Args:
         path: made if need be.
         on_existing: what to do if it holds a run: refuse, resume it, or overwrite it.
-        can_resume: whether whoever refuses could resume instead, for the message.
+        can_resume: whether the message may advise to resume.
 
     Raises:
         FileExistsError: it holds a run and `on_existing` is "refuse", or another process is training into it.
@@ -66,7 +66,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file, where a run folder was expected")
         make_folder(self.path)
-        self._lock = FileLock(self.path / LOCK)  # the system lets go of it even where the process is killed
+        self._lock = FileLock(self.path / LOCK)  # released by the system even if the process is killed
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -78,7 +78,7 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Let another process train into the folder."""
+        """Release the lock."""
         self._lock.release()
 
     def _claim(self, on_existing: OnExisting, can_resume: bool) -> None:
@@ -113,7 +113,7 @@ class RunFolder:
         return self.path / WEIGHTS
 
     def begin(self, record: RunRecord, *, accept_changes: bool = False) -> None:
-        """Write the record, or check that it is the one that the folder's run began with.
+        """Write the record; when resuming, check it against the one in the folder first.
 
         Args:
             record: of the run.
@@ -148,11 +148,11 @@ class RunFolder:
         return record_accepted(before, now, accepted(changed))
 
     def save_resume(self, state: Mapping[str, Any]) -> None:
-        """Write what training goes on from: tensors and plain values only."""
+        """Write a checkpoint: tensors and plain values only."""
         write_state(self.path / RESUME, state)
 
     def resume_bytes(self) -> bytes | None:
-        """The file that `save_resume` wrote last; None where the run stopped before it, or is not to be resumed."""
+        """Content of the last checkpoint; None if there is none, or if the run is not resumed."""
         path = self.path / RESUME
         if not (self.resuming and path.exists()):
             return None
@@ -178,7 +178,7 @@ def parse_resume(content: bytes | None, source: Path) -> dict[str, Any] | None:
 
 
 def _with_absolute_root(record: RunRecord) -> RunRecord:
-    """Records of earlier versions have a data folder as it was written, such as relative to the current one."""
+    """The record with an absolute data folder; earlier versions recorded it as it was typed."""
     if record.data is None or record.data.root is None:
         return record
     data = record.data.model_copy(update={"root": Path(record.data.root).resolve().as_posix()})

@@ -66,7 +66,7 @@ class Stepper:
         self._ranks = 1
 
     def distribute(self, ranks: int) -> None:
-        """Let gradients be the mean over ranks from now on."""
+        """Average gradients over ranks from now on."""
         if ranks > 1:
             self._forward = DistributedDataParallel(self._forward, find_unused_parameters=True)
         self._ranks = ranks
@@ -103,7 +103,7 @@ class Stepper:
             self.average.follow(self.model.anchor)
 
     def _gradients_stay_here(self, stay: bool) -> AbstractContextManager[None]:
-        """Ranks exchange gradients once an update, after its last micro-batch."""
+        """Skip the exchange of gradients between ranks, which is due after an update's last micro-batch."""
         if stay and isinstance(self._forward, DistributedDataParallel):
             return self._forward.no_sync()
         return contextlib.nullcontext()
@@ -122,7 +122,7 @@ class Stepper:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def end_epoch(self, epoch: int) -> None:
-        """Advance the schedule, but for epochs of the Reference's head start."""
+        """Advance the schedule, except in the Reference's head start."""
         if epoch <= self.model.head_start:
             return
         with warnings.catch_warnings():
@@ -131,11 +131,11 @@ class Stepper:
             self.schedule.step()
 
     def deployed(self) -> AbstractContextManager[None]:
-        """While this lasts, the model's Anchor is the one to score and save: the moving average, where there is one."""
+        """A context in which the model's Anchor is its moving average, where there is one, to be scored and saved."""
         return contextlib.nullcontext() if self.average is None else self.average.in_place_of(self.model.anchor)
 
     def state(self) -> dict[str, Any]:
-        """What the next step starts from, beside the model: tensors and plain values."""
+        """State to resume from, besides the model's: tensors and plain values."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "optimizer_class": type(self.optimizer).__name__,
@@ -145,7 +145,7 @@ class Stepper:
         }
 
     def load(self, state: dict[str, Any], epochs: int) -> None:
-        """Go on from what `state` returned.
+        """Load what `state` returned.
 
         Args:
             state: one that `resuming.require_fitting` let pass. Older ones have no schedule, since the learning rate

@@ -1,4 +1,4 @@
-"""The training loop. Shape letters: see `protocol.py`."""
+"""The trainer. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
 from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
-from coleaf_framework.training.data_fit import require_fitting_data
+from coleaf_framework.training.data_fit import require_fitting_data, warn_of_no_teaching
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
@@ -153,6 +153,7 @@ class CoLeaFTrainer:
                 f"trainer.bucket_by_length needs the lengths of videos, but {type(train).__name__} has no "
                 "segments(index)"
             )
+        warn_of_no_teaching(self.model, self.config.epochs)
         self._record(train, [split for split in (train, val, test) if split is not None])
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None
         try:
@@ -270,7 +271,7 @@ class CoLeaFTrainer:
         return BatchLoader(data, self.device, self.config.workers, self.cache, half)
 
     def _record(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
-        """Enter what the model is trained on, and how, into its record."""
+        """Record data, decision and trainer configuration in the model's record."""
         if self.model.record is None:
             return
         made = self.model.record.made_of

@@ -74,8 +74,8 @@ def failure(
         name: of the network.
         problem: what it raised.
         streams: its input streams.
-        batch: B.
-        length: T.
+        batch: number of videos, B.
+        length: number of segments, T.
         worked_at: another T at which it ran, for a hint; None where there is none.
     """
     given = ", ".join(f"{s} ({batch}, {spec.frames * length}, {spec.width})" for s, spec in streams.items())
@@ -152,7 +152,7 @@ def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor
         output: the network's outputs, (B,...) each.
         name: of the network.
         inputs: its streams, with gradient.
-        length: T.
+        length: number of segments, T.
         final: also check that every field has a gradient to every stream, and `segment_probs` and `tokens` to every
             segment. Not for a network at initialisation, where zero weights may block gradients.
     """

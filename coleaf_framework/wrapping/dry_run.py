@@ -44,7 +44,7 @@ class DryRun:
     """Result of a dry run.
 
     Args:
-        width: D, the token width.
+        width: width, D, the token width.
         dead: names of the parameters that get no gradient from any loss.
         changes_inputs: whether the network changes its input tensors in place.
     """
@@ -77,8 +77,8 @@ def dry_run(
         network: the network that `run` runs.
         run: `(network, streams, mask) -> raw outputs`.
         streams: its input streams.
-        num_classes: C.
-        segments: T, if the network has a fixed one; all runs then use it.
+        num_classes: number of classes, C.
+        segments: number of segments, T, if the network has a fixed one; all runs then use it.
         takes_mask: whether the network takes a mask; if so, its outputs must not depend on the padding.
         uses_custom_loss: whether its method `loss` will be used.
         uses_labels: whether its method `modality_labels` will be used.

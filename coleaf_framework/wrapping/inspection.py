@@ -63,7 +63,7 @@ def describe(
     Args:
         network: an instance, a class or the name of a plugin, as for `wrap`.
         streams: its input streams; with None, its attribute `streams`, or LLP's.
-        num_classes: C; with None, its attribute `num_classes`, or inferred from its outputs.
+        num_classes: number of classes, C; with None, its attribute `num_classes`, or inferred from its outputs.
         inputs: how it is called; with None, every order of the streams is tried.
         follow_device: as for `wrap`.
         anchor_options: as for `wrap`.

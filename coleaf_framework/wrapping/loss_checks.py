@@ -55,7 +55,9 @@ def check_custom_loss(
             f"{name}.loss(output, batch, progress) fails on a synthetic batch: {type(problem).__name__}: {problem} "
             "(if its `loss` is something else, pass config=CoLeaFConfig(anchor_loss='video'))"
         ) from problem
-    if not isinstance(terms, Mapping) or not terms:
+    if isinstance(terms, Mapping) and not terms:
+        raise ValueError(f"{name}.loss returns an empty mapping, where named scalar tensors were expected")
+    if not isinstance(terms, Mapping):
         raise WrongTypeError(f"{name}.loss returns {describe_value(terms)}, not a mapping of named scalar tensors")
     for term, value in terms.items():
         if term in COLLABORATIVE_TERMS:

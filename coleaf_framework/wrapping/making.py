@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.standardize import StandardizedAnchor
 from coleaf_framework.plugins import construct, create_anchor, require_network
 from coleaf_framework.protocol import StreamSpec
+
+logger = logging.getLogger(__name__)
 
 
 def plain_options(what: str, options: Any, set_elsewhere: Collection[str] = ()) -> dict[str, Any]:
@@ -132,6 +135,8 @@ def read_attribute(network: nn.Module, name: str, what: str) -> Any:
 def declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
     """What a network declares as an attribute, or what `wrap` was given in its place.
 
+    A network may declare some of the given streams; it then gets these alone.
+
     Args:
         anchor: the network.
         name: of its class, for messages.
@@ -146,6 +151,10 @@ def declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
         own = None  # an unrelated attribute of that name
     if given is None and own is None:
         raise ValueError(f"{name} does not declare `{what}`: set it as an attribute, or pass wrap(..., {what}=...)")
+    if what == "streams" and given is not None and own is not None and all(given.get(k) == v for k, v in own.items()):
+        if unused := given.keys() - own.keys():
+            logger.info("%s takes %s; %s of the data go unused", name, sorted(own), sorted(unused))
+        return own
     if given is not None and own is not None and given != own:
         raise ValueError(f"{name} declares {what}={own!r}, but wrap was given {given!r}")
     return given if given is not None else own

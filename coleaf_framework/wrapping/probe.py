@@ -149,7 +149,7 @@ def observe_network(
         streams: its input streams.
         call: runs the network on streams, with the declared `inputs`.
         inputs: how the network is called.
-        num_classes: C; None to infer it.
+        num_classes: number of classes, C; None to infer it.
 
     Returns:
         The observation, and C. If not given, C is the most frequent second dimension among the two-dimensional outputs

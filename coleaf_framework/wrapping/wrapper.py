@@ -55,8 +55,8 @@ def wrap(
         inputs: which stream each argument of the network gets; see `Declaration`.
         follow_device: redirect hard-coded "cuda" devices to the device of the inputs; see `Declaration`.
         streams: input streams; with None, the network's attribute `streams`.
-        num_classes: C; with None, the network's attribute `num_classes`.
-        segments: T, for a network that works for one T only.
+        num_classes: number of classes, C; with None, the network's attribute `num_classes`.
+        segments: number of segments, T, for a network that works for one T only.
         reference: name of a Reference plugin; its width is the Anchor's token width, read in the dry run.
         config: the loss terms; with None, those of the paper.
         statistics: stream -> (2, width), mean and standard deviation from `dataset.statistics()`, to standardise the
