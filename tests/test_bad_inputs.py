@@ -137,6 +137,9 @@ RUN_CONFIGS = [
     (put("anchor.options.foo", 1), "foo"),
     (put("reference.options", 3), "reference.options|expected a section"),
     (put("coleaf"), "coleaf: Field required"),
+    (put("anchor.optoins", {}), "anchor|has no key 'optoins'. Did you mean 'options'?"),
+    (put("reference.bogus", 1), "reference|has no key 'bogus'"),
+    (put("bogus", 1), "RunRecord has no key 'bogus'"),
 ]
 
 

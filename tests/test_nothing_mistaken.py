@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
+from coleaf_framework import CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, open_folder, pack
 from coleaf_framework.record.provenance import MadeOf, changes, data_changes, rewritten
 from coleaf_framework.record.sources import sources
+from coleaf_framework.results import read_predictions
 from coleaf_framework.storage import read_yaml, write_yaml
 from tests.helpers.command import Command
 from tests.helpers.data import last, write_features
@@ -397,3 +399,24 @@ def test_thresholds_of_ones_own_are_not_said_to_be_chosen(coleaf: Command, run: 
     write_yaml(Path(run) / "config.yaml", content)
     assert "no test scores" in coleaf("evaluate", run)
     assert "no test scores" not in coleaf("evaluate", run, "--set", "decision.gate_threshold=0.3")
+
+
+def test_predictions_that_cannot_be_scored_replace_none_that_can(
+    coleaf: Command, data_root: Path, tmp_path: Path, run: str
+) -> None:
+    coleaf("predict", run, "--split", "val")
+    shutil.copytree(data_root, tmp_path / "weak")
+    for path in (tmp_path / "weak").rglob("AVVP_eval_*.csv"):
+        path.unlink()
+    coleaf("predict", run, "--split", "val", "--data", tmp_path / "weak", "--out", "weak.json")
+    assert read_predictions(Path(run), "val").truth is not None
+
+
+@pytest.mark.parametrize(("epochs", "warned"), [(1, True), (2, False)])
+def test_a_training_that_ends_within_the_warmup_says_so(
+    data_root: Path, caplog: pytest.LogCaptureFixture, epochs: int, warned: bool
+) -> None:
+    data = open_folder(data_root, "train")
+    model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8})
+    CoLeaFTrainer(model, TrainerConfig(epochs=epochs, device="cpu"), quiet=True).fit(data)
+    assert ("trainer.epochs=1 ends before the Reference teaches the Anchor" in caplog.text) == warned

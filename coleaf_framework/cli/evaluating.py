@@ -59,7 +59,7 @@ def predict(
 ) -> None:
     """Write the events of every video: class, modality, onset, offset, confidence.
 
-    The run keeps the probabilities too, for `coleaf report`.
+    Where the split has ground truth, the run keeps the probabilities too, for `coleaf report`.
     """
     with importing():
         from coleaf_framework.experiments.scoring import use_decision

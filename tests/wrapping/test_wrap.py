@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, CoLeaFConfig, StreamSpec, wrap
 from coleaf_framework.model.standardize import StandardizedAnchor, Standardizer
+from coleaf_framework.protocol import Progress
 from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
 from tests.helpers.published_style import DECLARED
@@ -243,6 +244,7 @@ def test_a_network_may_change_its_inputs_in_place() -> None:
         (lambda output, batch, progress: {"contrast": output.video_probs.sum()}, "'contrast' is the name of a term"),
         (lambda output, batch: {}, r"TinyNet\.loss\(output, batch, progress\) fails"),
         (lambda output, batch, progress: output.video_probs.sum(), "not a mapping of named scalar tensors"),
+        (lambda output, batch, progress: {}, "TinyNet.loss returns an empty mapping"),
         (lambda output, batch, progress: {"mine": output.video_probs}, "'mine' is not a finite scalar"),
         (lambda output, batch, progress: {"mine": output.video_probs.sum() * float("nan")}, "'mine' is not a finite"),
     ],
@@ -278,3 +280,21 @@ def test_the_dry_run_leaves_no_trace() -> None:
     assert net.classify.training
     assert net.classify.weight.grad is not None
     assert net.classify.bias.grad is None
+
+
+def test_a_network_gets_those_of_the_given_streams_that_it_declares() -> None:
+    more = {**TinyNet.streams, "flow": StreamSpec(3, "visual")}
+    assert wrap(TinyNet(), streams=more).streams == TinyNet.streams
+    other = {**more, "audio": StreamSpec(7, "audio")}
+    with pytest.raises(ValueError, match="TinyNet declares streams=.* but wrap was given"):
+        wrap(TinyNet(), streams=other)
+
+
+def test_a_loss_of_its_own_without_any_term_in_a_later_step_is_named() -> None:
+    class Fickle(TinyNet):
+        def loss(self, output: Any, batch: Any, progress: Any) -> dict[str, Tensor]:
+            return {} if progress.epoch == 2 else {"mine": output.video_probs.mean()}
+
+    model = wrap(Fickle(), config=CoLeaFConfig(enabled=False))
+    with pytest.raises(ValueError, match="the Anchor's own loss returned an empty mapping in this step"):
+        model.update(batch_of(), Progress(2)).total()
