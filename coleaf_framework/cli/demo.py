@@ -115,7 +115,8 @@ def _train_and_predict(
         predictions = trainer.predict(test, truth=True)
         write_predictions(out / name, predictions)
         predicted[trainer.name] = predictions.events()
-        write_events(out / name / "predictions.json", trainer.name, test.name, "test", predicted[trainer.name])
+        path, caveats = out / name / "predictions.json", predictions.caveats
+        write_events(path, trainer.name, test.name, "test", predicted[trainer.name], caveats)
     return histories, predicted
 
 

@@ -81,9 +81,8 @@ def score_runs(
         rows[row.name] = row.means()
         if (row_deviations := row.deviations()) is not None:
             deviations[row.name] = row_deviations
-    evaluation = predictions.evaluation()
-    rows |= {name: dict(scores) for name, scores in list(evaluation.rows().items())[1:]}
-    title = f"{evaluation.data}, {evaluation.videos} videos, F-scores in percent"
+    rows |= predictions.trivial_scores()
+    title = f"{predictions.data} {predictions.split}, {len(predictions.ids)} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
     return ScoredRuns(rows, deviations, title, {str(run): by_run[str(run)] for run in runs}, merge_caveats(caveats))

@@ -12,7 +12,7 @@ from typing import Any
 
 from coleaf_framework._config import nearest
 from coleaf_framework._text import one_line
-from coleaf_framework.metrics import ALL_KEYS, SUPPORT, all_scores
+from coleaf_framework.metrics import ALL_KEYS, SUPPORT
 from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.results.paper import PAPER_COLUMNS
 from coleaf_framework.results.predictions import Predictions, require_same_videos
@@ -212,7 +212,7 @@ def compare_rows(
         paper: name of a row of the paper -> the columns of `PAPER_COLUMNS`.
         notes: the caveats.
     """
-    trivial = {name: all_scores(decided, predictions.known_truth) for name, decided in predictions.trivial().items()}
+    trivial = predictions.trivial_scores()
     where = one_line(f"{predictions.data} {predictions.split}, {len(predictions.ids)} videos")
     title = f"{question}: {where}, F-scores in percent"
     if any(len(row.runs) > 1 for row in rows):

@@ -92,6 +92,14 @@ class Predictions:
             "video-label parser": video_label_parser(self.labels, self.mask),
         }
 
+    def trivial_scores(self) -> dict[str, dict[str, float]]:
+        """Name -> all columns in percent, of the two trivial parsers.
+
+        Raises:
+            ValueError: the split has only weak labels.
+        """
+        return {name: all_scores(decided, self.known_truth) for name, decided in self.trivial().items()}
+
     def scores(self) -> dict[str, float]:
         """All columns in percent, with the model's thresholds.
 
@@ -106,7 +114,7 @@ class Predictions:
         Raises:
             ValueError: the split has only weak labels.
         """
-        empty, video_label = (all_scores(decided, self.known_truth) for decided in self.trivial().values())
+        empty, video_label = self.trivial_scores().values()
         where = f"{self.data} {self.split}"
         return Evaluation(self.parser, where, len(self.ids), self.scores(), empty, video_label, self.caveats)
 

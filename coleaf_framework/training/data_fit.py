@@ -74,8 +74,9 @@ def warn_of_no_teaching(model: CoLeaF, epochs: int) -> None:
         return
     if reference_teaches(model.config, PAST_EVERY_WARMUP):
         logger.warning(
-            "trainer.epochs=%d ends before the Reference teaches the Anchor (coleaf.anchor_warmup=%d): the Anchor is "
-            "trained as if alone",
+            "trainer.epochs=%d ends before the Reference teaches the Anchor (coleaf.anchor_warmup=%d, "
+            "coleaf.pseudo_label_warmup=%d): the Anchor is trained as if alone",
             epochs,
             model.config.anchor_warmup,
+            model.config.pseudo_label_warmup,
         )
