@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+_SECONDS_FOR_THREADS = 0.2
 
 
 @dataclass(frozen=True)
@@ -124,3 +128,6 @@ def lost_contact(problem: BaseException) -> bool:
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+        # DistributedDataParallel keeps the group's threads alive. One that still waits for Python's lock, to release a
+        # tensor, would abort the process once the interpreter ends; while this thread sleeps it gets the lock.
+        time.sleep(_SECONDS_FOR_THREADS)
