@@ -5,24 +5,28 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from coleaf_framework._config import reason
-from coleaf_framework.adapters import DERIVE, Calling, Constant, Declaration, Inputs, Out, Tap
+from coleaf_framework.adapters import Calling, Declaration, Inputs
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
-from coleaf_framework.wrapping.candidates import ambiguities, candidates, possible_taps
-from coleaf_framework.wrapping.dry_run import dry_run, sandbox_copy, synthetic
+from coleaf_framework.wrapping.arguments import FoundInputs, find_inputs, spelled
+from coleaf_framework.wrapping.dry_run import dry_run, isolated_random_state, sandbox_copy, synthetic
 from coleaf_framework.wrapping.making import make_network, plain_options, read_attribute, require_shape
-from coleaf_framework.wrapping.probe import BASE, Observation, find_inputs, observe_network
+from coleaf_framework.wrapping.modality_order import ModalityOrder
+from coleaf_framework.wrapping.modes import differences_between_modes
+from coleaf_framework.wrapping.names import returned_names
+from coleaf_framework.wrapping.probe import BASE, Probe
+from coleaf_framework.wrapping.proposal import Proposal, propose
+from coleaf_framework.wrapping.spelling import as_source, call_text, streams_text
 from coleaf_framework.wrapping.wrapper import summarize
 
-_MOST_TRIES = 60
-_WIDTH = 80
+FIELDS = ("segment_probs", "modality_probs", "video_probs", "tokens")
 
 
 @dataclass(frozen=True)
@@ -32,20 +36,24 @@ class Description:
     Args:
         network: class name of the network.
         lines: the description, line by line.
-        call: a `wrap(...)` call that passes the dry run; None where none was found.
-        problem: why none was found; None otherwise.
+        call: a `wrap(...)` call that passes the dry run; None where something is open.
+        problem: why there is none; None otherwise.
+        proposed: what is proposed: "inputs", and the fields of the protocol, as `Declaration` takes them. What is open
+            is absent. Empty for a network that follows the protocol.
+        arguments: the arguments of the call; None where there is none.
     """
 
     network: str
     lines: tuple[str, ...]
     call: str | None
     problem: str | None
+    proposed: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
-        last = ["", "a call that fits (it passed the dry run; audio and visual were told apart by their gradients to"]
-        last += ["the streams: check their order):", "", f"    {self.call}"]
+        last = ["", "a call that fits (it passed the dry run):", "", f"    {self.call}"]
         if self.call is None:
-            last = ["", f"no call was found that fits: {self.problem}"]
+            last = ["", f"no call is proposed: {self.problem}"]
         return "\n".join([*self.lines, *last])
 
 
@@ -57,16 +65,21 @@ def describe(
     inputs: Inputs | None = None,
     follow_device: bool = False,
     anchor_options: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Description:
-    """Inspect a network on synthetic batches: its inputs and outputs, possible taps, and how to wrap it.
+    """Inspect a network on synthetic batches: its inputs and outputs, and how to wrap it.
+
+    A field is proposed only on evidence, which is printed; where two candidates remain, both are named and the field is
+    left open. A network that is given as a class is made with a fixed seed, so that the answer is the same every time.
 
     Args:
         network: an instance, a class or the name of a plugin, as for `wrap`.
         streams: its input streams; with None, its attribute `streams`, or LLP's.
         num_classes: number of classes, C; with None, its attribute `num_classes`, or inferred from its outputs.
-        inputs: how it is called; with None, every order of the streams is tried.
+        inputs: how it is called; with None, found by the names of its arguments, and by trying.
         follow_device: as for `wrap`.
         anchor_options: as for `wrap`.
+        progress: is told each step of the inspection.
 
     Raises:
         ValueError, TypeError: the network cannot be constructed or run; says why.
@@ -76,7 +89,7 @@ def describe(
         >>> class Net(nn.Module):  # returns (segment probabilities, tokens)
         ...     def __init__(self):
         ...         super().__init__()
-        ...         self.audio, self.visual, self.fc = nn.Linear(6, 4), nn.Linear(8, 4), nn.Linear(4, 3)
+        ...         self.audio, self.visual, self.fc = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
         ...
         ...     def forward(self, audio, visual):
         ...         a, v = self.audio(audio), self.visual(visual)
@@ -84,149 +97,264 @@ def describe(
         ...         return self.fc(tokens).sigmoid(), tokens
         >>> streams = {"audio": StreamSpec(6, "audio"), "visual": StreamSpec(8, "visual")}
         >>> description = describe(Net(), streams=streams, num_classes=3)
-        >>> '"segment_probs": 0' in description.call, "tokens=1" in description.call
-        (True, True)
+        >>> description.proposed["segment_probs"], description.proposed["tokens"]
+        (0, 1)
     """
-    net = make_network(network, streams, num_classes, plain_options("anchor_options", anchor_options))
+    with isolated_random_state():
+        net = make_network(network, streams, num_classes, plain_options("anchor_options", anchor_options))
     name = type(net).__name__
     own = {what: read_attribute(net, name, what) for what in ("streams", "num_classes")}
-    given = streams if streams is not None else own["streams"]
+    own_streams = own["streams"] if isinstance(own["streams"], Mapping) else None
+    own_classes = own["num_classes"] if type(own["num_classes"]) is int else None
+    given = streams if streams is not None else own_streams
     specs: Mapping[str, StreamSpec] = given if given is not None else LLP_STREAMS
-    classes = num_classes if num_classes is not None else own["num_classes"]
-    require_shape(name, specs, 1 if classes is None else classes)
+    require_shape(name, specs, 1 if num_classes is None else num_classes)
     # Which arguments the proposed call must contain.
-    needed = {"streams": given is None or streams is not None, "num_classes": not hasattr(net, "num_classes")}
+    needed = {"streams": given is None or streams is not None}
+    inspector = _Inspector(net, specs, follow_device, progress)
+    found = inspector.find_inputs(inputs)
+    return inspector.describe(found, num_classes, own_classes, needed["streams"], assumed=given is None)
 
-    def calling(how: Inputs | None) -> Calling:
-        return Calling(how, specs, follow_device=follow_device)
 
-    if inputs is None:
-        with sandbox_copy(net) as copied:
-            batch = synthetic(copied, specs, *BASE)
+class _Inspector:
+    """One inspection of one network."""
+
+    def __init__(
+        self, net: nn.Module, specs: Mapping[str, StreamSpec], follow_device: bool, progress: Callable[[str], None]
+    ) -> None:
+        self.net, self.specs, self.follow_device, self.progress = net, specs, follow_device, progress
+        self.name = type(net).__name__
+
+    def find_inputs(self, inputs: Inputs | None) -> FoundInputs:
+        """How the network is called; runs it.
+
+        Raises:
+            ValueError: it does not run; says why.
+        """
+        self.progress("running it")
+        with sandbox_copy(self.net) as copied:
+            batch = synthetic(copied, self.specs, *BASE)
 
             def attempt(how: Inputs | None) -> Any:
-                return calling(how)(copied, {name: x.clone() for name, x in batch.items()})
+                return self._call(how)(copied, {name: x.clone() for name, x in batch.items()})
 
-            inputs, problem = find_inputs(net, specs, attempt)
-        if problem is not None:
-            cuda = " If it calls `.cuda()`, pass follow_device=True." if "CUDA" in problem and not follow_device else ""
-            raise ValueError(
-                f"{name} does not run on {_streams_text(specs)} in any order: {problem}.{cuda} "
-                "Pass streams=... that fit it, or inputs=... with what else it takes"
+            try:
+                if inputs is None:
+                    return find_inputs(copied, self.specs, attempt)
+                attempt(inputs)
+            except (Exception, SystemExit) as problem:
+                text = str(problem) if isinstance(problem, ValueError) and inputs is None else reason(problem)
+                raise ValueError(self._refusal(text, inputs)) from problem
+        return FoundInputs(inputs)
+
+    def _refusal(self, text: str, inputs: Inputs | None) -> str:
+        cuda = any(word in text for word in ("CUDA", "cuda", "NVIDIA", "same device"))
+        hint = " If it calls `.cuda()`, pass follow_device=True (--follow-device)." if cuda else ""
+        how = "in any order" if inputs is None else f"with inputs={as_source(inputs)}"
+        return (
+            f"{self.name} does not run on {streams_text(self.specs)} {how}: {text}.{hint} "
+            "Pass streams=... that fit it, or inputs=... with what else it takes"
+        )
+
+    def _call(self, inputs: Inputs | None) -> Calling:
+        return Calling(inputs, self.specs, follow_device=self.follow_device)
+
+    def describe(
+        self, found: FoundInputs, num_classes: int | None, own_classes: int | None, say_streams: bool, *, assumed: bool
+    ) -> Description:
+        """The description, once it is known how the network is called."""
+        with sandbox_copy(self.net) as copied:
+            self.progress("comparing batches of other sizes")
+            try:
+                probe = Probe(copied, self._call(found.inputs), self.specs)
+            except (RuntimeError, RecursionError, NotImplementedError) as problem:  # its outputs may be anything
+                raise ValueError(
+                    f"{self.name} runs, but its outputs cannot be analysed: {reason(problem)}"
+                ) from problem
+            classes, notes = _classes(probe, num_classes, own_classes)
+            page = _Page(self.name, self.net, self.specs, probe, classes, found, assumed)
+            page.notes += notes
+            if classes is None:
+                return page.without_call("the number of classes cannot be inferred: pass num_classes (--classes)")
+            found, problem_ = self._settle(found, probe)
+            if problem_ is not None:
+                return page.without_call(problem_)
+            if found.inputs != page.found.inputs:
+                probe = Probe(copied, self._call(found.inputs), self.specs)
+                page = _Page(self.name, self.net, self.specs, probe, classes, found, assumed)
+            page.notes += [*found.notes]
+            modes = differences_between_modes(probe)
+            page.notes += modes.notes
+            if modes.changing:
+                return page.without_call(modes.changing)
+            self.progress("looking for the fields")
+            proposal = propose(probe, classes, returned_names(self.net), modes.by_path)
+        arguments: dict[str, Any] = {}
+        segments = BASE[1] if probe.fixed_segments_error is not None or probe.folds_segments else None
+        if segments is not None:
+            arguments["segments"] = segments
+        if say_streams:
+            arguments["streams"] = dict(self.specs)
+        if own_classes != classes:
+            arguments["num_classes"] = classes
+        self.progress("dry run")
+        return self._conclude(page, proposal, found, arguments, classes, segments)
+
+    def _settle(self, found: FoundInputs, probe: Probe) -> tuple[FoundInputs, str | None]:
+        """Choose among ways of calling the network by the names of its branches; None, or why none can be chosen."""
+        ways = [found.inputs, *found.rivals]
+        with sandbox_copy(self.net) as copied:
+            wrong = [ModalityOrder(probe).wrongly_named_branch()]
+            wrong += [
+                ModalityOrder(Probe(copied, self._call(way), self.specs)).wrongly_named_branch() for way in found.rivals
+            ]
+        right = [way for way, branch in zip(ways, wrong, strict=True) if branch is None]
+        if len(ways) > 1 and len(right) == 1:
+            branch = next(branch for branch in wrong if branch is not None)
+            note = f"called as {spelled(right[0])}, since its {branch} would get the other modality otherwise"
+            return FoundInputs(right[0], (*found.notes, note)), None
+        if len(ways) > 1:
+            both = " and as ".join(spelled(way) for way in ways)
+            return found, (
+                f"inputs: it runs as {both}, and its argument names do not say which is right: "
+                "pass inputs=... (--inputs NAME,NAME)"
             )
-    try:
-        observed, classes = observe_network(net, specs, calling(inputs), inputs, classes)
-    except (RuntimeError, RecursionError, NotImplementedError) as problem_:  # its outputs may be anything
-        raise ValueError(f"{name} runs, but its outputs cannot be analysed: {reason(problem_)}") from problem_
-    lines = _page(net, name, specs, observed, given is None)
-    if classes is None:
-        return Description(name, lines, None, "the number of classes cannot be inferred: pass num_classes")
-    segments = BASE[1] if observed.fixed_segments_error is not None or observed.folds_segments else None
-    declared = {"inputs": inputs, "follow_device": follow_device}
-    how, dead, problem = _first_that_fits(net, specs, classes, segments, observed, declared)
-    if how is None:
-        return Description(name, lines, None, problem)
-    if dead:
-        note = f"{len(dead)} parameters receive no gradient and would be frozen: {summarize(net, dead)}"
-        lines = (*lines, "", "dead       " + note)
-    for message in ambiguities(observed, how.get("outputs", {})):
-        lines = (*lines, f"ambiguous  {message}")
-    arguments = {**how, **{key: value for key, value in declared.items() if value}}
-    arguments |= {"segments": segments} if segments is not None else {}
-    arguments |= {"streams": dict(specs)} if needed["streams"] else {}
-    arguments |= {"num_classes": classes} if needed["num_classes"] else {}
-    return Description(name, lines, _call_text("net", arguments), None)
+        if wrong[0] is not None:
+            note = f"its {wrong[0]} gets the streams of the modality that its name does not name"
+            return FoundInputs(found.inputs, (*found.notes, note)), None
+        return found, None
 
-
-def _first_that_fits(
-    net: nn.Module,
-    streams: Mapping[str, StreamSpec],
-    classes: int,
-    segments: int | None,
-    observed: Observation,
-    declared: Mapping[str, Any],
-) -> tuple[dict[str, Any] | None, tuple[str, ...], str]:
-    problem = "none of its outputs looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality"
-    try:  # a network that follows the protocol needs no declaration
-        result = dry_run(net, lambda n, x, mask: n(**x), streams, classes, segments, False)
-    except (ValueError, TypeError):
-        pass
-    else:
-        return {}, result.dead, ""
-    for outputs, tokens in itertools.islice(candidates(observed), _MOST_TRIES):
-        if tokens is None:
-            problem = "no output or submodule looks like tokens (B,T,M,D), or (B,T,D) for either modality"
-            continue
+    def _conclude(
+        self,
+        page: _Page,
+        proposal: Proposal,
+        found: FoundInputs,
+        arguments: dict[str, Any],
+        classes: int,
+        segments: int | None,
+    ) -> Description:
+        if found.inputs is None and self._follows_protocol(classes, segments):
+            return page.with_call({}, {}, arguments)
+        page.proposal = proposal
+        proposed = {"inputs": found.inputs, **proposal.fields}
+        if proposal.open:
+            return page.without_call("; ".join(f"{name} is open" for name in proposal.open), proposed)
+        outputs = {name: proposal.fields[name] for name in FIELDS if name != "tokens"}
+        how = {"inputs": found.inputs, "follow_device": self.follow_device}
         try:
-            adapter = Declaration(outputs, tokens, streams=streams, **declared)
-            result = dry_run(net, adapter, streams, classes, segments, adapter.takes_mask)
-        except (ValueError, TypeError) as failed:
-            problem = str(failed)
+            adapter = Declaration(outputs, proposal.fields["tokens"], streams=self.specs, **how)
+            result = dry_run(self.net, adapter, self.specs, classes, segments, adapter.takes_mask)
+        except (ValueError, TypeError) as problem:
+            return page.without_call(str(problem), proposed)
+        if result.dead:
+            page.notes.append(
+                f"{len(result.dead)} parameters receive no gradient and would be frozen: "
+                f"{summarize(self.net, result.dead)}"
+            )
+        call = (
+            {"outputs": outputs, "tokens": proposal.fields["tokens"]} | {k: x for k, x in how.items() if x} | arguments
+        )
+        return page.with_call(proposed, call, {})
+
+    def _follows_protocol(self, classes: int, segments: int | None) -> bool:
+        """Whether the network returns the protocol's fields by name, so that nothing needs to be declared."""
+        try:
+            dry_run(self.net, lambda n, x, mask: n(**x), self.specs, classes, segments, False)
+        except (ValueError, TypeError):
+            return False
+        return True
+
+
+def _classes(probe: Probe, given: int | None, own: int | None) -> tuple[int | None, list[str]]:
+    """The number of classes: given, or the network's attribute if its outputs have it, or inferred from them."""
+    if given is not None:
+        return given, []
+    outputs = [s for s in probe.seen if s.place.submodule is None]
+    sizes = [{n for n, axis in zip(s.tensor.shape, s.axes, strict=True) if axis in ("", "t?")} for s in outputs]
+    if own is not None and any(own in found for found in sizes):
+        return own, []
+    flat = Counter(
+        s.tensor.shape[1] for s in outputs if s.tensor.ndim == 2 and s.axes[0] == "b" and s.axes[1] in ("", "t?")
+    )
+    inferred = max(flat, key=lambda size: flat[size]) if flat else None
+    notes = []
+    if own is not None and inferred is not None:
+        notes = [f"its attribute num_classes is {own}, but no output has that length: {inferred} classes are assumed"]
+    return inferred, notes
+
+
+class _Page:
+    """Gathers the lines of a description."""
+
+    def __init__(
+        self,
+        name: str,
+        net: nn.Module,
+        specs: Mapping[str, StreamSpec],
+        probe: Probe,
+        classes: int | None,
+        found: FoundInputs,
+        assumed: bool,
+    ) -> None:
+        self.name, self.net, self.specs, self.probe, self.classes = name, net, specs, probe, classes
+        self.found, self.assumed = found, assumed
+        self.notes: list[str] = []
+        self.proposal: Proposal | None = None
+
+    def with_call(self, proposed: Mapping[str, Any], call: Mapping[str, Any], more: Mapping[str, Any]) -> Description:
+        """The description with a call of these arguments."""
+        arguments = {**call, **more}
+        return Description(self.name, self._lines(), call_text("net", arguments), None, proposed, arguments)
+
+    def without_call(self, problem: str, proposed: Mapping[str, Any] | None = None) -> Description:
+        """The description, and why there is no call."""
+        return Description(self.name, self._lines(), None, problem, proposed or {})
+
+    def _tappable(self) -> list[str]:
+        """Inputs and outputs of submodules that have the shape of tokens, those that ran last first."""
+        found = []
+        for seen in reversed(self.probe.seen):
+            place, fits = seen.place, any(seen.layout(x, 0) is not None for x in ("b t m d", "b t d"))
+            if place.submodule is not None and seen.has_gradient and fits:
+                found.append(f"{place.at} of {place.submodule}, run {place.run}: {tuple(seen.tensor.shape)}")
+        return list(dict.fromkeys(found))[:8] or ["nothing that has their shape"]
+
+    def _lines(self) -> tuple[str, ...]:
+        parameters = sum(p.numel() for p in self.net.parameters())
+        lines = [f"{self.name}, {parameters:,} parameters", ""]
+        lines.append(
+            "takes      " + streams_text(self.specs) + (" (LLP's, since none were given)" if self.assumed else "")
+        )
+        if self.found.inputs is not None:
+            lines.append("called as  " + as_source(self.found.inputs))
+        lines += [
+            "",
+            f"returns    (b videos, t segments, m modalities, c classes, d width; shapes at B={BASE[0]}, T={BASE[1]})",
+        ]
+        for seen in self.probe.seen:
+            if seen.place.submodule is None:
+                shape, layout = str(tuple(seen.tensor.shape)), seen.described(self.classes)
+                gradient = "" if seen.has_gradient else ", no gradient"
+                lines.append(
+                    f"  {seen.place.path:<18} {shape:<20} {layout:<12} {seen.low:.3g} to {seen.high:.3g}{gradient}"
+                )
+        lines.append("")
+        if self.probe.fixed_segments_error is not None:
+            lines.append(
+                f"segments   runs on T={BASE[1]}, not on T=20: {self.probe.fixed_segments_error.splitlines()[0]}"
+            )
+        elif self.probe.folds_segments:
+            lines.append("segments   T=20 is folded into the batch: 10 segments are written into it")
         else:
-            return {"outputs": outputs, "tokens": tokens}, result.dead, ""
-    return None, (), problem
-
-
-def _page(
-    net: nn.Module, name: str, streams: Mapping[str, StreamSpec], observed: Observation, assumed: bool
-) -> tuple[str, ...]:
-    parameters = sum(p.numel() for p in net.parameters())
-    lines = [f"{name}, {parameters:,} parameters", ""]
-    lines.append("takes      " + _streams_text(streams) + (" (LLP's, since none were given)" if assumed else ""))
-    if observed.inputs is not None:
-        lines.append("called as  " + _text(observed.inputs))
-    lines += [
-        "",
-        f"returns    (b videos, t segments, m modalities, c classes, d width; shapes at B={BASE[0]}, T={BASE[1]})",
-    ]
-    for x in observed.outputs:
-        gradient = "" if x.has_gradient else ", no gradient"
-        lines.append(f"  {x.path:<18} {x.shape!s:<20} {x.layout:<12} {x.low:.3g} to {x.high:.3g}{gradient}")
-    taps = possible_taps(observed)
-    lines += ["", "tokens could be tapped at" + ("" if taps else ": nothing that looks like tokens")]
-    lines += [f"  {_text(tap)}  {shape}" for tap, shape in taps[:8]]
-    lines.append("")
-    if observed.fixed_segments_error is not None:
-        lines.append(f"segments   runs on T={BASE[1]}, not on T=20: {observed.fixed_segments_error.splitlines()[0]}")
-    elif observed.folds_segments:
-        lines.append("segments   T=20 is folded into the batch: 10 segments are written into it")
-    else:
-        lines.append("segments   any number")
-    return tuple(lines)
-
-
-def _streams_text(streams: Mapping[str, StreamSpec]) -> str:
-    return ", ".join(f"{name} (B,{'T' if s.frames == 1 else f'{s.frames}T'},{s.width})" for name, s in streams.items())
-
-
-def _text(value: Any) -> str:
-    """An argument of `wrap` as source code."""
-    if isinstance(value, Out | Tap | Constant | StreamSpec):
-        fields = value.__dataclass_fields__
-        parts = []
-        for i, (key, about) in enumerate(fields.items()):
-            given = getattr(value, key)
-            if i == 0 or (isinstance(value, StreamSpec) and i == 1):
-                parts.append(_text(given))
-            elif given != about.default:
-                parts.append(f"{key}={_text(given)}")
-        return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f'"{key}": {_text(x)}' for key, x in value.items()) + "}"
-    if isinstance(value, Tensor):
-        return "..."
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(_text, value)) + ("," if len(value) == 1 else "") + ")"
-    return "DERIVE" if value == DERIVE else repr(value).replace("'", '"')
-
-
-def _call_text(network: str, arguments: Mapping[str, Any]) -> str:
-    lines = []
-    for key, value in arguments.items():
-        if isinstance(value, Mapping) and len(_text(value)) > _WIDTH:
-            lines.append(f"        {key}={{")
-            lines += [f'            "{name}": {_text(x)},' for name, x in value.items()]
-            lines.append("        },")
-        else:
-            lines.append(f"        {key}={_text(value)},")
-    return "\n".join(["wrap(", f"        {network},", *lines, "    )"])
+            lines.append("segments   any number")
+        if self.proposal is not None:
+            lines += ["", "fields"]
+            for name in FIELDS:
+                if name in self.proposal.fields:
+                    lines.append(f"  {name:<14} {as_source(self.proposal.fields[name])}")
+                    lines.append(f"  {'':<14}   {self.proposal.evidence[name]}")
+                else:
+                    lines.append(f"  {name:<14} open: {self.proposal.open.get(name, 'not found')}")
+        if self.proposal is not None and "tokens" not in self.proposal.fields and self.classes is not None:
+            lines += ["", "tokens could be tapped at", *(f"  {text}" for text in self._tappable())]
+        return (*lines, *(["", *(f"note       {note}" for note in self.notes)] if self.notes else []))

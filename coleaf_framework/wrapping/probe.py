@@ -1,297 +1,292 @@
-"""Run a network on synthetic batches and record its outputs and the inputs and outputs of its submodules.
+"""Run a copy of a network on synthetic batches, and record its outputs and what goes into and out of its submodules.
 
 Shape letters: see `protocol.py`.
 """
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from coleaf_framework._config import reason
-from coleaf_framework.adapters import Constant, Inputs, flatten
-from coleaf_framework.protocol import MODALITIES, StreamSpec
-from coleaf_framework.wrapping.dry_run import sandbox_copy, synthetic
+from coleaf_framework.adapters import flatten
+from coleaf_framework.adapters.outputs import arrange
+from coleaf_framework.protocol import MODALITIES, Modality, StreamSpec
+from coleaf_framework.wrapping.dry_run import jitter, synthetic
 
-_PROJECTIONS = 4  # random projections of a tensor, whose gradients to the streams are compared
 BASE, MORE_VIDEOS, MORE_SEGMENTS = (3, 10), (4, 10), (3, 20)
+Tensors = list[tuple[str, Tensor]]
+Streams = Mapping[str, Tensor]
+At = Literal["input", "output"]
 
 
-@dataclass
-class ObservedTensor:
-    """A tensor among the outputs of a network, or the inputs or outputs of a submodule.
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor was seen.
 
     Args:
-        path: its path in the network's outputs, or in the inputs or outputs of the submodule.
-        shape: at B = 3, T = 10.
-        axes: one letter per axis: b, t, m, c, d, or e for (presence, absence).
-        low: its minimum.
-        high: its maximum.
-        has_gradient: whether it requires a gradient.
-        modality_bias: log of the ratio of its squared gradients to the audio and to the visual streams.
-        visual_first: whether the first half along its modality axis depends less on audio than the second.
-        sums_to_one: whether it sums to 1 over segments, as attention weights over time do.
+        path: in the network's outputs, or in the submodule's inputs or outputs.
+        submodule: its path; None for the network's outputs.
+        run: which run of the submodule.
+        at: "input" or "output" of the submodule.
     """
 
     path: str
-    shape: tuple[int, ...]
+    submodule: str | None = None
+    run: int = 0
+    at: At = "output"
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A tensor at a place, with the part that each of its axes has.
+
+    Args:
+        place: where it was seen.
+        tensor: its values at B = 3, T = 10, in evaluation mode, with their graph.
+        axes: for each axis "b", "t", "(b t)", "(b m)" or "(b t m)", as it grows with B and T; "" for a fixed length;
+            "t?" for a length of 10 in a network that runs for 10 segments alone.
+        low: the least value that was seen in any trial.
+        high: the greatest.
+    """
+
+    place: Place
+    tensor: Tensor
     axes: tuple[str, ...]
     low: float
     high: float
-    has_gradient: bool
-    modality_bias: float
-    visual_first: bool
-    sums_to_one: bool
 
     @property
-    def layout(self) -> str:
-        """The axes as one string, "b t c"."""
-        return " ".join(self.axes)
+    def has_gradient(self) -> bool:
+        """Whether it requires a gradient."""
+        return self.tensor.requires_grad
+
+    def layout(self, target: str, num_classes: int) -> str | None:
+        """Its axes in einops notation, if it can be read as `target` ("b t m c"); None if it cannot."""
+        wanted = target.split()
+        letters: list[str | None] = [None if axis in ("", "t?") else axis for axis in self.axes]
+        given = " ".join(axis for axis in letters if axis).replace("(", "").replace(")", "").split()
+        if not set(given) <= set(wanted) or len(set(given)) < len(given):
+            return None
+        rest = [letter for letter in wanted if letter not in given]
+        free = [k for k, letter in enumerate(letters) if letter is None]
+        if len(rest) != len(free):
+            return None
+        sizes = {"m": 2, "e": 2, "c": num_classes}
+        for order in itertools.permutations(rest):
+            if all(self._can_be(k, letter, sizes.get(letter)) for k, letter in zip(free, order, strict=True)):
+                for k, letter in zip(free, order, strict=True):
+                    letters[k] = letter
+                return " ".join(str(letter) for letter in letters)
+        return None
+
+    def _can_be(self, axis: int, letter: str, size: int | None) -> bool:
+        if letter in ("b", "t"):
+            return letter == "t" and self.axes[axis] == "t?"
+        if self.axes[axis] == "t?" and letter == "d":
+            return False
+        return size in (None, self.tensor.shape[axis])
+
+    def arranged(self, layout: str, target: str, x: Tensor | None = None) -> Tensor:
+        """The tensor, or `x` of its shape, brought from its layout to `target`."""
+        return arrange(self.tensor if x is None else x, layout, target, None, str(self.place), *BASE)
+
+    def described(self, num_classes: int | None) -> str:
+        """Its axes for people: "b t m c"."""
+        for target in ("b t m c e", "b t m c", "b m t c", "b t c", "b m c", "b c", "b t m d", "b t d"):
+            layout = self.layout(target, num_classes or 0)
+            if layout is not None and not (layout.endswith("d") and "t" not in target):
+                return layout
+        return " ".join(
+            axis.rstrip("?") or ("m" if size == 2 else "d")
+            for axis, size in zip(self.axes, self.tensor.shape, strict=True)
+        )
 
 
 @dataclass
-class Observation:
-    """What was recorded of a network.
+class Recording:
+    """One forward pass: the streams, the network's outputs, and each run of each submodule."""
 
-    Args:
-        inputs: how it was called; None where each stream is an argument of its own name.
-        outputs: the tensors that it returns.
-        submodule_inputs: path of a submodule -> for each of its runs, its input tensors.
-        submodule_outputs: path of a submodule -> for each of its runs, its output tensors.
-        fixed_segments_error: why the network does not run on T = 20; None where it does.
-        folds_segments: whether T = 20 changes the number of videos in its outputs.
-    """
-
-    inputs: Inputs | None
-    outputs: list[ObservedTensor] = field(default_factory=list)
-    submodule_inputs: dict[str, list[list[ObservedTensor]]] = field(default_factory=dict)
-    submodule_outputs: dict[str, list[list[ObservedTensor]]] = field(default_factory=dict)
-    fixed_segments_error: str | None = None
-    folds_segments: bool = False
-
-
-Tensors = list[tuple[str, Tensor]]
-
-
-@dataclass
-class _Forward:
-    """One forward pass: the network's outputs, and the inputs and outputs of each run of each submodule."""
-
+    streams: Streams
     returned: Tensors
-    submodule_inputs: dict[str, list[Tensors]]
-    submodule_outputs: dict[str, list[Tensors]]
+    runs: dict[tuple[str, int, At], Tensors] = field(default_factory=dict)
+
+    def tensors(self) -> Iterator[tuple[Place, Tensor]]:
+        """Every tensor with its place: the network's outputs first, then those of submodules in the order they ran."""
+        for path, x in self.returned:
+            yield Place(path), x
+        for (submodule, run, at), tensors in self.runs.items():
+            for path, x in tensors:
+                yield Place(path, submodule, run, at), x
 
 
-def find_inputs(
-    network: nn.Module, streams: Mapping[str, StreamSpec], call: Callable[[Inputs | None], Any]
-) -> tuple[Inputs | None, str | None]:
-    """Find out how to call a network: by the names of its streams, or by trying every order of them.
-
-    Arguments beyond the streams get True, or None where that fails.
-
-    Args:
-        network: the network.
-        streams: its input streams.
-        call: runs the network with the given inputs.
-
-    Returns:
-        The inputs of the first call that works, and None; or None, and why the first call failed.
-    """
-    parameters = inspect.signature(network.forward).parameters.values()
-    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    needed = [p.name for p in named if p.default is p.empty]
-    tries: list[Inputs | None] = []
-    if set(needed) <= set(streams) or any(p.kind is p.VAR_KEYWORD for p in parameters):
-        tries.append(None)
-    mask = [p for p in needed if p == "mask" and p not in streams]
-    needed = [p for p in needed if p not in mask]
-    rest = len(needed) - len(streams)
-    for order in itertools.permutations(streams):
-        if rest >= 0 and all(p.kind is not p.POSITIONAL_ONLY for p in named):
-            by_name: list[dict[str, Any]] = [
-                dict(zip(needed, [*order, *[Constant(value)] * rest], strict=True)) | dict.fromkeys(mask, "mask")
-                for value in (True, None)[: rest + 1]
-            ]
-            tries += by_name
-        else:
-            tries.append(order)
-    problem: str | None = None
-    for inputs in tries:
-        try:
-            call(inputs)
-        except (Exception, SystemExit) as failed:  # another order may fit
-            text = " ".join(str(failed).split())  # the first message says most
-            problem = problem or (f"{type(failed).__name__}: {text}" if text else reason(failed))
-        else:
-            return inputs, None
-    return None, problem or f"its forward takes {needed}"
+Change = Callable[[Any], Any]
+Call = Callable[[nn.Module, Streams], Any]
 
 
-def observe_network(
-    network: nn.Module,
-    streams: Mapping[str, StreamSpec],
-    call: Callable[[nn.Module, Mapping[str, Tensor]], Any],
-    inputs: Inputs | None,
-    num_classes: int | None,
-) -> tuple[Observation, int | None]:
-    """Run a copy of a network at three batch sizes, and compare the shapes of its tensors.
+class Probe:
+    """Runs a copy of a network, which may be changed, and compares what was recorded.
 
     Args:
-        network: the network.
-        streams: its input streams.
-        call: runs the network on streams, with the declared `inputs`.
-        inputs: how the network is called.
-        num_classes: number of classes, C; None to infer it.
-
-    Returns:
-        The observation, and C. If not given, C is the most frequent second dimension among the two-dimensional outputs
-        with one row per video.
+        network: the copy.
+        call: runs it on streams.
+        specs: its input streams.
 
     Raises:
         ValueError: the network runs for one number of videos only.
     """
-    observed = Observation(inputs)
-    with sandbox_copy(network) as copied:
-        copied.train()
-        base, modality_biases = _record(copied, streams, BASE, lambda x: call(copied, x), measure_bias=True)
+
+    def __init__(self, network: nn.Module, call: Call, specs: Mapping[str, StreamSpec]) -> None:
+        self.network, self.call, self.specs = network, call, specs
+        jitter(network)  # so that nothing is zero, or equal, only since it is initialised so
+        self.base = self.record(self.draw(BASE))
+        self.fixed_segments_error: str | None = None
+        self.folds_segments = False
+        self.seen = list(self._see())
+
+    def draw(self, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Standard normal streams of (B,T), with gradient."""
+        return synthetic(self.network, self.specs, *size)
+
+    def record(
+        self, streams: Streams, *, training: bool = False, changes: Mapping[tuple[str, int], Change] | None = None
+    ) -> Recording:
+        """Run the network once.
+
+        Args:
+            streams: its input streams.
+            training: the mode.
+            changes: (path of a submodule, run) -> what to make of its output, which then replaces it.
+        """
+        recording, counts = Recording(streams, []), dict.fromkeys((path for path, _ in self.network.named_modules()), 0)
+        changes = changes or {}
+
+        def listen(path: str) -> Callable[..., Any]:
+            def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+                run, counts[path] = counts[path], counts[path] + 1
+                if (path, run) in changes:
+                    output = changes[path, run](output)
+                recording.runs[path, run, "input"] = list(flatten((*args, *kwargs.values())))
+                recording.runs[path, run, "output"] = list(flatten(output))
+                return output if (path, run) in changes else None
+
+            return hook
+
+        self.network.train(training)
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # refuses gradients in evaluation mode
+            for path, module in self.network.named_modules():
+                if path and not isinstance(module, torch.jit.ScriptModule):
+                    stack.callback(module.register_forward_hook(listen(path), with_kwargs=True).remove)
+            returned = self.call(self.network, {name: x.clone() for name, x in streams.items()})
+        recording.returned = list(flatten(returned))
+        return recording
+
+    def other(self, modality: Modality | None = None, *, segment: int | None = None) -> Recording:
+        """A recording of streams that differ from the base's in one modality, or in one segment of all streams."""
+        streams = dict(self.base.streams)
+        for name, x in self.draw(BASE).items():
+            if modality is not None and self.specs[name].modality == modality:
+                streams[name] = x
+            elif segment is not None:
+                frames = self.specs[name].frames
+                changed = streams[name].detach().clone()
+                changed[:, segment * frames : (segment + 1) * frames] = x.detach()[:, :frames]
+                streams[name] = changed
+        return self.record(streams)
+
+    def _see(self) -> Iterator[Seen]:
         try:
-            videos, _ = _record(copied, streams, MORE_VIDEOS, lambda x: call(copied, x))
+            videos = self.record(self.draw(MORE_VIDEOS))
         except (Exception, SystemExit) as problem:
             raise ValueError(
-                f"{type(network).__name__} runs on {BASE[0]} videos, not on {MORE_VIDEOS[0]}: a number of videos is "
-                f"written into it: {type(problem).__name__}: {problem}"
+                f"{type(self.network).__name__} runs on {BASE[0]} videos, not on {MORE_VIDEOS[0]}: a number of videos "
+                f"is written into it: {reason(problem)}"
             ) from problem
+        segments: Recording | None = None
         try:
-            segments, _ = _record(copied, streams, MORE_SEGMENTS, lambda x: call(copied, x))
+            segments = self.record(self.draw(MORE_SEGMENTS))
         except (Exception, SystemExit) as problem:
-            observed.fixed_segments_error, segments = f"{type(problem).__name__}: {problem}", None
-    namer = _AxisNamer(base.returned, num_classes)
+            self.fixed_segments_error = reason(problem)
+        if segments is not None:
+            sizes = [dict(self._lengths(x)) for x in (self.base, segments)]
+            # The number of videos in its outputs grows with T where T is folded into the batch.
+            self.folds_segments = any(sizes[0][p] == BASE[0] and sizes[1].get(p) == 2 * BASE[0] for p in sizes[0])
+        longer = segments if not self.folds_segments else None
+        loud = self.record({name: 4 * x.detach() for name, x in self.base.streams.items()})
+        shapes = [dict(_shapes(x)) if x is not None else {} for x in (videos, longer)]
+        values = dict(loud.tensors())
+        for place, x in self.base.tensors():
+            if not x.is_floating_point() or not x.numel():
+                continue
+            axes = tuple(
+                _axis(size, *(_size(shape.get(place), k, x.ndim) for shape in shapes), fixed=longer is None)
+                for k, size in enumerate(x.shape)
+            )
+            both = [v.detach().float() for v in (x, values.get(place, x))]
+            low, high = min(float(v.min()) for v in both), max(float(v.max()) for v in both)
+            yield Seen(place, x, axes, low, high)
 
-    def observe(tensors: Tensors, *others: Tensors) -> list[ObservedTensor]:
-        observed_tensors = []
-        for i, (path, x) in enumerate(tensors):  # on another batch there may be fewer
-            shapes = [other[i][1].shape if i < len(other) and other[i][1].ndim == x.ndim else None for other in others]
-            observed_tensors.append(namer.observe(path, x, modality_biases.get(id(x), (0.0, False)), *shapes))
-        return observed_tensors
+    def _lengths(self, recording: Recording) -> Iterator[tuple[str, int]]:
+        return ((path, len(x)) for path, x in recording.returned if x.ndim)
 
-    observed.outputs = observe(base.returned, videos.returned, segments.returned if segments is not None else [])
-    for name, into in (
-        ("submodule_inputs", observed.submodule_inputs),
-        ("submodule_outputs", observed.submodule_outputs),
+
+def _shapes(recording: Recording) -> Iterator[tuple[Place, torch.Size]]:
+    return ((place, x.shape) for place, x in recording.tensors())
+
+
+def _size(shape: torch.Size | None, axis: int, ndim: int) -> int | None:
+    return shape[axis] if shape is not None and len(shape) == ndim else None
+
+
+def _axis(size: int, with_more_videos: int | None, with_more_segments: int | None, *, fixed: bool) -> str:
+    """What an axis is, by its length for (3, 10), (4, 10) and (3, 20) videos and segments."""
+    for name, grows in (
+        ("b", (1, 0, 1)),
+        ("t", (0, 1, 1)),
+        ("(b t)", (1, 1, 1)),
+        ("(b m)", (1, 0, 2)),
+        ("(b t m)", (1, 1, 2)),
     ):
-        others = [getattr(other, name) if other is not None else {} for other in (videos, segments)]
-        for path, runs in getattr(base, name).items():
-            again = [other.get(path, []) for other in others]
-            into[path] = [observe(run, *(o[k] if k < len(o) else [] for o in again)) for k, run in enumerate(runs)]
-    pairs = zip(base.returned, segments.returned if segments is not None else [], strict=False)
-    observed.folds_segments = any(x.shape[0] != y.shape[0] for (_, x), (_, y) in pairs if x.ndim and y.ndim)
-    return observed, namer.num_classes
+        lengths = [grows[2] * b ** grows[0] * t ** grows[1] for b, t in (BASE, MORE_VIDEOS, MORE_SEGMENTS)]
+        if name == "t" and fixed:
+            continue
+        if size == lengths[0] and with_more_videos in (None, lengths[1]) and with_more_segments in (None, lengths[2]):
+            if name != "t" and with_more_videos is None:
+                continue
+            return name
+    return "t?" if fixed and size == BASE[1] else ""
 
 
-def _record(
-    network: nn.Module,
-    streams: Mapping[str, StreamSpec],
-    size: tuple[int, int],
-    call: Callable[[Mapping[str, Tensor]], Any],
-    *,
-    measure_bias: bool = False,
-) -> tuple[_Forward, dict[int, tuple[float, bool]]]:
-    inputs = synthetic(network, streams, *size)
-    submodule_inputs: dict[str, list[Tensors]] = {}
-    submodule_outputs: dict[str, list[Tensors]] = {}
-
-    def listen(path: str) -> Callable[..., None]:
-        def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            submodule_inputs.setdefault(path, []).append(list(flatten((*args, *kwargs.values()))))
-            submodule_outputs.setdefault(path, []).append(list(flatten(output)))
-
-        return hook
-
-    with ExitStack() as stack:
-        for path, module in network.named_modules():
-            if path and not isinstance(module, torch.jit.ScriptModule):
-                handle = module.register_forward_hook(listen(path), with_kwargs=True)
-                stack.callback(handle.remove)
-        returned = call({name: x.clone() for name, x in inputs.items()})
-    recorded = _Forward(list(flatten(returned)), submodule_inputs, submodule_outputs)
-    if not measure_bias:
-        return recorded, {}
-    all_tensors = [x for _, x in recorded.returned]
-    all_tensors += [
-        x for runs in (*submodule_inputs.values(), *submodule_outputs.values()) for run in runs for _, x in run
-    ]
-    # Each tensor once, and only those that may be probabilities or tokens: each costs a few backward passes.
-    tensors = {id(x): x for x in all_tensors if x.requires_grad and 2 <= x.ndim <= 5 and len(x) == size[0]}
-    return recorded, {key: _modality_bias(x, inputs, streams) for key, x in tensors.items()}
+def same(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors have the same shape and, but for rounding, the same values."""
+    return x.shape == y.shape and torch.allclose(x.detach().float(), y.detach().float(), rtol=1e-4, atol=1e-6)
 
 
-def _modality_bias(x: Tensor, inputs: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> tuple[float, bool]:
-    """`modality_bias` and `visual_first` of a tensor; see `ObservedTensor`."""
-    pairs = [axis for axis, size in enumerate(x.shape) if size == len(MODALITIES) and x.ndim > 2]
-    if not pairs:
-        return _log_gradient_ratio(x, inputs, streams), False
-    first, second = (_log_gradient_ratio(half, inputs, streams) for half in x.unbind(pairs[0]))
-    return (first + second) / 2, first < second
+def gradients(x: Tensor, of: list[Tensor], weights: Tensor | None = None) -> list[Tensor]:
+    """Gradients of a sum over `x`, weighted by `weights` of its shape, zero where `x` does not depend on a tensor."""
+    if not x.requires_grad:
+        return [torch.zeros_like(y) for y in of]
+    scalar = (x * (torch.randn_like(x) if weights is None else weights)).sum()
+    usable = [y for y in of if y.requires_grad]
+    found = iter(torch.autograd.grad(scalar, usable, retain_graph=True, allow_unused=True))
+    grads = [next(found) if y.requires_grad else None for y in of]
+    return [torch.zeros_like(y) if g is None else g for y, g in zip(of, grads, strict=True)]
 
 
-def _log_gradient_ratio(x: Tensor, inputs: Mapping[str, Tensor], streams: Mapping[str, StreamSpec]) -> float:
-    """Log of the ratio of squared gradients to the audio and to the visual streams, from random projections of `x`."""
-    size = dict.fromkeys(MODALITIES, 1e-30)
-    for _ in range(_PROJECTIONS):
-        scalar = (x * torch.randn_like(x)).sum()
-        gradients = torch.autograd.grad(scalar, list(inputs.values()), retain_graph=True, allow_unused=True)
-        for name, gradient in zip(inputs, gradients, strict=True):
-            size[streams[name].modality] += 0.0 if gradient is None else gradient.square().mean().item()
-    return math.log(size["audio"] / size["visual"])
-
-
-class _AxisNamer:
-    """Infers the axes of a tensor from how its shape changes with B and T."""
-
-    def __init__(self, returned: Tensors, num_classes: int | None) -> None:
-        self.num_classes = num_classes
-        if num_classes is None:
-            flat = [x.shape[1] for _, x in returned if x.ndim == 2 and len(x) == BASE[0]]
-            self.num_classes = max(flat, key=flat.count) if flat else None
-
-    def observe(
-        self,
-        path: str,
-        x: Tensor,
-        modality_bias: tuple[float, bool],
-        videos: torch.Size | None,
-        segments: torch.Size | None,
-    ) -> ObservedTensor:
-        """Describe `x`, recorded at B = 3 and T = 10, given its shapes for more videos and for more segments."""
-        axes = tuple(
-            self._axis(size, videos[k] if videos is not None else None, segments[k] if segments is not None else None)
-            for k, size in enumerate(x.shape)
-        )
-        if self.num_classes == len(MODALITIES) and axes.count("c") == 2:
-            axes = (*axes[: axes.index("c")], "m", *axes[axes.index("c") + 1 :])
-        if axes.count("m") == 2:  # the second axis of size 2 is (presence, absence)
-            last = len(axes) - 1 - axes[::-1].index("m")
-            axes = (*axes[:last], "e", *axes[last + 1 :])
-        values = x.detach().float()
-        sums_to_one = "t" in axes and bool((values.sum(axes.index("t")) - 1).abs().max() < 1e-3)
-        low, high = (float(values.min()), float(values.max())) if x.numel() else (0.0, 0.0)
-        return ObservedTensor(path, tuple(x.shape), axes, low, high, x.requires_grad, *modality_bias, sums_to_one)
-
-    def _axis(self, size: int, with_more_videos: int | None, with_more_segments: int | None) -> str:
-        if with_more_videos not in (None, size):
-            return "b"
-        if with_more_segments not in (None, size):
-            return "t"
-        if size == self.num_classes:
-            return "c"
-        if size == BASE[1] and with_more_segments in (None, size):  # 10 segments whatever T is
-            return "t"
-        return "m" if size == 2 else "d"
+def log_energies(x: Tensor, recording: Recording, specs: Mapping[str, StreamSpec]) -> float:
+    """Log of the ratio of the mean squared gradients of random projections of `x` to audio and to visual streams."""
+    energy = dict.fromkeys(MODALITIES, 1e-30)
+    names = list(recording.streams)
+    for _ in range(4):
+        for name, gradient in zip(names, gradients(x, [recording.streams[n] for n in names]), strict=True):
+            energy[specs[name].modality] += gradient.square().mean().item()
+    return math.log(energy["audio"] / energy["visual"])

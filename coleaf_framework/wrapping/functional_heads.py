@@ -1,0 +1,153 @@
+"""Find the tokens of a network whose segment probabilities no submodule makes, as a product with prototypes.
+
+Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coleaf_framework.adapters import Out, Tap
+from coleaf_framework.wrapping.probe import Probe, Seen, gradients
+from coleaf_framework.wrapping.segment_heads import VISUAL_FIRST, match, which_run
+
+_MOST = 10
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionalHead:
+    """The tensors that segment probabilities are made of, each segment of its own: one with an axis m, or two.
+
+    Args:
+        sources: one, or one for each half, in the order of the halves.
+        flipped: whether the first half is the second on axis m; for one source.
+    """
+
+    sources: tuple[Seen, ...]
+    flipped: bool = False
+
+    def tokens(self) -> list[Tensor]:
+        """The tokens of the two halves, (B,T,D) each."""
+        if len(self.sources) == 1:
+            both = self.sources[0].arranged("b t m d", "b t m d").unbind(2)
+            return [*both[::-1]] if self.flipped else [*both]
+        return [s.tensor for s in self.sources]
+
+    def name(self) -> str:
+        """Where they are, for messages."""
+        return " and ".join(
+            dict.fromkeys(
+                f"the {s.place.at} of {s.place.submodule}" if s.place.submodule else s.place.path for s in self.sources
+            )
+        )
+
+    def declaration(self, probe: Probe, audio: int) -> Any:
+        """How they are read, where half `audio` is the audio's."""
+        if len(self.sources) == 1:
+            visual_first = audio == (0 if self.flipped else 1)
+            place = self.sources[0].place
+            order = {"order": VISUAL_FIRST} if visual_first else {}
+            if place.submodule is None:
+                path = int(place.path) if place.path.isdigit() else place.path
+                return Out(path, **order) if order else path  # type: ignore[arg-type]
+            return Tap(place.submodule, at=place.at, call=which_run(probe, place.submodule, place.run), **order)  # type: ignore[arg-type]
+        first, second = self.sources[audio].place, self.sources[1 - audio].place
+        if first.submodule is None or second.submodule is None:
+            return tuple(int(p.path) if p.path.isdigit() else p.path for p in (first, second))
+        if first.submodule != second.submodule or first.at != second.at:
+            return tuple(
+                Tap(str(p.submodule), at=p.at, call=which_run(probe, str(p.submodule), p.run)) for p in (first, second)
+            )
+        if first.run != second.run:
+            return Tap(first.submodule, at=first.at, call={"audio": first.run, "visual": second.run})
+        call = which_run(probe, first.submodule, first.run)
+        count = len(probe.base.runs[first.submodule, first.run, first.at])
+        if count == 2:
+            order = {} if (first.path, second.path) == ("0", "1") else {"order": VISUAL_FIRST}
+            return Tap(first.submodule, at=first.at, call=call, **order)  # type: ignore[arg-type]
+        return Tap(first.submodule, at=first.at, call=call, part=(int(first.path), int(second.path)))
+
+
+def find_functional_head(probe: Probe, halves: Sequence[Tensor]) -> FunctionalHead | None:
+    """The last tensors that each segment of the two halves (B,T,C) is a function of; None where there are none.
+
+    They are all that the probabilities depend on: the gradient to the streams through them is the whole gradient.
+    """
+    if not all(half.requires_grad for half in halves):
+        return None
+    usable = [s for s in probe.seen if s.has_gradient and not any(_is_half(s, half) for half in halves)]
+    found: list[list[Tensor]] = []
+    for half in halves:
+        weights = torch.zeros_like(half)
+        weights[0, 3] = torch.randn_like(weights[0, 3])
+        found.append(gradients(half, [s.tensor for s in usable], weights))
+    heads: list[FunctionalHead] = []
+    alone: tuple[list[Seen], list[Seen]] = ([], [])
+    for seen, first, second in zip(usable, *found, strict=True):
+        if seen.layout("b t m d", 0) == "b t m d":
+            for k in (0, 1):
+                if _only(first, (0, 3, k)) and _only(second, (0, 3, 1 - k)):
+                    heads.append(FunctionalHead((seen,), flipped=k == 1))
+        elif seen.layout("b t d", 0) == "b t d":
+            if _only(first, (0, 3)) and not second.any():
+                alone[0].append(seen)
+            if _only(second, (0, 3)) and not first.any():
+                alone[1].append(seen)
+    heads += [FunctionalHead(pair) for pair in _pairs(*alone)]
+    heads = [head for head in heads if _separates(probe, halves, head)]
+    upstream = [(_upstream(probe, head), head.sources[0].place.submodule is None, -k) for k, head in enumerate(heads)]
+    if not heads or max(upstream)[0] == 0:
+        return None
+    return heads[upstream.index(max(upstream))]
+
+
+def _is_half(seen: Seen, half: Tensor) -> bool:
+    """Whether a tensor holds the probabilities of a half, or what rises with them element by element."""
+    x = seen.tensor
+    parts = x.unbind(2) if x.ndim == 4 and x.shape[2] == 2 else (x,)
+    return any(part.shape == half.shape and match(part, half) > 0 for part in parts)
+
+
+def _only(gradient: Tensor, index: tuple[int, ...]) -> bool:
+    if not gradient[index].any():
+        return False
+    elsewhere = gradient.clone()
+    elsewhere[index] = 0
+    return not elsewhere.any()
+
+
+def _pairs(first: list[Seen], second: list[Seen]) -> Iterator[tuple[Seen, Seen]]:
+    """Pairs of one shape, at like places."""
+    for one, other in itertools.product(first[-_MOST:] + first[:2], second[-_MOST:] + second[:2]):
+        alike = (one.place.submodule is None) == (other.place.submodule is None) and one.place.at == other.place.at
+        if alike and one.tensor.shape == other.tensor.shape:
+            yield one, other
+
+
+def _separates(probe: Probe, halves: Sequence[Tensor], head: FunctionalHead) -> bool:
+    streams = list(probe.base.streams.values())
+    weights = [torch.randn_like(half) for half in halves]
+    both = torch.stack([(half * w).sum() for half, w in zip(halves, weights, strict=True)])
+    whole = gradients(both, streams, torch.ones_like(both))
+    tensors = [s.tensor for s in head.sources]
+    through = [torch.zeros_like(x) for x in streams]
+    for tensor, gradient in zip(tensors, gradients(both, tensors, torch.ones_like(both)), strict=True):
+        through = [x + y for x, y in zip(through, gradients(tensor, streams, gradient), strict=True)]
+    return all(
+        torch.allclose(x, y, rtol=1e-3, atol=1e-6 + 1e-3 * float(x.abs().max()))
+        for x, y in zip(whole, through, strict=True)
+    )
+
+
+def _upstream(probe: Probe, head: FunctionalHead) -> int:
+    parameters = list(probe.network.parameters())
+    reached = [torch.zeros(()) for _ in parameters]
+    for source in head.sources:
+        reached = [r + g.abs().sum() for r, g in zip(reached, gradients(source.tensor, parameters), strict=True)]
+    return sum(p.numel() for p, r in zip(parameters, reached, strict=True) if r > 0)

@@ -1,0 +1,74 @@
+"""How a network's outputs differ between training and evaluation, and between two calls in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from coleaf_framework.wrapping.probe import Probe, same
+
+
+@dataclass(frozen=True)
+class ModeDifferences:
+    """What differs.
+
+    Args:
+        by_path: path of an output -> a sentence, for outputs that cannot be declared once for both modes.
+        changing: a sentence, where outputs change between two calls in evaluation; None where none does.
+        notes: what differs and is no hindrance, a sentence each.
+    """
+
+    by_path: Mapping[str, str]
+    changing: str | None
+    notes: list[str]
+
+
+def differences_between_modes(probe: Probe) -> ModeDifferences:
+    """Run the network in both modes, and twice in evaluation with another batch in between."""
+    streams = probe.base.streams
+    trained = dict(probe.record(streams, training=True).returned)
+    probe.record(probe.draw((3, 10)))
+    evaluated, again = (dict(probe.record(streams).returned) for _ in range(2))
+    first = dict(probe.base.returned)
+    changing = [
+        path
+        for path, x in first.items()
+        if any(o.get(path) is None or not same(o[path], x) for o in (evaluated, again))
+    ]
+    sentence = None
+    if changing:
+        sentence = (
+            f"in evaluation, {', '.join(changing)} change between two calls on the same batch: dropout that is applied "
+            "in evaluation too (F.dropout without training=self.training), or state that is kept from call to call"
+        )
+    by_path, notes = {}, []
+    for path in {**first, **trained}:
+        x, y = first.get(path), trained.get(path)
+        if x is None and y is not None:
+            notes.append(f"{path} {tuple(y.shape)} is returned in training alone, not in evaluation")
+        elif y is None and x is not None:
+            by_path[path] = f"{path} is returned in evaluation alone, not in training"
+        elif x is not None and y is not None and (problem := _problem(path, x, y)) is not None:
+            by_path[path] = problem
+    return ModeDifferences(by_path, sentence, notes)
+
+
+def _problem(path: str, evaluated: Tensor, trained: Tensor) -> str | None:
+    if evaluated.shape != trained.shape:
+        return (
+            f"{path} has shape {tuple(trained.shape)} in training and {tuple(evaluated.shape)} in evaluation: "
+            "an adapter that looks at net.training can read both"
+        )
+    evaluated, trained = evaluated.detach(), trained.detach()
+    if not evaluated.is_floating_point() or not evaluated.numel():
+        return None
+    bounded = [float(x.min()) >= 0 and float(x.max()) <= 1 + 1e-4 for x in (trained, evaluated)]
+    if bounded[0] == bounded[1]:
+        return None
+    kinds = ["probabilities" if b else "logits" for b in bounded]
+    return (
+        f"{path} seems to be {kinds[0]} in training and {kinds[1]} in evaluation: "
+        "an adapter that looks at net.training can make probabilities of both"
+    )

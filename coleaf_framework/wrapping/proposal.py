@@ -1,0 +1,353 @@
+"""Propose where the protocol's fields are in a network's outputs; each only on evidence, which is said.
+
+Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from coleaf_framework.adapters import DERIVE, Out, Tap
+from coleaf_framework.wrapping.functional_heads import FunctionalHead, find_functional_head
+from coleaf_framework.wrapping.modality_order import ModalityOrder, Order
+from coleaf_framework.wrapping.names import role_of
+from coleaf_framework.wrapping.probe import Probe, Seen, same
+from coleaf_framework.wrapping.segment_heads import VISUAL_FIRST, Classifier, find_classifier
+from coleaf_framework.wrapping.video_level import FlatOutput, choose_modality, choose_video, flat_outputs, kind_of
+
+MIN_WIDTH = 8
+_MOST_CANDIDATES = 24
+Head = Classifier | FunctionalHead | None
+
+
+@dataclass
+class Proposal:
+    """What is proposed of a network's outputs.
+
+    Args:
+        fields: "segment_probs", "video_probs", "modality_probs", "tokens" -> its declaration; an open field is absent.
+        evidence: the same names -> why.
+        open: the same names -> what was found, and what would tell.
+    """
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, str] = field(default_factory=dict)
+    open: dict[str, str] = field(default_factory=dict)
+
+    def say(self, name: str, value: Any, why: str) -> None:
+        """Propose a field."""
+        self.fields[name], self.evidence[name] = value, why
+
+    def leave_open(self, name: str, why: str) -> None:
+        """Propose nothing for a field."""
+        self.open[name] = why
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A candidate for the segment probabilities.
+
+    Args:
+        sources: one tensor with an axis m, or one for each half.
+        layout: of each, in einops notation.
+        kind: as of `Out`.
+        halves: (B,T,C) each.
+    """
+
+    sources: tuple[Seen, ...]
+    layout: str
+    kind: str
+    halves: tuple[Tensor, Tensor]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether one tensor holds both halves."""
+        return len(self.sources) == 1
+
+    def out(self, audio: int) -> Any:
+        """The declaration, where half `audio` is the audio's."""
+        changes: dict[str, Any] = {} if self.kind == "probs" else {"kind": self.kind}
+        if self.stacked:
+            return declare(
+                self.sources[0], self.layout, "b t m c e" if "e" in self.layout.split() else "b t m c", audio, changes
+            )
+        if self.layout != "b t c":
+            changes["layout"] = self.layout
+        first, second = (as_path(s.place.path) for s in (self.sources[audio], self.sources[1 - audio]))
+        return Out(first, visual=second, **changes) if changes else (first, second)
+
+    def named(self) -> str:
+        """Its paths, for messages."""
+        return " and ".join(s.place.path for s in self.sources)
+
+
+def declare(seen: Seen, layout: str, usual: str, audio: int, changes: Mapping[str, Any]) -> Any:
+    """The declaration of one tensor with an axis m; a plain path where nothing else needs to be said."""
+    changes = dict(changes) | ({} if layout == usual else {"layout": layout})
+    if audio == 1:
+        changes["order"] = VISUAL_FIRST
+    path = as_path(seen.place.path)
+    return Out(path, **changes) if changes else path
+
+
+def as_path(path: str) -> int | str:
+    """A path as it is declared: a position where it is one."""
+    return int(path) if path.isdigit() else path
+
+
+def propose(probe: Probe, num_classes: int, names: Mapping[str, str], modes: Mapping[str, str]) -> Proposal:
+    """Propose a declaration of each field.
+
+    Args:
+        probe: has run the network.
+        num_classes: number of classes, C.
+        names: path of an output -> what the network's code calls it.
+        modes: path of an output -> how it differs between training and evaluation, for those that do.
+    """
+    return _Proposer(probe, num_classes, names, modes).propose()
+
+
+class _Proposer:
+    def __init__(self, probe: Probe, num_classes: int, names: Mapping[str, str], modes: Mapping[str, str]) -> None:
+        self.probe, self.num_classes, self.modes = probe, num_classes, modes
+        self.returned = [s for s in probe.seen if s.place.submodule is None and s.has_gradient]
+        self.names = {s.place.path: names.get(s.place.path, s.place.path) for s in self.returned}
+        self.orders = ModalityOrder(probe)
+        self.proposal = Proposal()
+
+    def propose(self) -> Proposal:
+        chosen = self._choose_segments()
+        if chosen is None:
+            for name in ("tokens", "modality_probs", "video_probs"):
+                self.proposal.leave_open(name, "it is found by the segment probabilities, which are not known")
+            return self.proposal
+        segments, head, flat = chosen
+        order = self._order(segments, head)
+        if order.audio is None:
+            choices = f"{segments.named()}: which half is the audio's is not known: {order.why}"
+            self.proposal.leave_open("segment_probs", f"{choices}. Names or the network's code tell")
+        else:
+            self.proposal.say("segment_probs", segments.out(order.audio), self._why_segments(segments, head, order))
+        self._tokens(segments, head, order)
+        self._video_level(segments, order, flat)
+        for name in list(self.proposal.fields):
+            problem = next((p for path, p in self.modes.items() if path in paths_of(self.proposal.fields[name])), None)
+            if problem is not None:
+                del self.proposal.fields[name]
+                self.proposal.leave_open(name, problem)
+        return self.proposal
+
+    # --- segment probabilities
+
+    def _choose_segments(self) -> tuple[Segments, Head, list[FlatOutput]] | None:
+        """The segment probabilities, what makes them, and how the flat outputs respond to it."""
+        ranked: list[tuple[int, Segments, Head, list[FlatOutput]]] = []
+        candidates = list(self._segment_candidates())
+        for candidate in candidates[:_MOST_CANDIDATES]:
+            classifier = find_classifier(self.probe, candidate.halves, self.num_classes)
+            head = classifier or find_functional_head(self.probe, candidate.halves)
+            if head is None and len(candidates) > 1 and not candidate.stacked:
+                continue
+            flat = self._flat(candidate, classifier)
+            rank = (
+                4 * (classifier is not None and classifier.exact)
+                + 2 * (head is not None)
+                + any("rises" in x.responses for x in flat)
+            )
+            doubtful = any(role_of(self.names[s.place.path]) in ("uncertainty", "other") for s in candidate.sources)
+            ranked.append((2 * rank - doubtful, candidate, head, flat))
+        if not ranked:
+            self.proposal.leave_open(
+                "segment_probs",
+                "none of its outputs looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality",
+            )
+            return None
+        best = max(rank for rank, *_ in ranked)
+        rest = [found[1:] for found in ranked if found[0] == best]
+        first = rest[0]
+        rivals = [s for s, *_ in rest[1:] if not self._equal(s, first[0])]
+        if rivals:
+            said = [
+                found for found in rest if all(role_of(self.names[s.place.path]) == "segment" for s in found[0].sources)
+            ]
+            if len(said) == 1:
+                return said[0]
+            self.proposal.leave_open(
+                "segment_probs",
+                f"{first[0].named()} or {' or '.join(s.named() for s in rivals)}: of one shape, and made in one way. "
+                "The network's code tells: probabilities are pooled over time, uncertainties are not",
+            )
+            return None
+        return first
+
+    def _segment_candidates(self) -> Iterator[Segments]:
+        for seen in self.returned:
+            layout = seen.layout("b t m c", self.num_classes)
+            if (
+                layout is not None
+                and (kind := kind_of(seen)) is not None
+                and not self._sums_to_one(seen, layout, "b t m c")
+            ):
+                first, second = seen.arranged(layout, "b t m c").unbind(2)
+                yield Segments((seen,), layout, kind, (first, second))
+            layout = seen.layout("b t m c e", self.num_classes)
+            if layout is not None and seen.low >= 0 and layout != "b t m c":
+                kind = "dirichlet" if seen.low >= 1 else "evidence"
+                first, second = seen.arranged(layout, "b t m c e")[..., 0].unbind(2)
+                yield Segments((seen,), layout, kind, (first, second))
+        halves = []
+        for seen in self.returned:
+            layout = seen.layout("b t c", self.num_classes)
+            if layout is not None and kind_of(seen) is not None and not self._sums_to_one(seen, layout, "b t c"):
+                halves.append((seen, layout))
+        for (one, layout), (other, its) in itertools.combinations(halves, 2):
+            if layout == its and kind_of(one) == kind_of(other):
+                pair = one.arranged(layout, "b t c"), other.arranged(layout, "b t c")
+                yield Segments((one, other), layout, str(kind_of(one)), pair)
+
+    def _sums_to_one(self, seen: Seen, layout: str, target: str) -> bool:
+        total = seen.arranged(layout, target).detach().float().sum(1)
+        return bool((total - 1).abs().max() < 1e-3)
+
+    def _equal(self, one: Segments, other: Segments) -> bool:
+        pairs = (other.halves, other.halves[::-1])
+        return any(all(same(x, y) for x, y in zip(one.halves, pair, strict=True)) for pair in pairs)
+
+    def _why_segments(self, segments: Segments, head: Head, order: Order) -> str:
+        made = f"made of the outputs of {head.name()}" if isinstance(head, Classifier) else "made of the tokens"
+        why = f"{segments.named()}: {made if head is not None else 'the only one of its shape'}"
+        why += f"; {'audio' if order.audio == 0 else 'visual'} first: {order.why}"
+        return why + (f" ({order.overruled})" if order.overruled else "")
+
+    def _order(self, segments: Segments, head: Head) -> Order:
+        names = [self.names[s.place.path] for s in segments.sources] if not segments.stacked else ["", ""]
+        halves = head.tokens() if head is not None else list(segments.halves)
+        moved = [self._moved(half, segments, k) for k, half in enumerate(segments.halves)]
+        if isinstance(head, Classifier) and not head.stacked and not any(names):
+            names = [run.submodule.rsplit(".", 1)[-1] for run in head.runs]
+            names = names if names[0] != names[1] else ["", ""]
+        return self.orders.order(halves, moved, names)
+
+    def _moved(self, half: Tensor, segments: Segments, k: int) -> dict[Any, bool]:
+        found = {}
+        for modality, recording in self.orders.others.items():
+            tensors = dict(recording.returned)
+            source = segments.sources[0 if segments.stacked else k]
+            other = tensors[source.place.path]
+            target = "b t m c e" if "e" in segments.layout.split() else "b t m c" if segments.stacked else "b t c"
+            values = source.arranged(segments.layout, target, other)
+            if "e" in target:
+                values = values[..., 0]
+            found[modality] = not same(half, values[:, :, k] if segments.stacked else values)
+        return found
+
+    # --- tokens
+
+    def _tokens(self, segments: Segments, head: Head, order: Order) -> None:
+        if head is None:
+            self.proposal.leave_open(
+                "tokens", "no submodule and no output is what the segment probabilities are made of"
+            )
+            return
+        halves = head.tokens()
+        width = halves[0].shape[-1]
+        if width < MIN_WIDTH:
+            self.proposal.leave_open("tokens", f"what {head.name()} reads is {width} wide: too narrow for a contrast")
+            return
+        if order.audio is None:
+            self.proposal.leave_open("tokens", f"what {head.name()} reads; which half is the audio's is not known")
+            return
+        returned = self._returned_tokens(halves, order.audio)
+        value = returned if returned is not None else head.declaration(self.probe, order.audio)
+        self.proposal.say("tokens", value, f"what {head.name()} makes the segment probabilities of, {width} wide")
+
+    def _returned_tokens(self, halves: Sequence[Tensor], audio: int) -> Any:
+        """The declaration of outputs that are the tokens; None where there are none."""
+        places: list[int | str | None] = [None, None]
+        for seen in self.returned:
+            layout = seen.layout("b t m d", self.num_classes)
+            if layout is not None:
+                both = seen.arranged(layout, "b t m d").unbind(2)
+                for flipped in (0, 1):
+                    if same(both[flipped], halves[0]) and same(both[1 - flipped], halves[1]):
+                        return declare(seen, layout, "b t m d", audio if not flipped else 1 - audio, {})
+            if seen.layout("b t d", self.num_classes) == "b t d":
+                for k, half in enumerate(halves):
+                    if places[k] is None and same(seen.tensor, half):
+                        places[k] = as_path(seen.place.path)
+        if places[0] is None or places[1] is None:
+            return None
+        return places[audio], places[1 - audio]
+
+    # --- modality and video probabilities
+
+    def _flat(self, segments: Segments, classifier: Classifier | None) -> list[FlatOutput]:
+        """The outputs of one row per video, with how they respond to these segment probabilities."""
+        sources = [(source, segments.layout) for source in segments.sources]
+        if classifier is None and "e" in segments.layout.split():
+            return []
+        return flat_outputs(
+            self.probe, self.returned, self.names, self.num_classes, segments.halves, sources, classifier
+        )
+
+    def _video_level(self, segments: Segments, order: Order, flat: list[FlatOutput]) -> None:
+        modality = choose_modality(flat, order.audio, self.orders)
+        pooled = self._pooled_evidence(segments)
+        if modality.chosen is None and pooled is not None and order.audio is not None:
+            first, second = pooled
+            changes = {"kind": segments.kind, "absence": as_path(second.place.path)}
+            layout = str(first.layout("b m c", self.num_classes))
+            self.proposal.say(
+                "modality_probs",
+                declare(first, layout, "b m c", order.audio, changes),
+                f"{first.place.path} and {second.place.path} are the segments' evidence, pooled over time",
+            )
+        video = choose_video(flat, modality, self.orders)
+        for name, verdict in (("modality_probs", modality), ("video_probs", video)):
+            if name in self.proposal.fields:
+                continue
+            if verdict.chosen is None or len({x.kind for x in verdict.chosen}) > 1:
+                self.proposal.leave_open(name, verdict.why)
+            else:
+                self.proposal.say(name, _declared(verdict.chosen), verdict.why)
+
+    def _pooled_evidence(self, segments: Segments) -> tuple[Seen, Seen] | None:
+        """The outputs (B,M,C) that are presence and absence evidence of the segments, pooled over time."""
+        if segments.kind not in ("evidence", "dirichlet") or not segments.stacked:
+            return None
+        pair = segments.sources[0].arranged(segments.layout, "b t m c e").unbind(-1)
+        flat = [(s, s.layout("b m c", self.num_classes)) for s in self.returned]
+        laid = [(s, s.arranged(layout, "b m c")) for s, layout in flat if layout is not None]
+        for pool in (lambda x: x.mean(1), lambda x: x.sum(1), lambda x: x.amax(1)):
+            places = [next((s for s, y in laid if same(y, pool(x))), None) for x in pair]
+            if places[0] is not None and places[1] is not None:
+                return places[0], places[1]
+        return None
+
+
+def _declared(chosen: Sequence[FlatOutput]) -> Any:
+    """The declaration of one output, of the audio's and the visual's, or of none."""
+    if not chosen:
+        return DERIVE
+    changes: dict[str, Any] = {} if chosen[0].kind == "probs" else {"kind": chosen[0].kind}
+    first = chosen[0]
+    if first.index is not None:
+        return declare(first.seen, first.layout, "b m c", first.index, changes)
+    if len(chosen) == 1:
+        return declare(first.seen, first.layout, "b c", 0, changes)
+    paths = as_path(first.path), as_path(chosen[1].path)
+    return Out(paths[0], visual=paths[1], **changes) if changes else paths
+
+
+def paths_of(declared: Any) -> set[str]:
+    """The paths of a declaration."""
+    if isinstance(declared, Out):
+        return {str(declared.path), str(declared.visual)}
+    if isinstance(declared, tuple):
+        return set().union(*(paths_of(x) for x in declared)) if declared else set()
+    return set() if isinstance(declared, Tap) or declared == DERIVE else {str(declared)}
