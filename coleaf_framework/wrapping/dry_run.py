@@ -243,13 +243,15 @@ def sandbox_copy(network: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def isolated_random_state() -> Iterator[None]:
-    """Seed PyTorch within this context, and restore the random states of Python, NumPy and PyTorch afterwards."""
+def isolated_random_state(seed: int = 0) -> Iterator[None]:
+    """Seed Python, NumPy and PyTorch within this context, and restore their random states afterwards."""
     generators = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     try:
         with torch.random.fork_rng(devices=list(devices)):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
             yield
     finally:
         random.setstate(generators[0])
@@ -273,7 +275,8 @@ def restored(network: nn.Module) -> Iterator[None]:
                 module.__dict__[name].update(content)
         with torch.no_grad():
             for x, before in values:
-                x.copy_(before)
+                if not torch.equal(x, before):  # a change in place would spoil graphs that the network keeps
+                    x.copy_(before)
 
 
 def jitter(network: nn.Module) -> None:

@@ -82,6 +82,8 @@ def find_functional_head(probe: Probe, halves: Sequence[Tensor]) -> FunctionalHe
     if not all(half.requires_grad for half in halves):
         return None
     usable = [s for s in probe.seen if s.has_gradient and not any(_is_half(s, half) for half in halves)]
+    class_wise = _class_wise_widths(usable, halves)
+    usable = [s for s in usable if s.tensor.ndim and s.tensor.shape[-1] not in class_wise]
     found: list[list[Tensor]] = []
     for half in halves:
         weights = torch.zeros_like(half)
@@ -105,6 +107,14 @@ def find_functional_head(probe: Probe, halves: Sequence[Tensor]) -> FunctionalHe
     if not heads or max(upstream)[0] == 0:
         return None
     return heads[upstream.index(max(upstream))]
+
+
+def _class_wise_widths(usable: Sequence[Seen], halves: Sequence[Tensor]) -> set[int]:
+    """Widths of tensors that hold a vector for each class, as one axis; such are no tokens of the protocol."""
+    classes = halves[0].shape[-1]
+    reached = (g.any() for g in gradients(halves[0], [s.tensor for s in usable]))
+    wide = [s for s, used in zip(usable, reached, strict=True) if used and s.tensor.ndim > 3]
+    return {classes * s.tensor.shape[-1] for s in wide if s.tensor.shape[-2] == classes and s.tensor.shape[-1] > 1}
 
 
 def _is_half(seen: Seen, half: Tensor) -> bool:

@@ -16,13 +16,13 @@ from coleaf_framework._config import reason
 from coleaf_framework.adapters import Calling, Declaration, Inputs
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.arguments import FoundInputs, find_inputs, spelled
-from coleaf_framework.wrapping.dry_run import dry_run, isolated_random_state, sandbox_copy, synthetic
+from coleaf_framework.wrapping.dry_run import dry_run, isolated_random_state, jitter, sandbox_copy, synthetic
 from coleaf_framework.wrapping.making import make_network, plain_options, read_attribute, require_shape
 from coleaf_framework.wrapping.modality_order import ModalityOrder
 from coleaf_framework.wrapping.modes import differences_between_modes
 from coleaf_framework.wrapping.names import returned_names
 from coleaf_framework.wrapping.probe import BASE, Probe
-from coleaf_framework.wrapping.proposal import Proposal, propose
+from coleaf_framework.wrapping.proposal import Proposal, agreed, propose
 from coleaf_framework.wrapping.spelling import as_source, call_text, streams_text
 from coleaf_framework.wrapping.wrapper import summarize
 
@@ -165,6 +165,7 @@ class _Inspector:
         """The description, once it is known how the network is called."""
         with sandbox_copy(self.net) as copied:
             self.progress("comparing batches of other sizes")
+            jitter(copied)  # so that nothing is zero, or equal, only since it is initialised so
             try:
                 probe = Probe(copied, self._call(found.inputs), self.specs)
             except (RuntimeError, RecursionError, NotImplementedError) as problem:  # its outputs may be anything
@@ -176,19 +177,25 @@ class _Inspector:
             page.notes += notes
             if classes is None:
                 return page.without_call("the number of classes cannot be inferred: pass num_classes (--classes)")
-            found, problem_ = self._settle(found, probe)
-            if problem_ is not None:
-                return page.without_call(problem_)
-            if found.inputs != page.found.inputs:
-                probe = Probe(copied, self._call(found.inputs), self.specs)
-                page = _Page(self.name, self.net, self.specs, probe, classes, found, assumed)
-            page.notes += [*found.notes]
             modes = differences_between_modes(probe)
-            page.notes += modes.notes
-            if modes.changing:
-                return page.without_call(modes.changing)
             self.progress("looking for the fields")
-            proposal = propose(probe, classes, returned_names(self.net), modes.by_path)
+            probes = {0: probe}
+            for k, way in enumerate(found.rivals, start=1):
+                probes[k] = Probe(copied, self._call(way), self.specs)
+            found, right = _settle(found, probes)
+            names = returned_names(self.net)
+            proposals = [propose(probes[k], classes, names, modes.by_path) for k in right]
+            page = _Page(self.name, self.net, self.specs, probes[right[0]], classes, found, assumed)
+            page.notes += [*notes, *found.notes, *modes.notes]
+            page.proposal = proposal = agreed(proposals)
+            if found.rivals:
+                both = " and as ".join(spelled(way) for way in (found.inputs, *found.rivals))
+                problem_ = (
+                    f"inputs: it runs as {both}, and no name says which is right: pass inputs=... (--inputs NAME,NAME)"
+                )
+                return page.without_call(problem_, proposal.fields)
+            if modes.changing:
+                return page.without_call(modes.changing, {"inputs": found.inputs, **proposal.fields})
         arguments: dict[str, Any] = {}
         segments = BASE[1] if probe.fixed_segments_error is not None or probe.folds_segments else None
         if segments is not None:
@@ -199,30 +206,6 @@ class _Inspector:
             arguments["num_classes"] = classes
         self.progress("dry run")
         return self._conclude(page, proposal, found, arguments, classes, segments)
-
-    def _settle(self, found: FoundInputs, probe: Probe) -> tuple[FoundInputs, str | None]:
-        """Choose among ways of calling the network by the names of its branches; None, or why none can be chosen."""
-        ways = [found.inputs, *found.rivals]
-        with sandbox_copy(self.net) as copied:
-            wrong = [ModalityOrder(probe).wrongly_named_branch()]
-            wrong += [
-                ModalityOrder(Probe(copied, self._call(way), self.specs)).wrongly_named_branch() for way in found.rivals
-            ]
-        right = [way for way, branch in zip(ways, wrong, strict=True) if branch is None]
-        if len(ways) > 1 and len(right) == 1:
-            branch = next(branch for branch in wrong if branch is not None)
-            note = f"called as {spelled(right[0])}, since its {branch} would get the other modality otherwise"
-            return FoundInputs(right[0], (*found.notes, note)), None
-        if len(ways) > 1:
-            both = " and as ".join(spelled(way) for way in ways)
-            return found, (
-                f"inputs: it runs as {both}, and its argument names do not say which is right: "
-                "pass inputs=... (--inputs NAME,NAME)"
-            )
-        if wrong[0] is not None:
-            note = f"its {wrong[0]} gets the streams of the modality that its name does not name"
-            return FoundInputs(found.inputs, (*found.notes, note)), None
-        return found, None
 
     def _conclude(
         self,
@@ -235,7 +218,6 @@ class _Inspector:
     ) -> Description:
         if found.inputs is None and self._follows_protocol(classes, segments):
             return page.with_call({}, {}, arguments)
-        page.proposal = proposal
         proposed = {"inputs": found.inputs, **proposal.fields}
         if proposal.open:
             return page.without_call("; ".join(f"{name} is open" for name in proposal.open), proposed)
@@ -263,6 +245,29 @@ class _Inspector:
         except (ValueError, TypeError):
             return False
         return True
+
+
+def _settle(found: FoundInputs, probes: Mapping[int, Probe]) -> tuple[FoundInputs, list[int]]:
+    """Choose among ways of calling the network by the names of its branches.
+
+    Args:
+        found: the ways.
+        probes: of each, by its number; 0 is `found.inputs`.
+
+    Returns:
+        What is chosen, with the rivals that are left; and the numbers of these ways.
+    """
+    ways = [found.inputs, *found.rivals]
+    wrong = [ModalityOrder(probes[k]).wrongly_named_branch() for k in range(len(ways))]
+    right = [k for k, branch in enumerate(wrong) if branch is None]
+    if len(ways) > 1 and len(right) == 1:
+        branch = next(branch for branch in wrong if branch is not None)
+        note = f"called as {spelled(ways[right[0]])}, since its {branch} would get the other modality otherwise"
+        return FoundInputs(ways[right[0]], (*found.notes, note)), right
+    if len(ways) == 1 and not right:
+        note = f"its {wrong[0]} gets the streams of the modality that its name does not name"
+        return FoundInputs(found.inputs, (*found.notes, note)), [0]
+    return found, list(range(len(ways)))
 
 
 def _classes(probe: Probe, given: int | None, own: int | None) -> tuple[int | None, list[str]]:

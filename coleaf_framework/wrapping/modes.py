@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
-from coleaf_framework.wrapping.probe import Probe, same
+from coleaf_framework.wrapping.dry_run import sandbox_copy
+from coleaf_framework.wrapping.probe import BASE, Probe, same
+
+_RANDOM: tuple[type[nn.Module], ...] = (_DropoutNd, _BatchNorm)
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,12 @@ class ModeDifferences:
 
 
 def differences_between_modes(probe: Probe) -> ModeDifferences:
-    """Run the network in both modes, and twice in evaluation with another batch in between."""
+    """Run the network twice in evaluation, with another batch in between, and in training."""
     streams = probe.base.streams
-    trained = dict(probe.record(streams, training=True).returned)
-    probe.record(probe.draw((3, 10)))
-    evaluated, again = (dict(probe.record(streams).returned) for _ in range(2))
-    first = dict(probe.base.returned)
-    changing = [
-        path
-        for path, x in first.items()
-        if any(o.get(path) is None or not same(o[path], x) for o in (evaluated, again))
-    ]
+    probe.record(probe.draw(BASE))
+    first, again = dict(probe.base.returned), dict(probe.record(streams, seed=1).returned)
+    changing = [path for path, x in first.items() if x.ndim > 1 and (path not in again or not same(again[path], x))]
+    trained = _in_training(probe)
     sentence = None
     if changing:
         sentence = (
@@ -52,7 +52,24 @@ def differences_between_modes(probe: Probe) -> ModeDifferences:
             by_path[path] = f"{path} is returned in evaluation alone, not in training"
         elif x is not None and y is not None and (problem := _problem(path, x, y)) is not None:
             by_path[path] = problem
+        elif x is not None and y is not None and len(first) != len(trained) and not same(x, y):
+            by_path[path] = (
+                f"{path} is something else in training, which returns {len(trained)} outputs, not {len(first)}: "
+                "an adapter that looks at net.training can read both"
+            )
     return ModeDifferences(by_path, sentence, notes)
+
+
+def _in_training(probe: Probe) -> dict[str, Tensor]:
+    """The outputs in training mode, but for layers of dropout and normalisation, which would change all values."""
+    own = probe.network
+    with sandbox_copy(own) as copied:
+        try:
+            probe.network = copied
+            quiet = [m for m in copied.modules() if isinstance(m, _RANDOM)]
+            return dict(probe.record(probe.base.streams, training=True, evaluating=quiet).returned)
+        finally:
+            probe.network = own
 
 
 def _problem(path: str, evaluated: Tensor, trained: Tensor) -> str | None:

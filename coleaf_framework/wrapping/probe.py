@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from coleaf_framework._config import reason
 from coleaf_framework.adapters import flatten
 from coleaf_framework.adapters.outputs import arrange
 from coleaf_framework.protocol import MODALITIES, Modality, StreamSpec
-from coleaf_framework.wrapping.dry_run import jitter, synthetic
+from coleaf_framework.wrapping.dry_run import isolated_random_state, synthetic
 
 BASE, MORE_VIDEOS, MORE_SEGMENTS = (3, 10), (4, 10), (3, 20)
 Tensors = list[tuple[str, Tensor]]
@@ -70,22 +70,26 @@ class Seen:
 
     def layout(self, target: str, num_classes: int) -> str | None:
         """Its axes in einops notation, if it can be read as `target` ("b t m c"); None if it cannot."""
+        return next(iter(self.layouts(target, num_classes)), None)
+
+    def layouts(self, target: str, num_classes: int) -> list[str]:
+        """All ways to read it as `target`: several where C is 2."""
         wanted = target.split()
         letters: list[str | None] = [None if axis in ("", "t?") else axis for axis in self.axes]
         given = " ".join(axis for axis in letters if axis).replace("(", "").replace(")", "").split()
         if not set(given) <= set(wanted) or len(set(given)) < len(given):
-            return None
+            return []
         rest = [letter for letter in wanted if letter not in given]
         free = [k for k, letter in enumerate(letters) if letter is None]
         if len(rest) != len(free):
-            return None
-        sizes = {"m": 2, "e": 2, "c": num_classes}
+            return []
+        found, sizes = [], {"m": 2, "e": 2, "c": num_classes}
         for order in itertools.permutations(rest):
             if all(self._can_be(k, letter, sizes.get(letter)) for k, letter in zip(free, order, strict=True)):
                 for k, letter in zip(free, order, strict=True):
                     letters[k] = letter
-                return " ".join(str(letter) for letter in letters)
-        return None
+                found.append(" ".join(str(letter) for letter in letters))
+        return found
 
     def _can_be(self, axis: int, letter: str, size: int | None) -> bool:
         if letter in ("b", "t"):
@@ -145,7 +149,6 @@ class Probe:
 
     def __init__(self, network: nn.Module, call: Call, specs: Mapping[str, StreamSpec]) -> None:
         self.network, self.call, self.specs = network, call, specs
-        jitter(network)  # so that nothing is zero, or equal, only since it is initialised so
         self.base = self.record(self.draw(BASE))
         self.fixed_segments_error: str | None = None
         self.folds_segments = False
@@ -156,13 +159,21 @@ class Probe:
         return synthetic(self.network, self.specs, *size)
 
     def record(
-        self, streams: Streams, *, training: bool = False, changes: Mapping[tuple[str, int], Change] | None = None
+        self,
+        streams: Streams,
+        *,
+        training: bool = False,
+        changes: Mapping[tuple[str, int], Change] | None = None,
+        seed: int = 0,
+        evaluating: Iterable[nn.Module] = (),
     ) -> Recording:
         """Run the network once.
 
         Args:
             streams: its input streams.
+            seed: of what it draws at random, so that nothing but the streams differs between recordings.
             training: the mode.
+            evaluating: submodules that are in evaluation mode all the same.
             changes: (path of a submodule, run) -> what to make of its output, which then replaces it.
         """
         recording, counts = Recording(streams, []), dict.fromkeys((path for path, _ in self.network.named_modules()), 0)
@@ -180,12 +191,15 @@ class Probe:
             return hook
 
         self.network.train(training)
+        for module in evaluating:
+            module.eval()
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # refuses gradients in evaluation mode
             for path, module in self.network.named_modules():
                 if path and not isinstance(module, torch.jit.ScriptModule):
                     stack.callback(module.register_forward_hook(listen(path), with_kwargs=True).remove)
+            stack.enter_context(isolated_random_state(seed))
             returned = self.call(self.network, {name: x.clone() for name, x in streams.items()})
         recording.returned = list(flatten(returned))
         return recording

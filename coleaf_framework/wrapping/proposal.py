@@ -112,6 +112,18 @@ def propose(probe: Probe, num_classes: int, names: Mapping[str, str], modes: Map
     return _Proposer(probe, num_classes, names, modes).propose()
 
 
+def agreed(proposals: Sequence[Proposal]) -> Proposal:
+    """What several proposals have in common; what they differ in is open."""
+    first = proposals[0]
+    common = Proposal(open=dict(first.open))
+    for name, value in first.fields.items():
+        if all(p.fields.get(name) == value for p in proposals[1:]):
+            common.say(name, value, first.evidence[name])
+        else:
+            common.leave_open(name, "it depends on which argument is the audio's")
+    return common
+
+
 class _Proposer:
     def __init__(self, probe: Probe, num_classes: int, names: Mapping[str, str], modes: Mapping[str, str]) -> None:
         self.probe, self.num_classes, self.modes = probe, num_classes, modes
@@ -123,7 +135,8 @@ class _Proposer:
     def propose(self) -> Proposal:
         chosen = self._choose_segments()
         if chosen is None:
-            for name in ("tokens", "modality_probs", "video_probs"):
+            missing = [name for name in ("tokens", "modality_probs", "video_probs") if name not in self.proposal.fields]
+            for name in missing:
                 self.proposal.leave_open(name, "it is found by the segment probabilities, which are not known")
             return self.proposal
         segments, head, flat = chosen
@@ -177,6 +190,7 @@ class _Proposer:
             ]
             if len(said) == 1:
                 return said[0]
+            self._tokens_of_all(rest)
             self.proposal.leave_open(
                 "segment_probs",
                 f"{first[0].named()} or {' or '.join(s.named() for s in rivals)}: of one shape, and made in one way. "
@@ -185,14 +199,22 @@ class _Proposer:
             return None
         return first
 
+    def _tokens_of_all(self, rivals: Sequence[tuple[Segments, Head, list[FlatOutput]]]) -> None:
+        """Propose the tokens, where all candidates for the segment probabilities are made of the same."""
+        first, head, _ = rivals[0]
+        heads = [other for _, other, _ in rivals]
+        if head is None or None in heads:
+            return
+        tokens = [h.tokens() for h in heads if h is not None]
+        if all(same(x, y) for halves in tokens[1:] for x, y in zip(tokens[0], halves, strict=True)):
+            self._tokens(first, head, self._order(first, head))
+
     def _segment_candidates(self) -> Iterator[Segments]:
         for seen in self.returned:
-            layout = seen.layout("b t m c", self.num_classes)
-            if (
-                layout is not None
-                and (kind := kind_of(seen)) is not None
-                and not self._sums_to_one(seen, layout, "b t m c")
-            ):
+            for layout in seen.layouts("b t m c", self.num_classes):
+                kind = kind_of(seen)
+                if kind is None or self._sums_to_one(seen, layout, "b t m c"):
+                    continue
                 first, second = seen.arranged(layout, "b t m c").unbind(2)
                 yield Segments((seen,), layout, kind, (first, second))
             layout = seen.layout("b t m c e", self.num_classes)

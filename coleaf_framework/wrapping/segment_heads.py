@@ -135,16 +135,16 @@ def _candidate_runs(
         if place.submodule is None or place.at == "input" or not seen.has_gradient or seen.place.path != "0":
             continue
         for target, tokens_target in (("b t m c", "b t m d"), ("b t c", "b t d")):
-            layout = seen.layout(target, num_classes)
+            layouts = seen.layouts(target, num_classes)
             given = [(x, x.layout(tokens_target, num_classes)) for x in inputs.get((place.submodule, place.run), [])]
             given = [(x, found) for x, found in given if found is not None]
-            if layout is None or len(given) != 1:
+            if not layouts or len(given) != 1:
                 continue
             (tokens, tokens_layout), all_inputs = given[0], probe.base.runs[place.submodule, place.run, "input"]
-            values = seen.arranged(layout, target)
-            for fits, exact in _fits(values, halves):
-                part = tokens.place.path if len(all_inputs) > 1 else None
-                assert tokens_layout is not None
+            assert tokens_layout is not None
+            part = tokens.place.path if len(all_inputs) > 1 else None
+            read = ((layout, fit) for layout in layouts for fit in _fits(seen.arranged(layout, target), halves))
+            for layout, (fits, exact) in read:
                 yield fits, Run(place.submodule, place.run, seen, layout, tokens, tokens_layout, part, exact)
 
 

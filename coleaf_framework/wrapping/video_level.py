@@ -9,6 +9,7 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -110,10 +111,7 @@ def flat_outputs(
     found = []
     for seen in returned:
         for target, indices in (("b c", (None,)), ("b m c", (0, 1))):
-            layout = seen.layout(target, num_classes)
-            if layout is None:
-                continue
-            for index in indices:
+            for layout, index in itertools.product(seen.layouts(target, num_classes), indices):
                 values = seen.arranged(layout, target)
                 values = values if index is None else values[:, index]
                 if shifted is not None:
@@ -123,7 +121,6 @@ def flat_outputs(
                     responses = tuple(_gradient_response(values, sources, half) for half in (0, 1))
                 name = names.get(seen.place.path, seen.place.path)
                 found.append(FlatOutput(seen, layout, index, values, responses, name))  # type: ignore[arg-type]
-            break
     return found
 
 
