@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +28,11 @@ def inspect(
     classes: Annotated[int | None, typer.Option(min=1, help="number of classes")] = None,
     option: Constructor = None,
     follow_device: Annotated[bool, typer.Option("--follow-device", help="for networks that call .cuda()")] = False,
+    inputs: Annotated[
+        str | None, typer.Option(help="streams in the order of its arguments, such as visual,audio; found if left out")
+    ] = None,
 ) -> None:
-    """Run a network once and say what it takes and returns, what to tap, and how to wrap it."""
+    """Run a network on synthetic batches and say what it takes and returns, and how to wrap it."""
     with importing():
         from coleaf_framework.cli.parsing import find_network, parse_options, parse_streams
         from coleaf_framework.data import open_folder
@@ -45,7 +49,9 @@ def inspect(
         streams=streams,
         num_classes=classes,
         follow_device=follow_device,
+        inputs=None if inputs is None else tuple(inputs.split(",")),
         anchor_options=parse_options(option or ()),
+        progress=lambda step: say(f"{step} ...", sys.stderr),
     )
     say(f"{found}")
 

@@ -65,7 +65,7 @@ def find_inputs(
                 return FoundInputs(inputs, _assumptions(inputs))
     working = []
     for order in itertools.permutations(streams):
-        if by_name is not None and list(order) == [by_name[p] for p in needed if p in by_name]:
+        if by_name is not None and list(order) == [by_name[p] for p in needed or () if p in by_name]:
             continue
         working += next(
             ([inputs] for inputs in _calls(network, needed, order, streams) if _runs(network, call, inputs, failures)),
@@ -117,10 +117,8 @@ def _calls(
         if not isinstance(order, Mapping):
             yield tuple(order)
         return
-    given = dict(order) if isinstance(order, Mapping) else None
-    if given is None:
-        free = [p for p in needed if p != "mask"]
-        given = dict(zip(free, order, strict=False))  # type: ignore[arg-type]
+    free = [p for p in needed if p != "mask"]
+    given = dict(order) if isinstance(order, Mapping) else dict(zip(free, order, strict=False))
     rest = [p for p in needed if p not in given and not (p == "mask" and p not in streams)]
     mask = {"mask": "mask"} if "mask" in needed and "mask" not in streams else {}
     if not rest and not mask and all(argument == stream for argument, stream in given.items()):

@@ -223,8 +223,9 @@ class _Inspector:
             return page.without_call("; ".join(f"{name} is open" for name in proposal.open), proposed)
         outputs = {name: proposal.fields[name] for name in FIELDS if name != "tokens"}
         how = {"inputs": found.inputs, "follow_device": self.follow_device}
+        tokens = proposal.fields["tokens"]
         try:
-            adapter = Declaration(outputs, proposal.fields["tokens"], streams=self.specs, **how)
+            adapter = Declaration(outputs, tokens, found.inputs, streams=self.specs, follow_device=self.follow_device)
             result = dry_run(self.net, adapter, self.specs, classes, segments, adapter.takes_mask)
         except (ValueError, TypeError) as problem:
             return page.without_call(str(problem), proposed)
@@ -233,9 +234,7 @@ class _Inspector:
                 f"{len(result.dead)} parameters receive no gradient and would be frozen: "
                 f"{summarize(self.net, result.dead)}"
             )
-        call = (
-            {"outputs": outputs, "tokens": proposal.fields["tokens"]} | {k: x for k, x in how.items() if x} | arguments
-        )
+        call = {"outputs": outputs, "tokens": tokens} | {k: x for k, x in how.items() if x} | arguments
         return page.with_call(proposed, call, {})
 
     def _follows_protocol(self, classes: int, segments: int | None) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import reduce
 from torch import Tensor
 
 from coleaf_framework.protocol import MODALITIES, Modality
@@ -175,7 +176,7 @@ class ModalityOrder:
                 weights[:, t] = torch.randn_like(weights[:, t])
                 streams = [self.probe.base.streams[n] for n in names]
                 for name, g in zip(names, gradients(half, streams, weights), strict=True):
-                    energy = g.square().unflatten(1, (length, specs[name].frames)).sum((0, 2, 3))
+                    energy = reduce(g.square(), "b (t k) d -> t", "sum", t=length)
                     inside[specs[name].modality] += float(energy[t])
                     total[specs[name].modality] += float(energy.sum())
             shares.append(inside["audio"] / total["audio"] - inside["visual"] / total["visual"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -285,7 +285,7 @@ def same(x: Tensor, y: Tensor) -> bool:
     return x.shape == y.shape and torch.allclose(x.detach().float(), y.detach().float(), rtol=1e-4, atol=1e-6)
 
 
-def gradients(x: Tensor, of: list[Tensor], weights: Tensor | None = None) -> list[Tensor]:
+def gradients(x: Tensor, of: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:
     """Gradients of a sum over `x`, weighted by `weights` of its shape, zero where `x` does not depend on a tensor."""
     if not x.requires_grad:
         return [torch.zeros_like(y) for y in of]

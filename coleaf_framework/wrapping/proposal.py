@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from einops import reduce
+from einops.einops import Reduction
 from torch import Tensor
 
 from coleaf_framework.adapters import DERIVE, Out, Tap
@@ -141,7 +143,10 @@ class _Proposer:
             return self.proposal
         segments, head, flat = chosen
         order = self._order(segments, head)
-        if order.audio is None:
+        if segments.kind in ("evidence", "dirichlet") and not any("rises" in x.responses for x in flat):
+            why = f"{segments.named()}: evidence, but nothing that it returns says which half of its axis e is presence"
+            self.proposal.leave_open("segment_probs", why)
+        elif order.audio is None:
             choices = f"{segments.named()}: which half is the audio's is not known: {order.why}"
             self.proposal.leave_open("segment_probs", f"{choices}. Names or the network's code tell")
         else:
@@ -217,11 +222,10 @@ class _Proposer:
                     continue
                 first, second = seen.arranged(layout, "b t m c").unbind(2)
                 yield Segments((seen,), layout, kind, (first, second))
-            layout = seen.layout("b t m c e", self.num_classes)
-            if layout is not None and seen.low >= 0 and layout != "b t m c":
-                kind = "dirichlet" if seen.low >= 1 else "evidence"
-                first, second = seen.arranged(layout, "b t m c e")[..., 0].unbind(2)
-                yield Segments((seen,), layout, kind, (first, second))
+            with_absence = seen.layout("b t m c e", self.num_classes)
+            if with_absence is not None and seen.low >= 0:
+                first, second = seen.arranged(with_absence, "b t m c e")[..., 0].unbind(2)
+                yield Segments((seen,), with_absence, "dirichlet" if seen.low >= 1 else "evidence", (first, second))
         halves = []
         for seen in self.returned:
             layout = seen.layout("b t c", self.num_classes)
@@ -345,8 +349,10 @@ class _Proposer:
         pair = segments.sources[0].arranged(segments.layout, "b t m c e").unbind(-1)
         flat = [(s, s.layout("b m c", self.num_classes)) for s in self.returned]
         laid = [(s, s.arranged(layout, "b m c")) for s, layout in flat if layout is not None]
-        for pool in (lambda x: x.mean(1), lambda x: x.sum(1), lambda x: x.amax(1)):
-            places = [next((s for s, y in laid if same(y, pool(x))), None) for x in pair]
+        pools: tuple[Reduction, ...] = ("mean", "sum", "max")
+        for pool in pools:
+            pooled = [reduce(x, "b t m c -> b m c", pool) for x in pair]
+            places = [next((s for s, y in laid if same(y, x)), None) for x in pooled]
             if places[0] is not None and places[1] is not None:
                 return places[0], places[1]
         return None

@@ -87,11 +87,10 @@ class Classifier:
     def declaration(self, probe: Probe, audio: int) -> Tap | tuple[Tap, Tap]:
         """How its input is tapped, where half `audio` is the audio's."""
         if not self.stacked and self.runs[0].submodule == self.runs[1].submodule:
-            first, second = self.runs[audio], self.runs[1 - audio]
-            return self._tap(probe, first, "b t d", call={"audio": first.index, "visual": second.index})
+            call = {"audio": self.runs[audio].index, "visual": self.runs[1 - audio].index}
+            return self._tap(probe, self.runs[audio], "b t d", call=call)
         if not self.stacked:
-            first, second = (self._tap(probe, self.runs[k], "b t d") for k in (audio, 1 - audio))
-            return first, second
+            return self._tap(probe, self.runs[audio], "b t d"), self._tap(probe, self.runs[1 - audio], "b t d")
         order = {"order": VISUAL_FIRST} if self.on_axis(audio) == 1 else {}
         return self._tap(probe, self.runs[0], "b t m d", **order)
 
