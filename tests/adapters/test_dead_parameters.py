@@ -84,7 +84,7 @@ def test_a_loss_that_reads_some_labels_and_epochs_only_kills_nothing() -> None:
     class Prototypes(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
-            self.prototypes = nn.ParameterList(torch.randn(5) for _ in range(NUM_CLASSES))
+            self.prototypes = nn.ParameterList(torch.randn(nets.D) for _ in range(NUM_CLASSES))
             self.late = nn.Linear(nets.D, 1)
 
         def loss(self, output: AnchorOutput, batch: Any, progress: Progress) -> dict[str, Tensor]:

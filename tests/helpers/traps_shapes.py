@@ -23,7 +23,8 @@ from tests.helpers.traps import (
 
 
 @trap("a background class: C + 1 columns, which no declaration can cut",
-      num_classes=C, tokens=STACKED, optional=("tokens",), undecided=("segment_probs", "video_probs", "modality_probs"))  # fmt: skip
+      tokens=STACKED, optional=("tokens",),
+      undecided=("segment_probs", "video_probs", "modality_probs"))  # fmt: skip
 class Background(Encodes):
     def __init__(self) -> None:
         super().__init__(classes=C + 1)
