@@ -35,9 +35,16 @@ class FunctionalHead:
     def tokens(self) -> list[Tensor]:
         """The tokens of the two halves, (B,T,D) each."""
         if len(self.sources) == 1:
-            both = self.sources[0].arranged("b t m d", "b t m d").unbind(2)
-            return [*both[::-1]] if self.flipped else [*both]
+            return self.of_halves(self.sources[0].tensor)
+        return self.token_tensors()
+
+    def token_tensors(self) -> list[Tensor]:
+        """The tensors that hold the tokens: one, or one for each half."""
         return [s.tensor for s in self.sources]
+
+    def of_halves(self, x: Tensor) -> list[Tensor]:
+        """The parts of a tensor (B,T,M,D) that belong to the two halves."""
+        return [*x.flip(2).unbind(2)] if self.flipped else [*x.unbind(2)]
 
     def name(self) -> str:
         """Where they are, for messages."""

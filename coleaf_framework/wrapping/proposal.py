@@ -171,14 +171,11 @@ class _Proposer:
             head = classifier or find_functional_head(self.probe, candidate.halves)
             if head is None and len(candidates) > 1 and not candidate.stacked:
                 continue
-            flat = self._flat(candidate, classifier)
-            rank = (
-                4 * (classifier is not None and classifier.exact)
-                + 2 * (head is not None)
-                + any("rises" in x.responses for x in flat)
-            )
+            flat = self._flat(candidate, head)
             doubtful = any(role_of(self.names[s.place.path]) in ("uncertainty", "other") for s in candidate.sources)
-            ranked.append((2 * rank - doubtful, candidate, head, flat))
+            exact = classifier is not None and classifier.exact
+            rank = 8 * exact + 4 * (head is not None) + 2 * (not doubtful) + _explained(flat)
+            ranked.append((rank, candidate, head, flat))
         if not ranked:
             self.proposal.leave_open(
                 "segment_probs",
@@ -312,17 +309,15 @@ class _Proposer:
 
     # --- modality and video probabilities
 
-    def _flat(self, segments: Segments, classifier: Classifier | None) -> list[FlatOutput]:
+    def _flat(self, segments: Segments, head: Head) -> list[FlatOutput]:
         """The outputs of one row per video, with how they respond to these segment probabilities."""
         sources = [(source, segments.layout) for source in segments.sources]
-        if classifier is None and "e" in segments.layout.split():
+        if not isinstance(head, Classifier) and "e" in segments.layout.split():
             return []
-        return flat_outputs(
-            self.probe, self.returned, self.names, self.num_classes, segments.halves, sources, classifier
-        )
+        return flat_outputs(self.probe, self.returned, self.names, self.num_classes, sources, head)
 
     def _video_level(self, segments: Segments, order: Order, flat: list[FlatOutput]) -> None:
-        modality = choose_modality(flat, order.audio, self.orders)
+        modality = choose_modality(flat, order, self.orders)
         pooled = self._pooled_evidence(segments)
         if modality.chosen is None and pooled is not None and order.audio is not None:
             first, second = pooled
@@ -356,6 +351,11 @@ class _Proposer:
             if places[0] is not None and places[1] is not None:
                 return places[0], places[1]
         return None
+
+
+def _explained(flat: Sequence[FlatOutput]) -> bool:
+    """Whether everything of one row per video is pooled from a candidate for the segment probabilities."""
+    return bool(flat) and not any(x.apart() for x in flat) and any("rises" in x.responses for x in flat)
 
 
 def _declared(chosen: Sequence[FlatOutput]) -> Any:

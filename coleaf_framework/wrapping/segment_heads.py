@@ -71,10 +71,17 @@ class Classifier:
     def tokens(self) -> list[Tensor]:
         """The tokens of the two halves, (B,T,D) each."""
         if self.stacked:
-            (run,) = self.runs
-            both = run.tokens.arranged(run.tokens_layout, "b t m d").unbind(2)
-            return [*both[::-1]] if self.flipped else [*both]
+            return self.of_halves(self.runs[0].tokens.tensor)
         return [run.tokens.arranged(run.tokens_layout, "b t d") for run in self.runs]
+
+    def token_tensors(self) -> list[Tensor]:
+        """The tensors that hold the tokens: one, or one for each half."""
+        return [run.tokens.tensor for run in self.runs]
+
+    def of_halves(self, x: Tensor) -> list[Tensor]:
+        """The parts of a tensor of the tokens' shape that belong to the two halves."""
+        both = self.runs[0].tokens.arranged(self.runs[0].tokens_layout, "b t m d", x).unbind(2)
+        return [*both[::-1]] if self.flipped else [*both]
 
     def on_axis(self, half: int) -> int:
         """The position of a half on axis m."""
@@ -106,8 +113,8 @@ class Classifier:
 def find_classifier(probe: Probe, halves: Sequence[Tensor], num_classes: int) -> Classifier | None:
     """The classifier of two halves (B,T,C) of segment probabilities; None where no submodule is it.
 
-    Of submodules inside one another it is the outermost that works on each segment alone, with fewer parameters than
-    what its input is made of.
+    Of submodules inside one another it is the outermost that works on each segment alone: the input of an MLP, and not
+    its hidden layer, is the token.
     """
     runs = sorted(_candidate_runs(probe, halves, num_classes), key=lambda pair: pair[1].submodule.count("."))
     for best in (True, False):
@@ -174,7 +181,7 @@ def match(logits: Tensor, probs: Tensor) -> int:
 
 
 def _is_head(probe: Probe, run: Run) -> bool:
-    """Whether a run works on each segment and half alone, and has fewer parameters than what its input is made of."""
+    """Whether a run works on each segment and half alone, on what other submodules have made."""
     target = "b t m c" if "m" in letters(run.layout) else "b t c"
     logits = run.logits.arranged(run.layout, target)
     one = (0, 3, 0) if target == "b t m c" else (0, 3)
@@ -186,12 +193,8 @@ def _is_head(probe: Probe, run: Run) -> bool:
     if not gradient.any() or elsewhere.any():
         return False
     own = {id(p) for p in probe.network.get_submodule(run.submodule).parameters()}
-    parameters = [p for p in probe.network.parameters() if id(p) not in own]
-    below = gradients(run.tokens.tensor, parameters)
-    upstream = sum(p.numel() for p, g in zip(parameters, below, strict=True) if g.any())
-    size = sum(p.numel() for p in probe.network.get_submodule(run.submodule).parameters())
-    one_layer = 2 * run.tokens.tensor.shape[-1] * run.logits.tensor.shape[-1]
-    return upstream > 0 and size <= max(upstream, one_layer)
+    others = [p for p in probe.network.parameters() if id(p) not in own]
+    return any(bool(g.any()) for g in gradients(run.tokens.tensor, others))
 
 
 def shifted_outputs(probe: Probe, classifier: Classifier) -> list[dict[str, Tensor]]:

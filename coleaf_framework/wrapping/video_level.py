@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.protocol import MODALITIES, Modality
-from coleaf_framework.wrapping.modality_order import ModalityOrder
+from coleaf_framework.wrapping.functional_heads import FunctionalHead
+from coleaf_framework.wrapping.modality_order import ModalityOrder, Order
 from coleaf_framework.wrapping.names import Role, modality_of, role_of
 from coleaf_framework.wrapping.probe import Probe, Seen, gradients, same
 from coleaf_framework.wrapping.segment_heads import Classifier, shifted_outputs
@@ -37,6 +38,7 @@ class FlatOutput:
         index: which half on axis m; None for an output (B,C).
         values: (B,C).
         responses: to the logits of the first and of the second half of the segment probabilities.
+        reads: whether it depends on the tokens of the first and of the second half; neither where that is not known.
         name: what the network's code calls it; its path where it calls it nothing.
     """
 
@@ -45,6 +47,7 @@ class FlatOutput:
     index: int | None
     values: Tensor
     responses: tuple[Response, Response]
+    reads: tuple[bool, bool]
     name: str
 
     @property
@@ -75,6 +78,10 @@ class FlatOutput:
         """Whether it rises with both halves' logits."""
         return self.responses == ("rises", "rises")
 
+    def reads_half(self, half: int) -> bool:
+        """Whether it has a head of its own that reads one half's tokens alone."""
+        return self.apart() and self.reads == (half == 0, half == 1)
+
     def apart(self) -> bool:
         """Whether it has a head of its own."""
         return self.responses == ("stays", "stays")
@@ -92,9 +99,8 @@ def flat_outputs(
     returned: Sequence[Seen],
     names: Mapping[str, str],
     num_classes: int,
-    halves: Sequence[Tensor],
     sources: Sequence[tuple[Seen, str]],
-    classifier: Classifier | None,
+    head: Classifier | FunctionalHead | None,
 ) -> list[FlatOutput]:
     """The outputs of one row per video, with how they respond to the segments' logits.
 
@@ -103,11 +109,10 @@ def flat_outputs(
         returned: its outputs.
         names: path -> what its code calls it.
         num_classes: number of classes, C.
-        halves: (B,T,C) each, of the segment probabilities.
-        sources: the outputs that they are read from, with layouts; for a network without a classifier.
-        classifier: what makes them; None where it is no submodule.
+        sources: the outputs that segment probabilities are read from, with layouts.
+        head: what makes them; None where that was not found.
     """
-    shifted = shifted_outputs(probe, classifier) if classifier is not None else None
+    shifted = shifted_outputs(probe, head) if isinstance(head, Classifier) else None
     found = []
     for seen in returned:
         for target, indices in (("b c", (None,)), ("b m c", (0, 1))):
@@ -120,8 +125,20 @@ def flat_outputs(
                 else:
                     responses = tuple(_gradient_response(values, sources, half) for half in (0, 1))
                 name = names.get(seen.place.path, seen.place.path)
-                found.append(FlatOutput(seen, layout, index, values, responses, name))  # type: ignore[arg-type]
+                reads = _reads(values, head)
+                found.append(FlatOutput(seen, layout, index, values, responses, reads, name))  # type: ignore[arg-type]
     return found
+
+
+def _reads(values: Tensor, head: Classifier | FunctionalHead | None) -> tuple[bool, bool]:
+    """Whether an output depends on the tokens of either half, by its gradients to them."""
+    if head is None:
+        return False, False
+    tensors = head.token_tensors()
+    grads = gradients(values, tensors)
+    if len(tensors) == 1:
+        grads = head.of_halves(grads[0])
+    return bool(grads[0].any()), bool(grads[1].any())
 
 
 def _shifted_values(seen: Seen, layout: str, target: str, index: int | None, values: Tensor) -> Tensor:
@@ -175,12 +192,12 @@ class Verdict:
     why: str
 
 
-def choose_modality(flat: Sequence[FlatOutput], audio: int | None, orders: ModalityOrder) -> Verdict:
+def choose_modality(flat: Sequence[FlatOutput], order: Order, orders: ModalityOrder) -> Verdict:
     """Which outputs are the modality probabilities.
 
     Args:
         flat: all of one row per video.
-        audio: which half of the segment probabilities is the audio's; None where that is not known.
+        order: which half of the segment probabilities is the audio's.
         orders: tells modalities apart.
     """
     usable = [x for x in flat if x.kind is not None]
@@ -189,9 +206,9 @@ def choose_modality(flat: Sequence[FlatOutput], audio: int | None, orders: Modal
     if of_halves[0] and of_halves[1]:
         if max(map(len, of_halves)) > 1:
             return _open([x for found in of_halves for x in found], "pooled from one modality's segments")
-        if audio is None:
+        if order.audio is None:
             return Verdict(None, f"{_paths(of_halves[0] + of_halves[1])}: which is the audio's is not known")
-        pair = of_halves[audio][0], of_halves[1 - audio][0]
+        pair = of_halves[order.audio][0], of_halves[1 - order.audio][0]
         why = f"{pair[0].path} rises with the audio's segment logits alone, {pair[1].path} with the visual's"
         named = [x.modality for x in pair]
         if pair[0].path != pair[1].path and named == ["visual", "audio"]:
@@ -199,23 +216,36 @@ def choose_modality(flat: Sequence[FlatOutput], audio: int | None, orders: Modal
         return Verdict(pair, why)
     if of_halves[0] or of_halves[1]:
         return Verdict(None, f"{_paths(of_halves[0] + of_halves[1])} is one modality's; the other's was not found")
-    return _modality_heads([x for x in usable if x.apart()], flat, orders)
+    return _modality_heads([x for x in usable if x.apart()], flat, order, orders)
 
 
-def _modality_heads(apart: Sequence[FlatOutput], flat: Sequence[FlatOutput], orders: ModalityOrder) -> Verdict:
+def _modality_heads(
+    apart: Sequence[FlatOutput], flat: Sequence[FlatOutput], order: Order, orders: ModalityOrder
+) -> Verdict:
     """Modality probabilities among outputs with heads of their own."""
     plain = _distinct([x for x in apart if x.role not in ("uncertainty", "other")])
+    of_halves = [[x for x in plain if x.reads_half(half)] for half in (0, 1)]
+    if of_halves[0] and of_halves[1]:
+        if max(map(len, of_halves)) > 1:
+            return _open(
+                [x for found in of_halves for x in found], "read one modality's tokens, with heads of their own"
+            )
+        if order.audio is None:
+            return Verdict(None, f"{_paths(of_halves[0] + of_halves[1])}: which is the audio's is not known")
+        pair = of_halves[order.audio][0], of_halves[1 - order.audio][0]
+        return Verdict(pair, f"{pair[0].path} reads the audio's tokens alone, {pair[1].path} the visual's")
     stacked = [x for x in plain if x.index is not None]
     if stacked:
         paths = list(dict.fromkeys(x.path for x in stacked))
         halves = [x for x in stacked if x.path == paths[0]]
         if len(paths) > 1 or len(halves) != 2:
             return _open(stacked, "of one shape, with heads of their own")
-        order = orders.order([x.values for x in halves], [_moved(x, orders) for x in halves])
-        if order.audio is None:
-            return Verdict(None, f"{paths[0]}: which half is the audio's is not known: {order.why}")
-        return Verdict((halves[order.audio], halves[1 - order.audio]), f"{paths[0]}: {order.why}")
-    named = {m: [x for x in plain if x.modality == m] for m in MODALITIES}
+        own = orders.order([x.values for x in halves], [_moved(x, orders) for x in halves])
+        if own.audio is None:
+            return Verdict(None, f"{paths[0]}: which half is the audio's is not known: {own.why}")
+        return Verdict((halves[own.audio], halves[1 - own.audio]), f"{paths[0]}: {own.why}")
+    trusted = order.overruled is None
+    named = {m: [x for x in plain if x.modality == m and trusted] for m in MODALITIES}
     if len(named["audio"]) == 1 and len(named["visual"]) == 1:
         pair = named["audio"][0], named["visual"][0]
         if all(_moved(x, orders)[m] for x, m in zip(pair, MODALITIES, strict=True)):
@@ -246,6 +276,7 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
     """
     usable = [x for x in flat if x.kind is not None and x.index is None]
     pooled = _unless_doubtful(_distinct([x for x in usable if x.of_both()]))
+    apart = _distinct([x for x in usable if x.apart() and x.reads == (True, True)])
     if len(pooled) > 1:
         named = [x for x in pooled if x.role == "video"]
         if len(named) != 1:
@@ -253,6 +284,9 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
         pooled = named
     if pooled:
         return Verdict((pooled[0],), f"{pooled[0].path} rises with the segment logits of both modalities")
+    both = [x for x in _unless_doubtful(apart) if x.role not in ("uncertainty", "other")]
+    if len(both) == 1:
+        return Verdict((both[0],), f"{both[0].path} alone reads the tokens of both modalities")
     taken = {id(x.seen) for x in modality.chosen or ()}
     apart = [x for x in usable if x.apart() and id(x.seen) not in taken]
     plain = _distinct([x for x in apart if x.role not in ("uncertainty", "other") and x.modality is None])
