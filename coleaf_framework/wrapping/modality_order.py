@@ -21,8 +21,7 @@ _PROBES = 8
 _MOST_BRANCHES = 16
 _MIN_RESIDUAL = 0.2  # share of the identity in a Jacobian; a random one of width D has 1 / D (standard deviation)
 _MIN_EXCESS = 0.15
-# Log-ratios of squared gradients; the first counts together with names, the second alone.
-_MIN_ENERGY_GAP, _MIN_ENERGY_GAP_ALONE = 1.0, 2.0
+_MIN_ENERGY_GAP = 3.0  # of a log-ratio of squared gradients; networks that mix both alike have up to 2 by chance
 
 
 @dataclass(frozen=True)
@@ -98,16 +97,39 @@ class ModalityOrder:
             return self._told(votes[0][0], votes[0][1], said, names)
         if votes:
             return Order(None, "what depends on what contradicts itself")
+        if said is None:
+            said, names = self._by_branch_names(halves)
         gap = self._energy_gap(halves)
-        by_energy = (0 if gap > 0 else 1) if abs(gap) > _MIN_ENERGY_GAP else None
-        if said is not None and by_energy in (None, said):
-            return Order(said, f"its names, {names[0]} and {names[1]}")
-        if said is None and abs(gap) > _MIN_ENERGY_GAP_ALONE:
-            factor = math.exp(abs(gap) / 2)
-            return Order(0 if gap > 0 else 1, f"one half depends {factor:.1f} times more on audio than the other")
+        by_energy = 0 if gap > 0 else 1
+        if said is not None and (by_energy == said or abs(gap) < _MIN_ENERGY_GAP):
+            return Order(said, f"the names {names[0]} and {names[1]}")
         if said is not None:
-            return Order(None, f"its names, {names[0]} and {names[1]}, and what it depends on contradict each other")
+            return Order(None, f"the names {names[0]} and {names[1]}, and what each depends on, contradict each other")
+        if abs(gap) > _MIN_ENERGY_GAP:
+            factor = math.exp(abs(gap) / 2)
+            return Order(by_energy, f"one half depends {factor:.1f} times more on audio than the other")
         return Order(None, "both halves depend on both modalities alike")
+
+    def _by_branch_names(self, halves: Sequence[Tensor]) -> tuple[int | None, Sequence[str]]:
+        """What the names of the submodules say that only one half depends on, as `mlp_a` and `mlp_v`."""
+        named = [
+            (seen, modality)
+            for seen in self.probe.seen
+            if seen.place.submodule is not None and seen.place.at == "output" and seen.has_gradient
+            if (modality := modality_of(seen.place.submodule.rsplit(".", 1)[-1])) is not None
+        ]
+        tensors = [seen.tensor for seen, _ in named]
+        reached = [[bool(g.any()) for g in gradients(half, tensors)] for half in halves]
+        found: dict[int, list[str]] = {0: [], 1: []}
+        for (seen, modality), first, second in zip(named, *reached, strict=True):
+            if first != second:
+                half = 0 if first else 1
+                found[half if modality == "audio" else 1 - half].append(str(seen.place.submodule))
+        if bool(found[0]) == bool(found[1]):
+            return None, ("", "")
+        audio = 0 if found[0] else 1
+        paths = list(dict.fromkeys(found[audio]))
+        return audio, (paths[0], paths[-1])
 
     def _told(self, audio: int, why: str, said: int | None, names: Sequence[str]) -> Order:
         if said is None or said == audio:

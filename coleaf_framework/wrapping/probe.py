@@ -291,6 +291,8 @@ def gradients(x: Tensor, of: Sequence[Tensor], weights: Tensor | None = None) ->
         return [torch.zeros_like(y) for y in of]
     scalar = (x * (torch.randn_like(x) if weights is None else weights)).sum()
     usable = [y for y in of if y.requires_grad]
+    if not usable:
+        return [torch.zeros_like(y) for y in of]
     found = iter(torch.autograd.grad(scalar, usable, retain_graph=True, allow_unused=True))
     grads = [next(found) if y.requires_grad else None for y in of]
     return [torch.zeros_like(y) if g is None else g for y, g in zip(of, grads, strict=True)]

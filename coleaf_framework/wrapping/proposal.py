@@ -5,6 +5,7 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ def agreed(proposals: Sequence[Proposal]) -> Proposal:
         if all(p.fields.get(name) == value for p in proposals[1:]):
             common.say(name, value, first.evidence[name])
         else:
-            common.leave_open(name, "it depends on which argument is the audio's")
+            common.leave_open(name, "what it is depends on what is open elsewhere")
     return common
 
 
@@ -192,7 +193,7 @@ class _Proposer:
             ]
             if len(said) == 1:
                 return said[0]
-            self._tokens_of_all(rest)
+            self._agreed_fields(rest)
             self.proposal.leave_open(
                 "segment_probs",
                 f"{first[0].named()} or {' or '.join(s.named() for s in rivals)}: of one shape, and made in one way. "
@@ -201,15 +202,26 @@ class _Proposer:
             return None
         return first
 
-    def _tokens_of_all(self, rivals: Sequence[tuple[Segments, Head, list[FlatOutput]]]) -> None:
-        """Propose the tokens, where all candidates for the segment probabilities are made of the same."""
-        first, head, _ = rivals[0]
-        heads = [other for _, other, _ in rivals]
-        if head is None or None in heads:
-            return
-        tokens = [h.tokens() for h in heads if h is not None]
-        if all(same(x, y) for halves in tokens[1:] for x, y in zip(tokens[0], halves, strict=True)):
-            self._tokens(first, head, self._order(first, head))
+    def _agreed_fields(self, rivals: Sequence[tuple[Segments, Head, list[FlatOutput]]]) -> None:
+        """Propose what is the same for all candidates for the segment probabilities."""
+        proposals = []
+        for segments, head, flat in rivals:
+            proposer = copy.copy(self)
+            proposer.proposal = Proposal()
+            order = proposer._order(segments, head)
+            proposer._tokens(segments, head, order)
+            proposer._video_level(segments, order, flat)
+            proposals.append(proposer.proposal)
+        heads = [head.tokens() for _, head, _ in rivals if head is not None]
+        if len(heads) == len(rivals) and all(
+            same(x, y) for halves in heads[1:] for x, y in zip(heads[0], halves, strict=True)
+        ):
+            for proposal in proposals[1:]:  # equal tokens may be read at several places
+                if "tokens" in proposal.fields and "tokens" in proposals[0].fields:
+                    proposal.fields["tokens"] = proposals[0].fields["tokens"]
+        common = agreed(proposals)
+        for name, value in common.fields.items():
+            self.proposal.say(name, value, common.evidence[name])
 
     def _segment_candidates(self) -> Iterator[Segments]:
         for seen in self.returned:

@@ -288,7 +288,7 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
     if len(both) == 1:
         return Verdict((both[0],), f"{both[0].path} alone reads the tokens of both modalities")
     taken = {id(x.seen) for x in modality.chosen or ()}
-    apart = [x for x in usable if x.apart() and id(x.seen) not in taken]
+    apart = [x for x in usable if x.apart() and id(x.seen) not in taken and x.reads[0] == x.reads[1]]
     plain = _distinct([x for x in apart if x.role not in ("uncertainty", "other") and x.modality is None])
     named = [x for x in plain if x.role == "video"]
     if len(named) == 1:
