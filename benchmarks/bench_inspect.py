@@ -44,7 +44,10 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], mark
     """Print a table, as Markdown if asked for."""
     if markdown:
         lines = [columns, ["---"] * len(columns), *rows]
-        print(f"\n{title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+        print(
+            f"\n{title}\n\n"
+            + "\n".join("| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in lines)
+        )
         return
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:

@@ -208,7 +208,8 @@ class Writer:
                 pooled[m] = f"({self._half('att', m)}.softmax(1) * {frame}).sum(1)"
             else:
                 pooled[m] = f"{frame}.mean(1)"
-            self.line(self.name(f"{m}_pooled"), value=pooled[m])
+            if self.modality != "absent":
+                self.line(self.name(f"{m}_pooled"), value=pooled[m])
         if self.modality != "absent" and self.modality_stacked:
             both = ", ".join(self.name(f"{m}_pooled") for m in self.stack_order)
             self.output("modality", self._label("modality"), f"torch.stack([{both}], dim=1)")
