@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import coleaf_framework
-from coleaf_framework import DERIVE, Out, StreamSpec, Tap, describe
+from coleaf_framework import DERIVE, CoLeaF, Out, StreamSpec, Tap, describe
 from coleaf_framework.adapters import Calling, flatten
 from coleaf_framework.losses import pool_segments
 
@@ -60,14 +60,14 @@ class Judgement:
         verdicts: field -> "right", "absent" or "wrong".
         proposed: field -> what was proposed.
         truth: of the network.
-        complete: whether a complete call was proposed.
+        call: the complete call that was proposed; None where there was none.
         problem: why nothing was proposed, or none complete.
     """
 
     verdicts: Mapping[str, str]
     proposed: Mapping[str, Any]
     truth: Truth
-    complete: bool
+    call: str | None
     problem: str | None
 
     @property
@@ -75,7 +75,7 @@ class Judgement:
         """Of the network: wrong if a field is, absent if a field or the complete call is missing."""
         if "wrong" in self.verdicts.values():
             return "wrong"
-        missing = "absent" in self.verdicts.values() or not (self.complete or self.truth.undecided)
+        missing = "absent" in self.verdicts.values() or (self.call is None and not self.truth.undecided)
         return "absent" if missing else "right"
 
     def explain(self, name: str, verdicts: tuple[str, ...] = ("wrong",)) -> str:
@@ -122,7 +122,7 @@ def judge(case: Case) -> Judgement:
         found = describe(network, streams=case.streams, num_classes=case.num_classes, **case.options)
     except (ValueError, TypeError) as problem:
         silent = {what: "right" if what in case.truth.undecided else "absent" for what in FIELDS}
-        return Judgement(silent, {}, case.truth, False, str(problem))
+        return Judgement(silent, {}, case.truth, None, str(problem))
     net = network if isinstance(network, nn.Module) else network(**case.options.get("anchor_options", {}))
     return judge_description(
         found, net, case.truth, case.streams, follow_device=case.options.get("follow_device", False)
@@ -143,7 +143,13 @@ def judge_description(
             verdicts[what] = "right" if what == "inputs" and truth.inputs is None else "absent"
         else:
             verdicts[what] = "right" if reader.agrees(what, proposed) else "wrong"
-    return Judgement(verdicts, proposed, truth, found.call is not None, found.problem)
+    return Judgement(verdicts, proposed, truth, found.call, found.problem)
+
+
+def run_call(call: str, network: Any) -> CoLeaF:
+    """Run a proposed call as a user would; raises what `wrap` raises."""
+    names = {name: getattr(coleaf_framework, name) for name in coleaf_framework.__all__}
+    return eval(call, {**names, "net": network})  # type: ignore[no-any-return]  # noqa: S307
 
 
 def proposals(found: Any) -> dict[str, Any]:

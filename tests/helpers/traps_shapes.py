@@ -12,8 +12,10 @@ from coleaf_framework import Out, Tap
 from tests.helpers.networks import NUM_CLASSES as C
 from tests.helpers.traps import (
     FRAMES,
+    REVERSED,
     STACKED,
     TWICE,
+    VISUAL_FIRST,
     WIDTH,
     Base,
     Encodes,
@@ -170,3 +172,50 @@ class DeadModules(Encodes):
 
     def forward(self, audio: Tensor, visual: Tensor) -> Any:
         return returned(self.fc_prob(self.stacked(audio, visual)).sigmoid())
+
+
+@trap("logits as well as probabilities of the segments, as VALOR returns: either is right",
+      video_probs="video", segment_probs="frames", tokens=STACKED)  # fmt: skip
+class LogitsAndProbs(Encodes):
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        logits = self.fc_prob(self.stacked(audio, visual))
+        return {"video": logits.sigmoid().mean((1, 2)), "frames_logits": logits, "frames": logits.sigmoid()}
+
+
+@trap("(C,C) logits without a batch axis, similarities (B T,T) and their integer targets, as MGN, MA and JoMoLD return",
+      video_probs=3, segment_probs=4, tokens=STACKED)  # fmt: skip
+class NoBatchAxis(Encodes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_tokens, self.fc_cls = nn.Parameter(torch.randn(C, WIDTH)), nn.Linear(WIDTH, C)
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        x = self.stacked(audio, visual)
+        similarities = (x[:, :, 0] @ x[:, :, 1].mT).flatten(0, 1)
+        targets = torch.arange(x.shape[1]).repeat(len(x))
+        frames, video = returned(self.fc_prob(x).sigmoid())
+        return self.fc_cls(self.class_tokens), similarities, targets, video, frames
+
+
+@trap("a pyramid: the classifier runs on three levels and its outputs are averaged, as DHHN's; the last sums all",
+      **FRAMES, optional=("tokens",), tokens=(
+          Tap("fc_prob", at="input", call="last"),
+          Tap("fc_prob", at="input", call=(0, 1, 2), combine=(1 / 3, 1 / 3, 1 / 3))))  # fmt: skip
+class Pyramid(Encodes):
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        x = self.stacked(audio, visual)
+        levels = [x, x + x.tanh(), x + x.tanh() + x.sigmoid()]
+        return returned(torch.stack([self.fc_prob(level).sigmoid() for level in levels]).mean(0))
+
+
+@trap("audio is updated first, and visual then from the new audio, as in VALOR; strong, and named",
+      segment_probs=Out("frame_prob", order=VISUAL_FIRST), modality_probs=("audio_prob", "visual_prob"),
+      tokens=REVERSED)  # fmt: skip
+class SequentialUpdate(Base):
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        a, v = self.project(audio, visual)
+        a = a + self.mix(v)
+        v = v + 2 * self.mix(a)
+        frame_prob = self.fc_prob(torch.stack([v, a], dim=2)).sigmoid()
+        visual_prob, audio_prob = frame_prob.mean(1).unbind(1)
+        return {"frame_prob": frame_prob, "audio_prob": audio_prob, "visual_prob": visual_prob}

@@ -10,23 +10,24 @@ import pytest
 import torch
 
 from coleaf_framework import describe
-from tests.helpers.judging import Case, judge
+from tests.helpers.judging import Case, judge, run_call
 from tests.helpers.published_traps import TRAPS
 
-SLOWEST = 20.0  # seconds
+SLOWEST = 20.0  # seconds, on one core; most networks take less than one
 
 
 @pytest.mark.parametrize("case", TRAPS.values(), ids=TRAPS.keys())
 def test_no_field_is_wrong_and_the_plain_ones_are_proposed(case: Case) -> None:
+    start = time.perf_counter()
     judgement = judge(case)
     assert judgement.verdict != "wrong", judgement.explain(case.name)
     if case.raises is None:
-        missing = [
-            what
-            for what, verdict in judgement.verdicts.items()
-            if verdict == "absent" and what not in case.truth.optional
-        ]
+        plain = {what for what in judgement.verdicts if what not in case.truth.optional}
+        missing = [what for what in plain if judgement.verdicts[what] == "absent"]
         assert not missing, judgement.explain(case.name, ("absent",))
+    assert time.perf_counter() - start < SLOWEST
+    if judgement.call is not None and "anchor_options" not in case.options:
+        run_call(judgement.call, case.make())
 
 
 @pytest.mark.parametrize("case", [x for x in TRAPS.values() if x.raises], ids=lambda case: case.name)
@@ -35,21 +36,13 @@ def test_the_most_telling_error_is_told(case: Case) -> None:
         describe(case.make(), streams=case.streams, num_classes=case.num_classes, **case.options)
 
 
-def test_a_large_network_does_not_take_long() -> None:
-    case = TRAPS["Slow"]
-    start = time.perf_counter()
-    describe(case.make(), streams=case.streams, num_classes=case.num_classes)
-    assert time.perf_counter() - start < SLOWEST
-
-
 @pytest.mark.parametrize("name", ["UncertaintyNamed", "StrongMixingUnnamed", "ClassTokens", "DropoutInEvaluation"])
-def test_the_text_does_not_depend_on_random_state(name: str) -> None:
+def test_a_class_gets_the_same_text_in_any_random_state(name: str) -> None:
     case = TRAPS[name]
-    net = case.make()
-    texts = []
+    kind, texts = type(case.make()), []
     for seed in (1, 2):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
-        texts.append(str(describe(net, streams=case.streams, num_classes=case.num_classes)))
+        texts.append(str(describe(kind, streams=case.streams, num_classes=case.num_classes)))
     assert texts[0] == texts[1]
