@@ -172,10 +172,13 @@ class _Proposer:
             head = classifier or find_functional_head(self.probe, candidate.halves)
             if head is None and len(candidates) > 1 and not candidate.stacked:
                 continue
+            if head is not None and same(*head.tokens()):  # two heads on one modality's tokens
+                continue
             flat = self._flat(candidate, head)
             doubtful = any(role_of(self.names[s.place.path]) in ("uncertainty", "other") for s in candidate.sources)
             exact = classifier is not None and classifier.exact
-            rank = 8 * exact + 4 * (head is not None) + 2 * (not doubtful) + _explained(flat)
+            alike = classifier is not None and len({run.submodule for run in classifier.runs}) == 1
+            rank = 16 * exact + 8 * (head is not None) + 4 * (not doubtful) + 2 * alike + _explained(flat)
             ranked.append((rank, candidate, head, flat))
         if not ranked:
             self.proposal.leave_open(
@@ -184,7 +187,7 @@ class _Proposer:
             )
             return None
         best = max(rank for rank, *_ in ranked)
-        rest = [found[1:] for found in ranked if found[0] == best]
+        rest = _without_logits_twice([found[1:] for found in ranked if found[0] == best])
         first = rest[0]
         rivals = [s for s, *_ in rest[1:] if not self._equal(s, first[0])]
         if rivals:
@@ -221,7 +224,9 @@ class _Proposer:
                     proposal.fields["tokens"] = proposals[0].fields["tokens"]
         common = agreed(proposals)
         for name, value in common.fields.items():
-            self.proposal.say(name, value, common.evidence[name])
+            # Nothing is derived while an output that may be the field is not understood.
+            if value != DERIVE or all(x.of_one_half() for _, _, flat in rivals for x in flat):
+                self.proposal.say(name, value, common.evidence[name])
 
     def _segment_candidates(self) -> Iterator[Segments]:
         for seen in self.returned:
@@ -363,6 +368,25 @@ class _Proposer:
             if places[0] is not None and places[1] is not None:
                 return places[0], places[1]
         return None
+
+
+Candidate = tuple[Segments, Head, list[FlatOutput]]
+
+
+def _without_logits_twice(candidates: list[Candidate]) -> list[Candidate]:
+    """Without the logits of probabilities that are candidates too."""
+    kept = []
+    for found in candidates:
+        probs = [half.sigmoid() for half in found[0].halves]
+        twice = found[0].kind == "logits" and any(
+            same(x, y)
+            for other, *_ in candidates
+            if other.kind == "probs"
+            for x, y in zip(probs, other.halves, strict=True)
+        )
+        if not twice:
+            kept.append(found)
+    return kept
 
 
 def _explained(flat: Sequence[FlatOutput]) -> bool:

@@ -25,6 +25,7 @@ from coleaf_framework.wrapping.probe import Probe, Seen, gradients, same
 from coleaf_framework.wrapping.segment_heads import Classifier, shifted_outputs
 
 Response = Literal["rises", "moves", "stays"]
+_FLIPPED = -1
 _LEAST = 1e-4  # change of an output that counts
 
 
@@ -82,6 +83,10 @@ class FlatOutput:
         """Whether it has a head of its own that reads one half's tokens alone."""
         return self.apart() and self.reads == (half == 0, half == 1)
 
+    def of_one_half(self) -> bool:
+        """Whether it is made of one half's segments or tokens alone."""
+        return any(self.of_half(half) or self.reads_half(half) for half in (0, 1))
+
     def apart(self) -> bool:
         """Whether it has a head of its own."""
         return self.responses == ("stays", "stays")
@@ -113,6 +118,7 @@ def flat_outputs(
         head: what makes them; None where that was not found.
     """
     shifted = shifted_outputs(probe, head) if isinstance(head, Classifier) else None
+    places = _token_places(probe, head.tokens()) if head is not None else []
     found = []
     for seen in returned:
         for target, indices in (("b c", (None,)), ("b m c", (0, 1))):
@@ -125,20 +131,36 @@ def flat_outputs(
                 else:
                     responses = tuple(_gradient_response(values, sources, half) for half in (0, 1))
                 name = names.get(seen.place.path, seen.place.path)
-                reads = _reads(values, head)
+                reads = _reads(values, places)
                 found.append(FlatOutput(seen, layout, index, values, responses, reads, name))  # type: ignore[arg-type]
     return found
 
 
-def _reads(values: Tensor, head: Classifier | FunctionalHead | None) -> tuple[bool, bool]:
+def _token_places(probe: Probe, halves: Sequence[Tensor]) -> list[tuple[Seen, int | None]]:
+    """Every tensor that holds the tokens of a half, or of both on an axis m; with the half, or None and in their order."""
+    found: list[tuple[Seen, int | None]] = []
+    for seen in probe.seen:
+        if not seen.has_gradient:
+            continue
+        if tuple(seen.tensor.shape) == tuple(halves[0].shape):
+            found += [(seen, k) for k, half in enumerate(halves) if same(seen.tensor, half)]
+        elif seen.layout("b t m d", 0) == "b t m d" and same(seen.tensor, torch.stack(list(halves), dim=2)):
+            found.append((seen, None))
+        elif seen.layout("b t m d", 0) == "b t m d" and same(seen.tensor, torch.stack([*halves[::-1]], dim=2)):
+            found.append((seen, _FLIPPED))
+    return found
+
+
+def _reads(values: Tensor, places: Sequence[tuple[Seen, int | None]]) -> tuple[bool, bool]:
     """Whether an output depends on the tokens of either half, by its gradients to them."""
-    if head is None:
-        return False, False
-    tensors = head.token_tensors()
-    grads = gradients(values, tensors)
-    if len(tensors) == 1:
-        grads = head.of_halves(grads[0])
-    return bool(grads[0].any()), bool(grads[1].any())
+    reads = [False, False]
+    for (_, half), gradient in zip(places, gradients(values, [seen.tensor for seen, _ in places]), strict=True):
+        if half in (0, 1):
+            reads[half] |= bool(gradient.any())
+        else:
+            parts = gradient.flip(2).unbind(2) if half == _FLIPPED else gradient.unbind(2)
+            reads = [read or bool(part.any()) for read, part in zip(reads, parts, strict=True)]
+    return reads[0], reads[1]
 
 
 def _shifted_values(seen: Seen, layout: str, target: str, index: int | None, values: Tensor) -> Tensor:
@@ -202,7 +224,7 @@ def choose_modality(flat: Sequence[FlatOutput], order: Order, orders: ModalityOr
     """
     usable = [x for x in flat if x.kind is not None]
     of_halves = [_distinct([x for x in usable if x.of_half(half)]) for half in (0, 1)]
-    of_halves = [_unless_doubtful(found) for found in of_halves]
+    of_halves = [_roots(_unless_doubtful(found)) for found in of_halves]
     if of_halves[0] and of_halves[1]:
         if max(map(len, of_halves)) > 1:
             return _open([x for found in of_halves for x in found], "pooled from one modality's segments")
@@ -223,7 +245,7 @@ def _modality_heads(
     apart: Sequence[FlatOutput], flat: Sequence[FlatOutput], order: Order, orders: ModalityOrder
 ) -> Verdict:
     """Modality probabilities among outputs with heads of their own."""
-    plain = _distinct([x for x in apart if x.role not in ("uncertainty", "other")])
+    plain = _roots(_distinct([x for x in apart if x.role not in ("uncertainty", "other")]))
     of_halves = [[x for x in plain if x.reads_half(half)] for half in (0, 1)]
     if of_halves[0] and of_halves[1]:
         if max(map(len, of_halves)) > 1:
@@ -275,7 +297,7 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
         orders: tells modalities apart.
     """
     usable = [x for x in flat if x.kind is not None and x.index is None]
-    pooled = _unless_doubtful(_distinct([x for x in usable if x.of_both()]))
+    pooled = _roots(_unless_doubtful(_distinct([x for x in usable if x.of_both()])))
     apart = _distinct([x for x in usable if x.apart() and x.reads == (True, True)])
     if len(pooled) > 1:
         named = [x for x in pooled if x.role == "video"]
@@ -284,12 +306,13 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
         pooled = named
     if pooled:
         return Verdict((pooled[0],), f"{pooled[0].path} rises with the segment logits of both modalities")
-    both = [x for x in _unless_doubtful(apart) if x.role not in ("uncertainty", "other")]
+    both = [x for x in _roots(_unless_doubtful(apart)) if x.role not in ("uncertainty", "other")]
     if len(both) == 1:
         return Verdict((both[0],), f"{both[0].path} alone reads the tokens of both modalities")
     taken = {id(x.seen) for x in modality.chosen or ()}
     apart = [x for x in usable if x.apart() and id(x.seen) not in taken and x.reads[0] == x.reads[1]]
     plain = _distinct([x for x in apart if x.role not in ("uncertainty", "other") and x.modality is None])
+    plain = _roots(plain)
     named = [x for x in plain if x.role == "video"]
     if len(named) == 1:
         return Verdict((named[0],), f"its name, {named[0].name}; it has a head of its own")
@@ -298,7 +321,7 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
         return Verdict((plain[0],), f"{plain[0].path} is the only other output of one row per video")
     if plain:
         return _open(plain, "with heads of their own")
-    if modality.chosen is None and any(x.apart() and x.modality is None for x in usable):
+    if modality.chosen is None and any(x.modality is None for x in apart):
         return _open(apart, "with heads of their own")
     return Verdict((), "the network returns none")
 
@@ -320,6 +343,17 @@ def _distinct(found: Sequence[FlatOutput]) -> list[FlatOutput]:
         if not any(same(x.values, y.values) for y in kept):
             kept.append(x)
     return kept
+
+
+def _roots(found: list[FlatOutput]) -> list[FlatOutput]:
+    """Without those that are computed from another, as an uncertainty is from a probability."""
+    tensors = [x.seen.tensor for x in found]
+    grads = [gradients(x.values, tensors) for x in found]
+    made = [
+        any(g.any() and y.seen is not x.seen for g, y in zip(own, found, strict=True))
+        for x, own in zip(found, grads, strict=True)
+    ]
+    return [x for x, from_another in zip(found, made, strict=True) if not from_another] or found
 
 
 def _unless_doubtful(found: list[FlatOutput]) -> list[FlatOutput]:
