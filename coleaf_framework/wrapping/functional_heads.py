@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.adapters import Out, Tap
-from coleaf_framework.wrapping.probe import Probe, Seen, gradients
+from coleaf_framework.wrapping.probe import Probe, Seen, gradients, same
 from coleaf_framework.wrapping.segment_heads import VISUAL_FIRST, match, which_run
 
 _MOST = 10
@@ -113,7 +113,8 @@ def find_functional_head(probe: Probe, halves: Sequence[Tensor]) -> FunctionalHe
     upstream = [(_upstream(probe, head), head.sources[0].place.submodule is None, -k) for k, head in enumerate(heads)]
     if not heads or max(upstream)[0] == 0:
         return None
-    return heads[upstream.index(max(upstream))]
+    head = heads[upstream.index(max(upstream))]
+    return None if _reads_other_tokens(probe, halves, head) else head
 
 
 def _class_wise_widths(usable: Sequence[Seen], halves: Sequence[Tensor]) -> set[int]:
@@ -160,6 +161,24 @@ def _separates(probe: Probe, halves: Sequence[Tensor], head: FunctionalHead) -> 
         torch.allclose(x, y, rtol=1e-3, atol=1e-6 + 1e-3 * float(x.abs().max()))
         for x, y in zip(whole, through, strict=True)
     )
+
+
+def _reads_other_tokens(probe: Probe, halves: Sequence[Tensor], head: FunctionalHead) -> bool:
+    """Whether a classifier between the tokens and the probabilities reads something else, as in a pyramid."""
+    classes, tokens = halves[0].shape[-1], [*head.tokens(), *head.token_tensors()]
+    of_classes = [
+        s
+        for s in probe.seen
+        if s.place.submodule is not None and s.place.at == "output" and s.has_gradient
+        if s.layout("b t m c", classes) is not None or s.layout("b t c", classes) is not None
+    ]
+    outputs = [s.tensor for s in of_classes]
+    for seen, used in zip(of_classes, gradients(torch.stack([half.sum() for half in halves]), outputs), strict=True):
+        above = any(g.any() for x in head.token_tensors() for g in gradients(x, [seen.tensor]))
+        inputs = probe.base.runs[str(seen.place.submodule), seen.place.run, "input"]
+        if used.any() and not above and not any(same(x, y) for _, x in inputs for y in tokens):
+            return True
+    return False
 
 
 def _upstream(probe: Probe, head: FunctionalHead) -> int:

@@ -216,7 +216,7 @@ class _Inspector:
         classes: int,
         segments: int | None,
     ) -> Description:
-        if found.inputs is None and self._follows_protocol(classes, segments):
+        if found.inputs is None and self._follows_protocol(page.probe, classes, segments):
             return page.with_call({}, {}, arguments)
         proposed = {"inputs": found.inputs, **proposal.fields}
         if proposal.open:
@@ -237,8 +237,10 @@ class _Inspector:
         call = {"outputs": outputs, "tokens": tokens} | {k: x for k, x in how.items() if x} | arguments
         return page.with_call(proposed, call, {})
 
-    def _follows_protocol(self, classes: int, segments: int | None) -> bool:
+    def _follows_protocol(self, probe: Probe, classes: int, segments: int | None) -> bool:
         """Whether the network returns the protocol's fields by name, so that nothing needs to be declared."""
+        if not {"segment_probs", "video_probs", "tokens"} <= {path for path, _ in probe.base.returned}:
+            return False
         try:
             dry_run(self.net, lambda n, x, mask: n(**x), self.specs, classes, segments, False)
         except (ValueError, TypeError):
@@ -259,6 +261,14 @@ def _settle(found: FoundInputs, probes: Mapping[int, Probe]) -> tuple[FoundInput
     ways = [found.inputs, *found.rivals]
     wrong = [ModalityOrder(probes[k]).wrongly_named_branch() for k in range(len(ways))]
     right = [k for k, branch in enumerate(wrong) if branch is None]
+    if len(right) > 1:  # with streams in the wrong arguments, segments may not come out as many as they went in
+        segments = [
+            sum("t" in axis for s in probes[k].seen if s.place.submodule is None for axis in s.axes) for k in right
+        ]
+        best = [k for k, n in zip(right, segments, strict=True) if n == max(segments)]
+        if len(best) == 1:
+            note = f"called as {spelled(ways[best[0]])}, the only way in which all outputs have T segments"
+            return FoundInputs(ways[best[0]], (*found.notes, note)), best
     if len(ways) > 1 and len(right) == 1:
         branch = next(branch for branch in wrong if branch is not None)
         note = f"called as {spelled(ways[right[0]])}, since its {branch} would get the other modality otherwise"

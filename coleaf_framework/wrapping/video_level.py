@@ -137,7 +137,7 @@ def flat_outputs(
 
 
 def _token_places(probe: Probe, halves: Sequence[Tensor]) -> list[tuple[Seen, int | None]]:
-    """Every tensor that holds the tokens of a half, or of both on an axis m; with the half, or None and in their order."""
+    """Every tensor that holds the tokens of a half, or of both on an axis m; with the half, None for both."""
     found: list[tuple[Seen, int | None]] = []
     for seen in probe.seen:
         if not seen.has_gradient:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 import numpy as np
 import pytest
@@ -13,19 +12,15 @@ from coleaf_framework import describe
 from tests.helpers.judging import Case, judge, run_call
 from tests.helpers.published_traps import TRAPS
 
-SLOWEST = 20.0  # seconds, on one core; most networks take less than one
-
 
 @pytest.mark.parametrize("case", TRAPS.values(), ids=TRAPS.keys())
 def test_no_field_is_wrong_and_the_plain_ones_are_proposed(case: Case) -> None:
-    start = time.perf_counter()
     judgement = judge(case)
     assert judgement.verdict != "wrong", judgement.explain(case.name)
     if case.raises is None:
         plain = {what for what in judgement.verdicts if what not in case.truth.optional}
         missing = [what for what in plain if judgement.verdicts[what] == "absent"]
         assert not missing, judgement.explain(case.name, ("absent",))
-    assert time.perf_counter() - start < SLOWEST
     if judgement.call is not None and "anchor_options" not in case.options:
         run_call(judgement.call, case.make())
 
