@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from einops import reduce
 from einops.einops import Reduction
 from torch import Tensor
@@ -19,7 +20,7 @@ from coleaf_framework.adapters import DERIVE, Out, Tap
 from coleaf_framework.wrapping.functional_heads import FunctionalHead, find_functional_head
 from coleaf_framework.wrapping.modality_order import ModalityOrder, Order
 from coleaf_framework.wrapping.names import role_of
-from coleaf_framework.wrapping.probe import Probe, Seen, same
+from coleaf_framework.wrapping.probe import Probe, Seen, gradients, same
 from coleaf_framework.wrapping.segment_heads import VISUAL_FIRST, Classifier, find_classifier
 from coleaf_framework.wrapping.video_level import FlatOutput, choose_modality, choose_video, flat_outputs, kind_of
 
@@ -166,7 +167,8 @@ class _Proposer:
     def _choose_segments(self) -> tuple[Segments, Head, list[FlatOutput]] | None:
         """The segment probabilities, what makes them, and how the flat outputs respond to it."""
         ranked: list[tuple[int, Segments, Head, list[FlatOutput]]] = []
-        candidates = list(self._segment_candidates())
+        found = list(self._segment_candidates())
+        candidates = [c for c in found if not any(_is_made_of_channels(other, c) for other in found if other is not c)]
         for candidate in candidates[:_MOST_CANDIDATES]:
             classifier = find_classifier(self.probe, candidate.halves, self.num_classes)
             head = classifier or find_functional_head(self.probe, candidate.halves)
@@ -387,6 +389,20 @@ def _without_logits_twice(candidates: list[Candidate]) -> list[Candidate]:
         if not twice:
             kept.append(found)
     return kept
+
+
+def _is_made_of_channels(made: Segments, of: Segments) -> bool:
+    """Whether a class of one candidate depends on several channels of another, which is then made of tokens."""
+    if of.kind != "logits":
+        return False
+    half = made.halves[0]
+    weights = torch.zeros_like(half)
+    weights[..., 0] = torch.randn_like(weights[..., 0])
+    target = "b t m c" if of.stacked else "b t c"
+    for source, gradient in zip(of.sources, gradients(half, [s.tensor for s in of.sources], weights), strict=True):
+        if (source.arranged(of.layout, target, gradient).flatten(0, -2) != 0).any(0).sum() > 1:
+            return True
+    return False
 
 
 def _explained(flat: Sequence[FlatOutput]) -> bool:
