@@ -250,7 +250,9 @@ class CoLeaF(nn.Module):
             ValueError: the model was loaded, so nothing was measured.
         """
         if self._signal is None:
-            raise ValueError("a loaded model has no training signal yet: wrapping.training_signal(model) measures it")
+            raise ValueError(
+                "a loaded model has no training signal yet: coleaf_framework.training_signal(model) measures it"
+            )
         return self._signal
 
     def strip(self) -> nn.Module:

@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
 _SECONDS_FOR_THREADS = 0.2
 
 

@@ -76,7 +76,7 @@ def describe(
         >>> class Net(nn.Module):  # returns (segment probabilities, tokens)
         ...     def __init__(self):
         ...         super().__init__()
-        ...         self.audio, self.visual, self.fc = nn.Linear(6, 4), nn.Linear(8, 4), nn.Linear(4, 3)
+        ...         self.audio, self.visual, self.fc = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
         ...
         ...     def forward(self, audio, visual):
         ...         a, v = self.audio(audio), self.visual(visual)

@@ -16,7 +16,7 @@ from coleaf_framework import DERIVE, CoLeaF, Constant, Out, Tap, wrap
 from tests.helpers.networks import NUM_CLASSES as C
 from tests.helpers.networks import STREAMS
 
-D = 5
+D = 8
 
 
 class Encoder(nn.Module):
