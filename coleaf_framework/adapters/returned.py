@@ -36,8 +36,8 @@ def the_only_value(values: list[Any], name: str) -> Any:
     if len(values) != 1:
         how = "does not run the network by calling it" if not values else f"runs the network {len(values)} times"
         raise ValueError(
-            f"{name}: its adapter {how}, so there is no one return value for `loss`: run it once, or give the network a "
-            "method loss(output, batch, progress) instead"
+            f"{name}: its adapter {how}, so there is no one return value for `loss`: run it once, or give the network "
+            "a method loss(output, batch, progress) instead"
         )
     return values[0]
 
@@ -68,4 +68,5 @@ def call_anchor_with_raw(
         return run()
     from coleaf_framework.adapters.uncompiled import run_uncompiled
 
-    return run_uncompiled(run)
+    called: tuple[Any, Any] = run_uncompiled(run)
+    return called

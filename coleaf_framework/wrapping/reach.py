@@ -112,8 +112,9 @@ def readers_of_mixed_segments(
         paths = {name.rpartition(".")[0] for name in among} - {""}
         first, second = (_inputs_of(network, run, x, paths) for x in (before, after))
     mixed = []
-    for (path, x, returned), (_, y, _) in zip(first, second, strict=False):
-        changed = [((a - b).abs() > _CHANGED).float().mean().item() for a, b in zip(x, y, strict=False)]
+    for (path, given, returned), (_, changed_given, _) in zip(first, second, strict=False):
+        pairs = zip(given, changed_given, strict=False)
+        changed = [((a - b).abs() > _CHANGED).float().mean().item() for a, b in pairs]
         if max(changed, default=0.0) > 1 / length + _MARGIN:
             mixed.append((path, returned))
     classifiers = [path for path, shapes in mixed if any(shape[-1:] == (num_classes,) for shape in shapes)]

@@ -40,7 +40,7 @@ from coleaf_framework.wrapping.sandbox import isolated_random_state, jitter, res
 from coleaf_framework.wrapping.summary import submodule_rows
 
 _VIDEOS, _SEGMENTS = 3, 10
-_MOST_PASSES = 3
+_MORE_PASSES = 1
 _LABEL_PROGRESS = (Progress(1, 0), Progress(1000, 1))
 # A gradient of contrast to the tokens below this, times the tokens, is rounding.
 _NO_CONTRAST = 1e-5
@@ -155,6 +155,7 @@ class _Measuring:
         self.trained = {name: x for name, x in network.named_parameters() if x.requires_grad}
         sizes = {name: x.numel() for name, x in self.trained.items()}
         fields, moving = ({field: set[str]() for field in FIELDS} for _ in range(2))
+        self.missing: dict[tuple[str, int], set[str]] = {}  # of a term in an epoch: depended on, and not reached yet
         self.found = Measured(sizes, fields, moving, {}, (), {}, label_loss)
 
     def measure(self) -> Measured:
@@ -164,14 +165,15 @@ class _Measuring:
         self.see_raw(raw)
         if self.length > 1:
             self.found.reach = measure_reach(output, inputs, self.streams, self.name)
-        for step in range(_MOST_PASSES):
-            output, raw, inputs = self.forward(training=True)
-            self.see_fields(output)
-            if step == 0:
-                self.see_raw(raw)
-                self.decide_default()
-            if not self.see_terms(output, raw, inputs):
+        output, raw, inputs = self.forward(training=True)
+        self.see_fields(output)
+        self.see_raw(raw)
+        self.decide_default()
+        self.see_terms(output, raw, inputs)
+        for _ in range(_MORE_PASSES):
+            if not any(self.missing.values()):
                 break
+            self.see_terms(*self.forward(training=True))
         return self.found
 
     def forward(self, *, training: bool) -> tuple[AnchorOutput, object, dict[str, Tensor]]:
@@ -213,33 +215,34 @@ class _Measuring:
         if uses_default_loss(self.config, self.network, how) and not found.fields["video_probs"] & found.segment_head:
             found.label_loss = replace(how, default="modalities")
 
-    def see_terms(self, output: AnchorOutput, raw: object, inputs: Mapping[str, Tensor]) -> bool:
-        """Whether another pass may reach more, as dropped units and rectified ones do not count every time."""
+    def see_terms(self, output: AnchorOutput, raw: object, inputs: Mapping[str, Tensor]) -> None:
         plain = labelled_batch(output, {stream: x.detach() for stream, x in inputs.items()}, self.num_classes)
-        more = False
+        labels = plain.each_modality_labels()
         for progress in _LABEL_PROGRESS:
-            labels = modality_labels(self.config, self.network, output, plain, progress)
+            with torch.no_grad():
+                labels = modality_labels(self.config, self.network, output, plain, progress)
             batch = WatchedBatch(**vars(plain))
             how = self.found.label_loss
             terms = anchor_loss(self.config, self.network, output, labels, batch, progress, how, raw)
             self.found.reads_modality_labels |= batch.read
             self.found.label_terms = tuple(dict.fromkeys((*self.found.label_terms, *terms)))
             for name, term in terms.items():
-                more |= self.see_term(name, term.value)
+                self.see_term(name, progress.epoch, term.value)
         if self.config.enabled:
-            reference = _random_reference(output)
-            for name, term in anchor_terms(self.config, output, reference, labels, plain, PAST_EVERY_WARMUP).items():
-                value = term.value
-                if name == "contrast":
-                    value = self.contrast(output, reference)
-                more |= self.see_term(name, value)
-        return more
+            reference, late = _random_reference(output), PAST_EVERY_WARMUP
+            for name, term in anchor_terms(self.config, output, reference, labels, plain, late).items():
+                value = self.contrast(output, reference) if name == "contrast" else term.value
+                self.see_term(name, late.epoch, value)
 
-    def see_term(self, name: str, value: Tensor) -> bool:
-        depends, moves = self.reached(value)
+    def see_term(self, name: str, epoch: int, value: Tensor) -> None:
+        """Note what a term reaches, unless all that it depends on is known to be reached."""
         reached = self.found.terms.setdefault(name, set())
+        if self.missing.get((name, epoch)) == set():
+            return
+        depends, moves = self.reached(value)
         reached |= moves
-        return not depends <= reached
+        # Dropped units, and rectified ones that are off, pass no gradient on in this pass, but in another.
+        self.missing[name, epoch] = depends - reached
 
     def contrast(self, output: AnchorOutput, reference: ReferenceOutput) -> Tensor:
         """Contrast with theta = 1; notes whether it depends on the values of the tokens."""

@@ -68,7 +68,7 @@ def wrap(
         anchor_options: further arguments of the network's constructor.
         reference_options: further arguments of the Reference's constructor.
         loss: `(raw, batch)` or `(raw, batch, progress)` -> a scalar, or named ones, each a mean over videos; it
-            replaces the network's own loss. `raw` is what the network itself returns, before any declaration or adapter.
+            replaces the network's own loss. `raw` is what the network itself returns, before a declaration or adapter.
         dead_parameters: what to do with parameters that get no gradient from any loss in any epoch, which make plain
             DistributedDataParallel fail: "freeze" (until `model.strip()`; they are logged and listed in
             `model.frozen`), "error" or "ignore".

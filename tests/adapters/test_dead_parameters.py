@@ -44,7 +44,7 @@ def test_a_head_that_no_loss_reads_is_named(caplog: pytest.LogCaptureFixture) ->
     class OwnHead(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
-            self.frames_only = nn.Linear(5, NUM_CLASSES)
+            self.frames_only = nn.Linear(8, NUM_CLASSES)
 
         def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
             *others, _, norm = super().forward(audio, visual)
@@ -72,7 +72,7 @@ def test_functions_that_close_over_the_network_do_not_make_it_dead() -> None:
     class OwnLoss(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
-            self.aux = nn.Linear(5, 1)
+            self.aux = nn.Linear(8, 1)
             self.loss = lambda output, batch, progress: {
                 "mine": self.aux(output.tokens).mean() + output.video_probs.sum()
             }
@@ -84,8 +84,8 @@ def test_a_loss_that_reads_some_labels_and_epochs_only_kills_nothing() -> None:
     class Prototypes(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
-            self.prototypes = nn.ParameterList(torch.randn(5) for _ in range(NUM_CLASSES))
-            self.late = nn.Linear(5, 1)
+            self.prototypes = nn.ParameterList(torch.randn(8) for _ in range(NUM_CLASSES))
+            self.late = nn.Linear(8, 1)
 
         def loss(self, output: AnchorOutput, batch: Any, progress: Progress) -> dict[str, Tensor]:
             assert output.modality_probs is not None
@@ -103,7 +103,7 @@ def test_a_second_wrap_begins_with_what_the_owner_made(tmp_path: Path) -> None:
     class ModalityHead(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
-            self.head = nn.Linear(5, NUM_CLASSES)
+            self.head = nn.Linear(8, NUM_CLASSES)
 
         def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
             first, video, _, _, frames, last = super().forward(audio, visual)
@@ -126,7 +126,7 @@ def test_layers_dropped_at_random_are_not_dead() -> None:
     class LayerDrop(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
-            self.blocks = nn.ModuleList(nn.Linear(5, 5) for _ in range(6))
+            self.blocks = nn.ModuleList(nn.Linear(8, 8) for _ in range(6))
 
         def encode(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
             a, v = super().encode(audio, visual)

@@ -103,12 +103,12 @@ def test_rivals_are_named_and_attention_is_none() -> None:
     assert "ambiguous  segment_probs: 0, 2 has the same axes as 1" in str(found)
 
 
-@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("classes", [2, 8])
 def test_classes_may_be_as_many_as_modalities_or_as_tokens_are_wide(classes: int) -> None:
     class Other(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
-            self.fc_prob = nn.Linear(5, classes)
+            self.fc_prob = nn.Linear(8, classes)
 
     found = describe(telling_apart(Other), streams=STREAMS, num_classes=classes)
     assert found.call is not None, found.problem
