@@ -93,7 +93,7 @@ def readers_of_mixed_segments(
         on_original: as in `signal.measure`.
 
     Returns:
-        Whether there is one, and the path of the last such submodule that returns C values for each position.
+        Whether there is one, and the path of the first such submodule that returns C values for each position.
     """
     with ExitStack() as stack:
         if on_original:
@@ -118,7 +118,7 @@ def readers_of_mixed_segments(
         if max(changed, default=0.0) > 1 / length + _MARGIN:
             mixed.append((path, returned))
     classifiers = [path for path, shapes in mixed if any(shape[-1:] == (num_classes,) for shape in shapes)]
-    return bool(mixed), classifiers[-1] if classifiers else None
+    return bool(mixed), classifiers[0] if classifiers else None
 
 
 Seen = list[tuple[str, list[Tensor], list[tuple[int, ...]]]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from coleaf_framework.collaboration import CoLeaFConfig, uses_default_loss
+from coleaf_framework.collaboration import CoLeaFConfig, custom_loss, uses_default_loss
 from coleaf_framework.wrapping.signal import FIELDS, Measured
 from coleaf_framework.wrapping.summary import summarize
 
@@ -101,9 +101,13 @@ class SignalChecks:
         )
 
     def _mend(self) -> str:
-        if self.config.anchor_loss == "video":
-            return "pass config=CoLeaFConfig(anchor_loss='own'), or wrap(..., loss=...) with it"
-        return "pass wrap(..., loss=...) with a term that reads them, or config=CoLeaFConfig(anchor_loss='official')"
+        read_by_modalities = self.found.segment_head & self.found.fields["modality_probs"]
+        if self.config.anchor_loss == "video" and (read_by_modalities or custom_loss(self.network) is not None):
+            return "pass config=CoLeaFConfig(anchor_loss='own')"
+        given = "pass wrap(..., loss=...) with a term that reads segment_probs"
+        if read_by_modalities:
+            return f"{given}, or config=CoLeaFConfig(anchor_loss='official')"
+        return f"{given}, or derive modality_probs from them, outputs={{'modality_probs': DERIVE, ...}}"
 
     def _warn_of_tokens(self) -> None:
         below, reached = self.found.fields["segment_probs"], self.found.fields["tokens"]
