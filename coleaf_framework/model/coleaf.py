@@ -30,6 +30,8 @@ from coleaf_framework.collaboration import (
 )
 from coleaf_framework.model.freezing import freeze, unfreeze
 from coleaf_framework.model.parts import read_parts
+from coleaf_framework.model.recorded import require_adapter
+from coleaf_framework.model.recorded import require_record as require_record
 from coleaf_framework.model.running import batch_shape, phase, run_anchor, take_streams
 from coleaf_framework.model.signal import TrainingSignal
 from coleaf_framework.model.standardize import Standardizer
@@ -302,27 +304,5 @@ class CoLeaF(nn.Module):
         parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, loss=loss, trust=trust)
         model = cls(parts.anchor, parts.reference, **parts.arguments)
         parts.fill(model)
-        model.require_adapter(directory)
+        require_adapter(model, directory)
         return model.eval()
-
-    def require_adapter(self, directory: Path | str) -> None:
-        """Refuse to go without the adapter that the folder's Anchor was wrapped with.
-
-        Raises:
-            ValueError: there was one, and the model has none.
-        """
-        if require_record(self).model.adapter and self.adapter is None:
-            raise ValueError(
-                f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
-            )
-
-
-def require_record(model: CoLeaF) -> RunRecord:
-    """The record of a model.
-
-    Raises:
-        ValueError: it has none, since neither `wrap` nor `load` made it.
-    """
-    if model.record is None:
-        raise ValueError("this CoLeaF was made without `wrap`, so it has no record of its networks: make it by `wrap`")
-    return model.record

@@ -173,7 +173,9 @@ class _DryRunner:
         parameters_with_gradient |= self.parameters_with_gradient(second, inputs, _LOSS_PROGRESS)
         in_training = self.returned
         evaluated, inputs = self.forward(2, lengths[1], training=False, worked_at=worked_at)
-        check_both_modes(self.run, self.name, in_training, self.returned)
+        check_both_modes(
+            self.run, self.name, in_training, self.returned, lambda: self.returned_by_many(lengths[1], worked_at)
+        )
         check_gradients(evaluated, self.name, inputs, lengths[1], final=True)  # without dropout of a whole stream
         check_modalities_apart(evaluated, self.name, inputs)
         check_videos_apart(evaluated, self.name, inputs)
@@ -197,6 +199,10 @@ class _DryRunner:
         return DryRun(
             widths[0], tuple(key for key in self.trained if key not in parameters_with_gradient), self.changes_inputs
         )
+
+    def returned_by_many(self, length: int, worked_at: int | None) -> list[Any]:
+        self.forward(16, length, training=False, worked_at=worked_at)
+        return self.returned
 
     def call(self, inputs: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         return as_output(self.run(self.network, inputs, mask), self.name)

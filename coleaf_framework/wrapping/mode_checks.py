@@ -5,7 +5,7 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -69,7 +69,9 @@ def check_repeatable(call: Call, name: str, inputs: Mapping[str, Tensor]) -> Non
                 )
 
 
-def check_both_modes(run: object, name: str, in_training: list[Any], in_evaluation: list[Any]) -> None:
+def check_both_modes(
+    run: object, name: str, in_training: list[Any], in_evaluation: list[Any], again: Callable[[], list[Any]]
+) -> None:
     """Check that what is declared as logits is no probability in evaluation mode, as some networks return it.
 
     Args:
@@ -77,6 +79,7 @@ def check_both_modes(run: object, name: str, in_training: list[Any], in_evaluati
         name: of the network.
         in_training: what the network itself returned in training mode, once for each run.
         in_evaluation: the same in evaluation mode.
+        again: the same for more videos, since few logits may be in [0, 1] by chance.
 
     Raises:
         ValueError: it is; names the field.
@@ -84,23 +87,17 @@ def check_both_modes(run: object, name: str, in_training: list[Any], in_evaluati
     if not isinstance(run, Declaration) or not in_training or not in_evaluation:
         return
     for field, out in run.outputs.items():
-        if not isinstance(out, Out) or out.kind != "logits":
+        if not isinstance(out, Out) or out.kind != "logits" or not _are_in_unit_interval(out, in_evaluation, field):
             continue
-        trained, evaluated = (list(_tensors(out, raw[-1], field)) for raw in (in_training, in_evaluation))
-        if _in_unit_interval(evaluated) and not _in_unit_interval(trained):
+        if not _are_in_unit_interval(out, in_training, field) and _are_in_unit_interval(out, again(), field):
             raise ValueError(
                 f"{name}: {field} is declared as kind='logits', but in evaluation mode all its values are in [0, 1], "
                 "so sigmoid would be applied twice in evaluation: pass an adapter that looks at net.training instead"
             )
 
 
-def _tensors(out: Out, raw: Any, field: str) -> Iterator[Tensor]:
-    for path in (out.path, out.visual):
-        if path is not None:
-            yield find(raw, path, field)
-
-
-def _in_unit_interval(tensors: list[Tensor]) -> bool:
+def _are_in_unit_interval(out: Out, returned: list[Any], field: str) -> bool:
+    tensors = [find(returned[-1], path, field) for path in (out.path, out.visual) if path is not None]
     return all(bool(((x >= 0) & (x <= 1)).all()) for x in tensors)
 
 

@@ -1,4 +1,4 @@
-"""The loss of an Anchor without one: BCE on the video, and on both modalities where that would train no segment head."""
+"""The loss of an Anchor without one: BCE on the video, and on both modalities where that trains no segment head."""
 
 from __future__ import annotations
 
