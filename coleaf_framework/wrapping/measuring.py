@@ -51,8 +51,8 @@ def training_signal(
     name = type(network).__name__
     specs, classes = declared(network, name, "streams", streams), declared(network, name, "num_classes", num_classes)
     config = config if config is not None else CoLeaFConfig()
-    found = checked_signal(network, runner(adapter), specs, int(classes), segments, config, LabelLoss(loss))
-    return found.table(network)
+    checks = checked_signal(network, runner(adapter), specs, int(classes), segments, config, LabelLoss(loss))
+    return checks.found.table(network)
 
 
 def _signal_of_model(model: CoLeaF) -> TrainingSignal:
@@ -86,38 +86,28 @@ def checked_signal(
     config: CoLeaFConfig,
     label_loss: LabelLoss = VIDEO_ALONE,
     *,
+    dead: tuple[str, ...] = (),
     on_original: bool = False,
-) -> Measured:
+) -> SignalChecks:
     """Measure a network and check what was found; arguments as for `signal.measure`.
+
+    Returns:
+        The checks that passed, with what was measured, for the one of the parameters that turn out to be frozen.
 
     Raises:
         ValueError: a loss term does not reach what it should.
     """
-    how = {"on_original": on_original}
-    found = measure(anchor, run, streams, num_classes, segments, config, label_loss, **how)
-    signal_checks(anchor, run, streams, num_classes, segments, config, found, **how).run()
-    log_default(anchor, found)
-    return found
-
-
-def signal_checks(
-    anchor: nn.Module,
-    run: Run,
-    streams: Mapping[str, StreamSpec],
-    num_classes: int,
-    segments: int | None,
-    config: CoLeaFConfig,
-    found: Measured,
-    *,
-    on_original: bool = False,
-) -> SignalChecks:
-    """The checks of what was measured; arguments as for `signal.measure`."""
 
     def mixing(among: set[str]) -> tuple[bool, str | None]:
         how = {"on_original": on_original}
         return readers_of_mixed_segments(anchor, run, streams, num_classes, segments or 10, among, **how)
 
-    return SignalChecks(anchor, config, found, mixing)
+    given = run, streams, num_classes, segments, config, label_loss
+    found = measure(anchor, *given, dead=dead, on_original=on_original)
+    checks = SignalChecks(anchor, config, found, mixing)
+    checks.run()
+    log_default(anchor, found)
+    return checks
 
 
 def still_dead(dead: tuple[str, ...], found: Measured, supervised: tuple[str, ...]) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class Measured:
         moving: field -> those of them whose gradient is not zero.
         terms: loss term -> the parameters that it gives a gradient that is not zero.
         label_terms: names of the terms of labels.
-        raw: path of a tensor that the network returns -> its shape, and the parameters that it depends on.
+        raw: path of a tensor that the network returns -> its shape, and the dead parameters that it depends on.
         label_loss: how labels teach the Anchor, with the default decided.
         contrast_is_constant: whether contrast is the same for all tokens.
         reads_modality_labels: whether the loss of labels reads those of either modality.
@@ -111,6 +111,7 @@ def measure(
     config: CoLeaFConfig,
     label_loss: LabelLoss,
     *,
+    dead: tuple[str, ...] = (),
     on_original: bool = False,
 ) -> Measured:
     """Measure a network that has passed the dry run, on a copy; random state and gradients do not change.
@@ -127,6 +128,7 @@ def measure(
         segments: number of segments, T, where it has a fixed one.
         config: the loss terms.
         label_loss: has the loss that `wrap` was given.
+        dead: parameters that no loss reaches, to be looked for behind all that the network returns.
         on_original: run the network itself and restore it, since no copy can stand for it (`DryRun.on_original`).
     """
     with ExitStack() as stack:
@@ -136,10 +138,11 @@ def measure(
             stack.enter_context(restored(network))
         else:
             measured = stack.enter_context(sandbox_copy(network))
-        arguments = run, streams, num_classes, segments or _SEGMENTS, config, label_loss
+        arguments = run, streams, num_classes, segments or _SEGMENTS, config, label_loss, dead
         found = _Measuring(measured, *arguments).measure()
     if not on_original and found.sizes and not any(found.fields.values()):  # the adapter refers to the original
-        return measure(network, run, streams, num_classes, segments, config, label_loss, on_original=True)
+        given = run, streams, num_classes, segments, config, label_loss
+        return measure(network, *given, dead=dead, on_original=True)
     return found
 
 
@@ -153,11 +156,13 @@ class _Measuring:
         length: int,
         config: CoLeaFConfig,
         label_loss: LabelLoss,
+        dead: tuple[str, ...],
     ) -> None:
         self.network, self.run, self.streams = network, run, streams
         self.num_classes, self.length, self.config = num_classes, length, config
         self.name = type(network).__name__
         self.trained = {name: x for name, x in network.named_parameters() if x.requires_grad}
+        self.dead = {name: self.trained[name] for name in dead}
         sizes = {name: x.numel() for name, x in self.trained.items()}
         fields, moving = ({field: set[str]() for field in FIELDS} for _ in range(2))
         self.missing: dict[tuple[str, int], set[str]] = {}  # of a term in an epoch: depended on, and not reached yet
@@ -209,10 +214,13 @@ class _Measuring:
             self.found.moving[field] |= moves
 
     def see_raw(self, raw: object) -> None:
+        if not self.dead:
+            return
         for path, x in flatten(raw):
             if x.requires_grad and x.is_floating_point():
-                depends, _ = self.reached((x * torch.randn_like(x)).sum())
-                self.found.raw[path] = tuple(x.shape), self.found.raw.get(path, ((), set()))[1] | depends
+                gradients = gradients_of((x * torch.randn_like(x)).sum(), list(self.dead.values()), self.name)
+                found = {name for name, gradient in zip(self.dead, gradients, strict=True) if gradient is not None}
+                self.found.raw[path] = tuple(x.shape), self.found.raw.get(path, ((), set()))[1] | found
 
     def decide_default(self) -> None:
         how, found = self.found.label_loss, self.found

@@ -21,7 +21,7 @@ from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.record.run_record import ModelEntry, PluginEntry, RunRecord
 from coleaf_framework.wrapping.dry_run import DryRun, dry_run
 from coleaf_framework.wrapping.making import declared, make_network, plain_options, require_classes, require_valid
-from coleaf_framework.wrapping.measuring import checked_signal, runner, signal_checks, still_dead
+from coleaf_framework.wrapping.measuring import checked_signal, runner, still_dead
 from coleaf_framework.wrapping.summary import summarize as summarize
 
 logger = logging.getLogger(__name__)
@@ -137,10 +137,11 @@ def wrap(
         label_loss=given,
         teaches=config.enabled,
     )
-    how = {"on_original": checked.on_original}
-    found = checked_signal(anchor, run, streams, num_classes, segments, config, given, **how)
+    measured = run, streams, num_classes, segments, config, given
+    checks = checked_signal(anchor, *measured, dead=checked.dead, on_original=checked.on_original)
+    found = checks.found
     dead = still_dead(checked.dead, found, supervised_outputs(config, anchor, found.label_loss))
-    signal_checks(anchor, run, streams, num_classes, segments, config, found, **how).run_on_dead(dead)
+    checks.run_on_dead(dead)
     frozen = _dead_to_freeze(anchor, dead, dead_parameters)
     shared = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=checked.width, **shared, **reference_options) if config.enabled else None
