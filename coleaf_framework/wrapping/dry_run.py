@@ -31,7 +31,13 @@ from coleaf_framework.wrapping.checks import (
     failure,
     gradients_of,
 )
-from coleaf_framework.wrapping.loss_checks import check_label_loss, check_modality_labels, labelled_batch
+from coleaf_framework.wrapping.loss_checks import (
+    EXTRA_EPOCHS,
+    LOSS_PROGRESS,
+    check_label_loss,
+    check_modality_labels,
+    labelled_batch,
+)
 from coleaf_framework.wrapping.mode_checks import (
     check_both_modes,
     check_modalities_apart,
@@ -41,11 +47,6 @@ from coleaf_framework.wrapping.mode_checks import (
 from coleaf_framework.wrapping.sandbox import isolated_random_state, jitter, restored, sandbox_copy, synthetic
 
 __all__ = ["DryRun", "dry_run", "isolated_random_state", "jitter", "restored", "sandbox_copy", "synthetic"]
-
-# A custom loss may change over epochs and from step to step, so it is tried early and late in training.
-_LOSS_PROGRESS = (Progress(1, 0), Progress(1000, 1))
-# Epochs of further runs, for parameters that are used only sometimes: layers dropped at random, terms of some epochs.
-_EXTRA_EPOCHS = (2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 50, 100)
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,11 @@ class _DryRunner:
         worked_at = lengths[0] if segments is None else None
         first, inputs = self.forward(3, lengths[0], training=True)
         check_gradients(first, self.name, inputs, lengths[0], final=False)
-        parameters_with_gradient = self.parameters_with_gradient(first, inputs, _LOSS_PROGRESS)
+        parameters_with_gradient = self.parameters_with_gradient(first, inputs, LOSS_PROGRESS)
         jitter(self.network)
         second, inputs = self.forward(2, lengths[1], training=True, worked_at=worked_at)
         check_gradients(second, self.name, inputs, lengths[1], final=False)
-        parameters_with_gradient |= self.parameters_with_gradient(second, inputs, _LOSS_PROGRESS)
+        parameters_with_gradient |= self.parameters_with_gradient(second, inputs, LOSS_PROGRESS)
         in_training = self.returned
         evaluated, inputs = self.forward(2, lengths[1], training=False, worked_at=worked_at)
         check_both_modes(
@@ -191,7 +192,7 @@ class _DryRunner:
             )
         if self.used.tokens:
             check_width(self.name, widths[0])
-        for step, epoch in enumerate(_EXTRA_EPOCHS):
+        for step, epoch in enumerate(EXTRA_EPOCHS):
             if parameters_with_gradient >= self.trained.keys():
                 break
             output, inputs = self.forward(2, lengths[0], training=True, masked=takes_mask and step % 2 == 0)

@@ -21,6 +21,11 @@ from coleaf_framework.collaboration import (
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 from coleaf_framework.wrapping.checks import describe_value
 
+# A custom loss may change over epochs and from step to step, so it is tried early and late in training.
+LOSS_PROGRESS = (Progress(1, 0), Progress(1000, 1))
+# Epochs of further runs, for parameters that are used only sometimes: layers dropped at random, terms of some epochs.
+EXTRA_EPOCHS = (2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 50, 100)
+
 
 def check_modality_labels(
     network: nn.Module, output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int, progress: Progress

@@ -20,6 +20,7 @@ from coleaf_framework.collaboration import (
     anchor_loss,
     anchor_terms,
     contrast,
+    has_own_loss,
     modality_labels,
     uses_default_loss,
 )
@@ -34,14 +35,13 @@ from coleaf_framework.protocol import (
     StreamSpec,
 )
 from coleaf_framework.wrapping.checks import Run, as_output, gradients_of
-from coleaf_framework.wrapping.loss_checks import labelled_batch
+from coleaf_framework.wrapping.loss_checks import EXTRA_EPOCHS, LOSS_PROGRESS, labelled_batch
 from coleaf_framework.wrapping.reach import SegmentReach, measure_reach
 from coleaf_framework.wrapping.sandbox import isolated_random_state, jitter, restored, sandbox_copy, synthetic
 from coleaf_framework.wrapping.summary import submodule_rows
 
 _VIDEOS, _SEGMENTS = 3, 10
 _MORE_PASSES = 1
-_LABEL_PROGRESS = (Progress(1, 0), Progress(1000, 1))
 # A gradient of contrast to the tokens below this, times the tokens, is rounding.
 _NO_CONTRAST = 1e-5
 FIELDS = ("segment_probs", "video_probs", "tokens", "modality_probs")
@@ -184,6 +184,11 @@ class _Measuring:
             if not any(self.missing.values()):
                 break
             self.see_terms(*self.forward(training=True))
+        for step, epoch in enumerate(EXTRA_EPOCHS):  # perhaps a term of its own loss is on in these epochs alone
+            untrained = self.found.segment_head - self.found.reached_by(self.found.label_terms)
+            if not untrained or not has_own_loss(self.config, self.network, self.found.label_loss):
+                break
+            self.see_labels(*self.forward(training=True), (Progress(epoch, step),))
         return self.found
 
     def forward(self, *, training: bool) -> tuple[AnchorOutput, object, dict[str, Tensor]]:
@@ -229,23 +234,29 @@ class _Measuring:
             found.label_loss = replace(how, default="modalities")
 
     def see_terms(self, output: AnchorOutput, raw: object, inputs: Mapping[str, Tensor]) -> None:
+        labels, batch = self.see_labels(output, raw, inputs, LOSS_PROGRESS)
+        if self.config.enabled:
+            reference, late = _random_reference(output), PAST_EVERY_WARMUP
+            for name, term in anchor_terms(self.config, output, reference, labels, batch, late).items():
+                value = self.contrast(output, reference) if name == "contrast" else term.value
+                self.see_term(name, late.epoch, value)
+
+    def see_labels(
+        self, output: AnchorOutput, raw: object, inputs: Mapping[str, Tensor], when: tuple[Progress, ...]
+    ) -> tuple[Tensor, Batch]:
+        """Note what the terms of labels reach; returns the labels of either modality, and the batch."""
         plain = labelled_batch(output, {stream: x.detach() for stream, x in inputs.items()}, self.num_classes)
-        labels = plain.each_modality_labels()
-        for progress in _LABEL_PROGRESS:
+        labels, found = plain.each_modality_labels(), self.found
+        for progress in when:
             with torch.no_grad():
                 labels = modality_labels(self.config, self.network, output, plain, progress)
             batch = WatchedBatch(**vars(plain))
-            how = self.found.label_loss
-            terms = anchor_loss(self.config, self.network, output, labels, batch, progress, how, raw)
-            self.found.reads_modality_labels |= batch.read
-            self.found.label_terms = tuple(dict.fromkeys((*self.found.label_terms, *terms)))
+            terms = anchor_loss(self.config, self.network, output, labels, batch, progress, found.label_loss, raw)
+            found.reads_modality_labels |= batch.read
+            found.label_terms = tuple(dict.fromkeys((*found.label_terms, *terms)))
             for name, term in terms.items():
                 self.see_term(name, progress.epoch, term.value)
-        if self.config.enabled:
-            reference, late = _random_reference(output), PAST_EVERY_WARMUP
-            for name, term in anchor_terms(self.config, output, reference, labels, plain, late).items():
-                value = self.contrast(output, reference) if name == "contrast" else term.value
-                self.see_term(name, late.epoch, value)
+        return labels, plain
 
     def see_term(self, name: str, epoch: int, value: Tensor) -> None:
         """Note what a term reaches, unless all that it depends on is known to be reached."""

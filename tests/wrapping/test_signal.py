@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from coleaf_framework import AnchorOutput, CoLeaF, CoLeaFConfig, Tap, training_signal, wrap
+from coleaf_framework import AnchorOutput, Batch, CoLeaF, CoLeaFConfig, Tap, training_signal, wrap
+from coleaf_framework.protocol import Progress
 from coleaf_framework.wrapping.signal import measure
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
 from tests.helpers.signal_networks import FROM_LOGITS, Recurrent, TwoHeads, put_in
@@ -131,6 +132,13 @@ def test_a_segment_head_that_no_label_reaches_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no label trains fc_prob \(2\), .* its loss \(video\) .*anchor_loss='own'"):
         put_in(TwoHeads(), config=CoLeaFConfig(anchor_loss="video"))
     put_in(TwoHeads(), config=CoLeaFConfig(anchor_loss="own"))
+
+
+def test_a_loss_that_reads_segments_in_some_epochs_only_is_no_fault() -> None:
+    def phased(raw: Any, batch: Batch, progress: Progress) -> Tensor:
+        return raw[1].mean() + (5 <= progress.epoch < 20) * raw[0].mean()
+
+    put_in(TwoHeads(), loss=phased)
 
 
 def test_a_part_of_the_segment_head_that_no_label_reaches_is_named(caplog: pytest.LogCaptureFixture) -> None:
