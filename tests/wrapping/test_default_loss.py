@@ -18,7 +18,7 @@ ALONE = CoLeaFConfig(enabled=False)
 
 def cross_entropy(probs: Tensor, labels: Tensor) -> float:
     """BCE as it is written."""
-    return float(-(labels * probs.log() + (1 - labels) * (1 - probs).log()).mean())
+    return -(labels * probs.log() + (1 - labels) * (1 - probs).log()).mean().item()
 
 
 def test_it_is_bce_on_video_and_both_modalities_where_the_video_reaches_no_segment_head() -> None:

@@ -235,3 +235,12 @@ def test_what_is_measured_says_which_default_is_taken() -> None:
         return measure(net, run, STREAMS, NUM_CLASSES, None, *how).label_loss.default
 
     assert (default(TwoHeads()), default(TinyNet())) == ("modalities", "video")
+
+
+def test_an_adapter_that_refers_to_the_network_itself_is_measured_on_it() -> None:
+    net = TwoHeads()
+    before = {name: x.clone() for name, x in net.state_dict().items()}
+    whole: Any = {"streams": STREAMS, "num_classes": NUM_CLASSES}
+    found = training_signal(net, lambda _, streams: AnchorOutput(*net(**streams)), **whole)
+    assert found.share("fc_prob", "audio") == 1
+    assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
