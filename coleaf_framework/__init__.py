@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from coleaf_framework.record import TrainerConfig, recipe
     from coleaf_framework.results import select_thresholds
     from coleaf_framework.training import CoLeaFTrainer, import_checkpoint
-    from coleaf_framework.wrapping import check_anchor, describe, wrap
+    from coleaf_framework.wrapping import check_anchor, describe, training_signal, wrap
 
 __all__ = [
     "DERIVE",
@@ -38,6 +38,7 @@ __all__ = [
     "load_anchor",
     "recipe",
     "select_thresholds",
+    "training_signal",
     "wrap",
 ]
 # PyTorch takes seconds to import, in which the command line must already answer Ctrl-C: each name is imported when it
@@ -51,7 +52,7 @@ _HOMES = {
     "record": ("TrainerConfig", "recipe"),
     "results": ("select_thresholds",),
     "training": ("CoLeaFTrainer", "import_checkpoint"),
-    "wrapping": ("check_anchor", "describe", "wrap"),
+    "wrapping": ("check_anchor", "describe", "training_signal", "wrap"),
 }
 _SUBPACKAGES = {"data", "losses", "metrics", *_HOMES}
 

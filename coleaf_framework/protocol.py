@@ -168,7 +168,8 @@ class Anchor(Protocol):
     `forward` may also take `mask` (B,T) bool, needed for videos of unequal length. An Anchor may have a custom loss
     `loss(output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]` that returns named scalars. Each
     must be a mean over videos, since a step may be split into micro-batches (`Batch.fraction`). Without a custom loss
-    the Anchor is trained with BCE(Y, video_probs).
+    the Anchor is trained with BCE(Y, video_probs), and with BCE(Y, modality_probs) too where the former would not train
+    what computes its segment probabilities.
     """
 
     streams: Mapping[str, StreamSpec]

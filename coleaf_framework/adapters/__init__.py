@@ -4,6 +4,7 @@ from coleaf_framework.adapters.call import Adapter, call_anchor, takes, takes_ma
 from coleaf_framework.adapters.declaration import Declaration
 from coleaf_framework.adapters.inputs import Calling, Constant, Inputs
 from coleaf_framework.adapters.outputs import DERIVE, Out, Path, flatten
+from coleaf_framework.adapters.returned import call_anchor_with_raw, the_only_value, values_returned_by
 from coleaf_framework.adapters.taps import Tap
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "Path",
     "Tap",
     "call_anchor",
+    "call_anchor_with_raw",
     "flatten",
     "takes",
     "takes_mask",
+    "the_only_value",
+    "values_returned_by",
 ]

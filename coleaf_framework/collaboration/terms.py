@@ -1,4 +1,6 @@
-"""Every loss term of a step, by name, with its reduction over videos. Shape letters: see `protocol.py`.
+"""The loss terms by which the branches teach each other, with their reduction over videos.
+
+Those of labels alone are in `label_loss`. Shape letters: see `protocol.py`.
 
 Each term stops gradients on its teacher's side. Numbers in capitals are those of the authors' code, some of whose forms
 are sums where the paper's are means.
@@ -6,7 +8,7 @@ are sums where the paper's are means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -24,33 +26,12 @@ CONTRAST_WEIGHTS = (0.009, 1.0)
 PSEUDO_THRESHOLDS = (0.5, 0.6)
 CLASS_TOKEN_WEIGHTS_EARLY, CLASS_TOKEN_WEIGHTS_LATE = (1.2, 1.0), (0.001, 0.0)
 LABEL_WEIGHT_LATE, PSEUDO_WEIGHT_LATE = 0.5, 0.5
-AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 1.0, 2.0
-
-
-def custom_loss(anchor: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
-    """The Anchor's `loss(output, batch, progress)`, or None; a submodule of that name, such as BCELoss, is none."""
-    own = getattr(anchor, "loss", None)
-    return own if callable(own) and not isinstance(own, nn.Module) else None
 
 
 def custom_modality_labels(anchor: nn.Module) -> Callable[..., Tensor] | None:
     """The Anchor's `modality_labels(output, batch, progress)`, or None."""
     own = getattr(anchor, "modality_labels", None)
     return own if callable(own) and not isinstance(own, nn.Module) else None
-
-
-def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module) -> tuple[str, ...]:
-    """The fields of the Anchor's output that some term reads in some epoch, its own loss aside."""
-    fields = set()
-    if c.anchor_loss == "official" and c.enabled:
-        fields |= {"modality_probs", "video_probs"}
-    elif c.anchor_loss == "video" or custom_loss(anchor) is None:
-        fields.add("video_probs")
-    if c.enabled and c.contrast != "none":
-        fields.add("modality_probs" if c.contrast == "bce" else "tokens")
-    if c.enabled and (c.cooccurrence_weight or c.pseudo_label_weight):
-        fields.add("modality_probs")
-    return tuple(sorted(fields))
 
 
 def modality_labels(
@@ -71,35 +52,6 @@ def weak_modality_labels(c: CoLeaFConfig, batch: Batch) -> Tensor:
     """Weak labels for both modalities (B,M,C) in [0,1]; smoothed as in the authors' code where labels are refined."""
     weak = batch.each_modality_labels()
     return weak if c.labels == "weak" else losses.smooth_visual_labels(weak)
-
-
-def anchor_loss(
-    c: CoLeaFConfig, anchor: nn.Module, output: AnchorOutput, labels: Tensor, batch: Batch, progress: Progress
-) -> dict[str, Term]:
-    """What teaches the Anchor without the Reference: its own loss, or BCE(Y, video_probs).
-
-    The terms of an Anchor's own loss are means over videos, as `protocol.Anchor` asks.
-
-    Args:
-        c: which loss.
-        anchor: for its own loss.
-        output: its answer.
-        labels: (B,M,C) in [0,1], from `modality_labels`.
-        batch: for its weak labels.
-        progress: for an own loss that changes over time.
-    """
-    own = custom_loss(anchor) if c.anchor_loss != "video" else None
-    terms = {} if own is None else {name: Term(x, Reduction.MEAN) for name, x in own(output, batch, progress).items()}
-    if c.anchor_loss == "official" and c.enabled:
-        assert output.modality_probs is not None
-        audio, visual = output.modality_probs.unbind(1)
-        terms["audio"] = Term(AUDIO_WEIGHT * losses.binary_cross_entropy(audio, labels[:, 0]), Reduction.MEAN)
-        terms["visual"] = Term(VISUAL_WEIGHT * losses.binary_cross_entropy(visual, labels[:, 1]), Reduction.MEAN)
-        video = VIDEO_WEIGHT * losses.binary_cross_entropy(output.video_probs, batch.labels)
-        terms["video"] = Term(video, Reduction.MEAN)
-    elif own is None:
-        terms["video"] = Term(losses.binary_cross_entropy(output.video_probs, batch.labels), Reduction.MEAN)
-    return terms
 
 
 def collaborating(c: CoLeaFConfig, progress: Progress) -> bool:
@@ -147,7 +99,7 @@ def anchor_terms(
     if not collaborating(c, progress):
         return terms
     if c.contrast != "none":
-        terms["contrast"] = Term(c.contrast_weight * _contrast(c, anchor, reference, batch.mask), Reduction.MEAN)
+        terms["contrast"] = Term(c.contrast_weight * contrast(c, anchor, reference, batch.mask), Reduction.MEAN)
     if c.cooccurrence_weight:
         assert anchor.modality_probs is not None
         taught, teacher = anchor.modality_probs, reference.modality_probs
@@ -167,12 +119,30 @@ def event_weights(c: CoLeaFConfig, reference: ReferenceOutput) -> Tensor:
     return losses.event_weights(reference.modality_probs, c.threshold, inclusive=c.contrast_form == "official")
 
 
-def _contrast(c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, mask: Tensor | None) -> Tensor:
+def contrast(
+    c: CoLeaFConfig,
+    anchor: AnchorOutput,
+    reference: ReferenceOutput,
+    mask: Tensor | None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The contrast in the form that the configuration asks for, unweighted.
+
+    Args:
+        c: which form.
+        anchor: its answer.
+        reference: the teacher's.
+        mask: (B,T) bool, True = real segment, or None.
+        weights: (B,M) in [0,1], theta; None computes it by eq. 9-11.
+
+    Returns:
+        Scalar.
+    """
     official = c.contrast_form == "official"
     if c.contrast == "bce":
         assert anchor.modality_probs is not None
         return losses.pseudo_label_cross_entropy(anchor.modality_probs, reference.modality_probs, threshold=c.threshold)
-    weights = event_weights(c, reference)
+    weights = event_weights(c, reference) if weights is None else weights
     if c.contrast == "nce":
         weights = torch.ones_like(weights)
     if official:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework.collaboration.config import CoLeaFConfig
+from coleaf_framework.collaboration.label_loss import VIDEO_ALONE, LabelLoss, anchor_loss
 from coleaf_framework.collaboration.reduction import share_of_step
 from coleaf_framework.collaboration.terms import (
-    anchor_loss,
     anchor_terms,
     collaborating,
     event_weights,
@@ -65,11 +65,13 @@ class AnchorPass:
         streams: as the networks take them, standardised where the model does that.
         output: the Anchor's, `modality_probs` included, with gradient.
         labels: (B,M,C) in [0,1], what each modality is taught, without gradient.
+        raw: what the network itself returned, for a loss that was given to `wrap`; None where there is none.
     """
 
     streams: Mapping[str, Tensor]
     output: AnchorOutput
     labels: Tensor
+    raw: object = None
 
 
 def head_start_update(c: CoLeaFConfig, reference: ReferenceOutput, batch: Batch) -> StepOutput:
@@ -93,8 +95,9 @@ def anchor_update(
     reference: ReferenceOutput | None,
     batch: Batch,
     progress: Progress,
+    how: LabelLoss = VIDEO_ALONE,
 ) -> StepOutput:
-    """What trains the Anchor: its own loss, and what the Reference teaches it.
+    """What trains the Anchor: labels, by a loss of its own or another, and what the Reference teaches it.
 
     Args:
         c: which terms.
@@ -103,10 +106,11 @@ def anchor_update(
         reference: the teacher's answer; None where nothing is to be learnt from it.
         batch: the videos.
         progress: of the epochs that train the Anchor.
+        how: how labels teach the Anchor.
     """
     seen = with_reference_labels(c, batch, reference, progress)
     labels = own.labels if seen is batch else modality_labels(c, anchor, own.output, seen, progress)
-    terms = anchor_loss(c, anchor, own.output, labels, seen, progress)
+    terms = anchor_loss(c, anchor, own.output, labels, seen, progress, how, own.raw)
     observations: dict[str, Tensor] = {}
     if reference is not None:
         terms |= anchor_terms(c, own.output, reference, own.labels, batch, progress)

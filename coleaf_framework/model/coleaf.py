@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from coleaf_framework.adapters import Adapter, takes
 from coleaf_framework.collaboration import (
+    VIDEO_ALONE,
     AnchorPass,
     CoLeaFConfig,
+    LabelLoss,
     MovingAverage,
+    RawLoss,
     StepOutput,
     Update,
     anchor_update,
@@ -27,7 +30,10 @@ from coleaf_framework.collaboration import (
 )
 from coleaf_framework.model.freezing import freeze, unfreeze
 from coleaf_framework.model.parts import read_parts
+from coleaf_framework.model.recorded import require_adapter
+from coleaf_framework.model.recorded import require_record as require_record
 from coleaf_framework.model.running import batch_shape, phase, run_anchor, take_streams
+from coleaf_framework.model.signal import TrainingSignal
 from coleaf_framework.model.standardize import Standardizer
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, AnchorOutput, Batch, Progress, ReferenceOutput, StreamSpec
 from coleaf_framework.record.run_record import RunRecord
@@ -65,6 +71,8 @@ class CoLeaF(nn.Module):
         record: what `save` writes beside the weights, so that `load` can build the networks again.
         frozen: parameters of the Anchor to freeze, since nothing gives them a gradient.
         changes_inputs: whether the Anchor changes its input tensors in place; then it gets copies.
+        label_loss: the loss given to `wrap`, and the default of an Anchor without one.
+        signal: which loss term trains which submodule, as `wrap` measured it.
     """
 
     def __init__(
@@ -81,6 +89,8 @@ class CoLeaF(nn.Module):
         record: RunRecord | None = None,
         frozen: tuple[str, ...] = (),
         changes_inputs: bool = False,
+        label_loss: LabelLoss = VIDEO_ALONE,
+        signal: TrainingSignal | None = None,
     ) -> None:
         super().__init__()
         self.anchor, self.reference = anchor, reference
@@ -89,6 +99,7 @@ class CoLeaF(nn.Module):
         self.standardizer = Standardizer(statistics, streams) if statistics is not None else None
         self.record = record
         self.frozen, self.changes_inputs = frozen, changes_inputs
+        self.label_loss, self._signal = label_loss, signal
         self.teacher = (
             MovingAverage(reference, config.reference_ema) if reference is not None and config.reference_ema else None
         )
@@ -158,7 +169,7 @@ class CoLeaF(nn.Module):
         progress = self._after_head_start(progress)
         if self.reference is None:
             with phase("losses"):
-                return anchor_update(c, self.anchor, own, None, batch, progress)
+                return anchor_update(c, self.anchor, own, None, batch, progress, self.label_loss)
         trained = self._run_reference(own.streams, batch) if which != "anchor" else None
         of_reference: dict[str, Tensor] = {}
         if trained is not None:
@@ -170,7 +181,7 @@ class CoLeaF(nn.Module):
         if reference_teaches(c, progress) and (trained is None or self.teacher is not None):
             teacher = self._teach(self.teacher or self.reference, own.streams, batch.mask)
         with phase("losses"):
-            losses, observations = anchor_update(c, self.anchor, own, teacher, batch, progress)
+            losses, observations = anchor_update(c, self.anchor, own, teacher, batch, progress, self.label_loss)
         return StepOutput(losses | of_reference, observations)
 
     def shared_pass(self, batch: Batch, progress: Progress) -> AnchorPass | None:
@@ -197,10 +208,10 @@ class CoLeaF(nn.Module):
     def _anchor_pass(self, batch: Batch, progress: Progress) -> AnchorPass:
         streams = self._inputs(batch.streams)
         with phase("Anchor forward"):
-            output = self._run_anchor(streams, batch.mask)
+            output, raw = self._run(streams, batch.mask, keeps_raw=self.label_loss.raw is not None)
         with torch.no_grad(), phase("losses"):
             labels = modality_labels(self.config, self.anchor, output, batch, self._after_head_start(progress))
-        return AnchorPass(streams, output, labels)
+        return AnchorPass(streams, output, labels, raw)
 
     def _run_reference(self, streams: Mapping[str, Tensor], batch: Batch) -> ReferenceOutput:
         assert self.reference is not None
@@ -226,8 +237,25 @@ class CoLeaF(nn.Module):
         return own if self.standardizer is None else self.standardizer(own)
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
-        shape = batch_shape(streams, self.streams)
-        return run_anchor(self.anchor, self.adapter, streams, mask, shape, copies=self.changes_inputs)
+        return self._run(streams, mask)[0]
+
+    def _run(
+        self, streams: Mapping[str, Tensor], mask: Tensor | None, *, keeps_raw: bool = False
+    ) -> tuple[AnchorOutput, object]:
+        how = {"copies": self.changes_inputs, "keeps_raw": keeps_raw}
+        return run_anchor(self.anchor, self.adapter, streams, mask, batch_shape(streams, self.streams), **how)
+
+    def training_signal(self) -> TrainingSignal:
+        """Which loss term trains which submodule of the Anchor, as `wrap` measured it; `print` it as a table.
+
+        Raises:
+            ValueError: the model was loaded, so nothing was measured.
+        """
+        if self._signal is None:
+            raise ValueError(
+                "a loaded model has no training signal yet: coleaf_framework.training_signal(model) measures it"
+            )
+        return self._signal
 
     def strip(self) -> nn.Module:
         """The user's network alone, as it came: same object, same state-dict keys, no hooks.
@@ -257,6 +285,7 @@ class CoLeaF(nn.Module):
         *,
         anchor: nn.Module | None = None,
         adapter: Adapter | None = None,
+        loss: RawLoss | None = None,
         trust: bool = False,
     ) -> CoLeaF:
         """The model that `save` or a training run wrote, on the CPU, in evaluation mode.
@@ -265,36 +294,15 @@ class CoLeaF(nn.Module):
             directory: holds `config.yaml` and `model.safetensors`.
             anchor: the network to fill, where the Anchor was no plugin; as it was passed to `wrap`.
             adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself.
+            loss: as it was passed to `wrap`. Without it and without `trust`, the model answers but cannot be trained.
             trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
 
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged, or the weights do not fit the networks; names both. Or code is not trusted.
         """
-        parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, trust=trust)
+        parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, loss=loss, trust=trust)
         model = cls(parts.anchor, parts.reference, **parts.arguments)
         parts.fill(model)
-        model.require_adapter(directory)
+        require_adapter(model, directory)
         return model.eval()
-
-    def require_adapter(self, directory: Path | str) -> None:
-        """Refuse to go without the adapter that the folder's Anchor was wrapped with.
-
-        Raises:
-            ValueError: there was one, and the model has none.
-        """
-        if require_record(self).model.adapter and self.adapter is None:
-            raise ValueError(
-                f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
-            )
-
-
-def require_record(model: CoLeaF) -> RunRecord:
-    """The record of a model.
-
-    Raises:
-        ValueError: it has none, since neither `wrap` nor `load` made it.
-    """
-    if model.record is None:
-        raise ValueError("this CoLeaF was made without `wrap`, so it has no record of its networks: make it by `wrap`")
-    return model.record

@@ -9,6 +9,7 @@ from torch import nn
 from coleaf_framework.adapters import Adapter
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.parts import read_parts
+from coleaf_framework.model.recorded import require_adapter
 from coleaf_framework.model.standardize import StandardizedAnchor
 
 
@@ -26,5 +27,5 @@ def load_anchor(
     model.strip()
     if model.standardizer is None:
         return model.anchor
-    model.require_adapter(directory)
+    require_adapter(model, directory)
     return StandardizedAnchor(model.standardizer, model.anchor, model.adapter).eval()

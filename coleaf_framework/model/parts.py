@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import Adapter, Declaration
+from coleaf_framework.collaboration import LabelLoss, RawLoss
+from coleaf_framework.model.given_loss import recorded_loss
 from coleaf_framework.plugins import create_anchor, create_reference
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.record.run_record import RunRecord, read_record
@@ -67,6 +69,7 @@ def read_parts(
     *,
     anchor: nn.Module | None = None,
     adapter: Adapter | None = None,
+    loss: RawLoss | None = None,
     with_reference: bool = True,
     trust: bool = False,
 ) -> SavedParts:
@@ -76,6 +79,7 @@ def read_parts(
         directory: the folder.
         anchor: the network to fill, where the Anchor was no plugin.
         adapter: as it was passed to `wrap`.
+        loss: as it was passed to `wrap`.
         with_reference: whether the Reference is wanted too.
         trust: whether code that the folder names and that is no plugin may be imported.
 
@@ -109,6 +113,7 @@ def read_parts(
         "record": record,
         "frozen": tuple(about.frozen),
         "changes_inputs": about.changes_inputs,
+        "label_loss": LabelLoss(loss or recorded_loss(source, about.loss, trust=trust), about.default_loss),
     }
     return SavedParts(anchor, reference, arguments, tensors, directory / WEIGHTS)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from coleaf_framework import losses
-from coleaf_framework.adapters import Adapter, call_anchor
+from coleaf_framework.adapters import Adapter, call_anchor, call_anchor_with_raw
 from coleaf_framework.protocol import AnchorOutput, StreamSpec
 
 
@@ -60,8 +60,9 @@ def run_anchor(
     shape: tuple[int, int],
     *,
     copies: bool = False,
-) -> AnchorOutput:
-    """An Anchor's answer, with `modality_probs`.
+    keeps_raw: bool = False,
+) -> tuple[AnchorOutput, object]:
+    """An Anchor's answer, with `modality_probs`; and what the network itself returned, None unless `keeps_raw`.
 
     Args:
         anchor: the network.
@@ -70,13 +71,18 @@ def run_anchor(
         mask: (B,T) bool, True = real segment, or None.
         shape: (B,T) of the batch.
         copies: give the network copies of the streams, since it changes them in place.
+        keeps_raw: whether a loss needs what the network itself returned.
 
     Raises:
         ValueError: it answers for another (B,T), as a network with its T written into it does.
     """
     given = {name: x.clone() for name, x in streams.items()} if copies else streams
-    raw = call_anchor(anchor, adapter, given, mask)
-    output = raw if isinstance(raw, AnchorOutput) else AnchorOutput(**raw)
+    raw: object = None
+    if keeps_raw:
+        answer, raw = call_anchor_with_raw(anchor, adapter, given, mask)
+    else:
+        answer = call_anchor(anchor, adapter, given, mask)
+    output = answer if isinstance(answer, AnchorOutput) else AnchorOutput(**answer)
     if output.segment_probs.shape[:2] != shape:
         raise ValueError(
             f"{type(anchor).__name__} answers (B,T) = {tuple(output.segment_probs.shape[:2])} "
@@ -85,4 +91,4 @@ def run_anchor(
     if output.modality_probs is None:
         pooled = losses.pool_segments(output.segment_probs, mask)
         output = AnchorOutput(output.segment_probs, output.video_probs, output.tokens, pooled)
-    return output
+    return output, raw

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, StrictBool, model_validator
 
 from coleaf_framework._config import StrictConfig, validated
-from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.collaboration import CoLeaFConfig, DefaultLoss
 from coleaf_framework.data.store import Count, StreamEntry
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.config import DataConfig, Recipe, RunConfig, TrainerConfig
@@ -34,6 +34,8 @@ class ModelEntry(BaseModel):
         adapter: a declaration as plain values; True for an adapter that is code; False without one.
         frozen: names of the Anchor's parameters that are frozen.
         changes_inputs: whether the Anchor changes its input tensors in place.
+        loss: "module:function" of the loss given to `wrap`; True for one that cannot be imported; False without one.
+        default_loss: how labels teach an Anchor without a loss, see `collaboration.LabelLoss`.
         classes: C names, where they are known.
     """
 
@@ -45,6 +47,8 @@ class ModelEntry(BaseModel):
     adapter: StrictBool | dict[str, Any] = False
     frozen: list[str] = []
     changes_inputs: StrictBool = False
+    loss: StrictBool | str = False
+    default_loss: DefaultLoss = "video"
     classes: list[str] | None = None
 
     @model_validator(mode="after")

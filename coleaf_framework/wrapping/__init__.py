@@ -2,6 +2,7 @@
 
 from coleaf_framework.wrapping.conformance import check_anchor
 from coleaf_framework.wrapping.inspection import Description, describe
+from coleaf_framework.wrapping.measuring import training_signal
 from coleaf_framework.wrapping.wrapper import wrap
 
-__all__ = ["Description", "check_anchor", "describe", "wrap"]
+__all__ = ["Description", "check_anchor", "describe", "training_signal", "wrap"]

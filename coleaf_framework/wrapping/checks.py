@@ -16,6 +16,7 @@ from coleaf_framework._config import WrongTypeError, reason
 from coleaf_framework.protocol import AnchorOutput, StreamSpec
 
 FIELDS = tuple(f.name for f in fields(AnchorOutput))
+MIN_WIDTH = 8
 Run = Callable[[nn.Module, Mapping[str, Tensor], Tensor | None], object]
 Call = Callable[[Mapping[str, Tensor], Tensor | None], AnchorOutput]
 
@@ -49,10 +50,12 @@ def as_output(raw: object, name: str) -> AnchorOutput:
 
 
 def describe_value(value: object) -> str:
-    """A value's type, with shapes for tuples and lists, for error messages."""
+    """A value's type, with the shapes of a tuple or list and the keys of a mapping, for error messages."""
     if isinstance(value, tuple | list):
         parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else _kind(x) for x in value]
         return f"a {type(value).__name__} of {len(value)} ({', '.join(parts)})"
+    if isinstance(value, Mapping):
+        return f"a {_kind(value)} with {sorted(map(str, value))}"
     return "None" if value is None else f"a {_kind(value)}"
 
 
@@ -143,6 +146,15 @@ def check_values(output: AnchorOutput, name: str) -> None:
                 f"{name}: {field} spans [{low:.3g}, {high:.3g}] where probabilities in [0, 1] were expected: "
                 "if these are logits, return their sigmoid"
             )
+
+
+def check_width(name: str, width: int) -> None:
+    """Check that tokens are wide enough for contrast, which tells segments apart by their directions."""
+    if width < MIN_WIDTH:
+        raise ValueError(
+            f"{name}: tokens have width D = {width}, too narrow for contrast, which needs at least {MIN_WIDTH}: take "
+            "wider ones, such as the input of the classifier, tokens=Tap(..., at='input')"
+        )
 
 
 def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor], length: int, final: bool) -> None:

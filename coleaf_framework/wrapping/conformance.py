@@ -40,7 +40,7 @@ def check_anchor(network: nn.Module | type[nn.Module] | str, **arguments: Any) -
         >>> class Net(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
-        ...         self.audio, self.visual, self.fc = nn.Linear(6, 4), nn.Linear(8, 4), nn.Linear(4, 3)
+        ...         self.audio, self.visual, self.fc = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
         ...
         ...     def forward(self, audio, visual):
         ...         a, v = self.audio(audio), self.visual(visual)

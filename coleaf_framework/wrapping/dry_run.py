@@ -5,18 +5,17 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework.adapters import values_returned_by
 from coleaf_framework.adapters.outputs import checking_values
+from coleaf_framework.collaboration import VIDEO_ALONE, LabelLoss
 from coleaf_framework.losses import pool_segments
 from coleaf_framework.protocol import AnchorOutput, Progress, StreamSpec
 from coleaf_framework.wrapping.checks import (
@@ -28,15 +27,26 @@ from coleaf_framework.wrapping.checks import (
     check_shapes,
     check_values,
     check_videos_apart,
+    check_width,
     failure,
     gradients_of,
 )
-from coleaf_framework.wrapping.loss_checks import check_custom_loss, check_modality_labels
+from coleaf_framework.wrapping.loss_checks import (
+    EXTRA_EPOCHS,
+    LOSS_PROGRESS,
+    check_label_loss,
+    check_modality_labels,
+    labelled_batch,
+)
+from coleaf_framework.wrapping.mode_checks import (
+    check_both_modes,
+    check_modalities_apart,
+    check_repeatable,
+    returned_in_evaluation,
+)
+from coleaf_framework.wrapping.sandbox import isolated_random_state, jitter, restored, sandbox_copy, synthetic
 
-# A custom loss may change over epochs and from step to step, so it is tried early and late in training.
-_LOSS_PROGRESS = (Progress(1, 0), Progress(1000, 1))
-# Epochs of further runs, for parameters that are used only sometimes: layers dropped at random, terms of some epochs.
-_EXTRA_EPOCHS = (2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 50, 100)
+__all__ = ["DryRun", "dry_run", "isolated_random_state", "jitter", "restored", "sandbox_copy", "synthetic"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,13 @@ class DryRun:
         width: width, D, the token width.
         dead: names of the parameters that get no gradient from any loss.
         changes_inputs: whether the network changes its input tensors in place.
+        on_original: whether the network itself was run, since no copy can stand for it.
     """
 
     width: int
     dead: tuple[str, ...]
     changes_inputs: bool
+    on_original: bool = False
 
 
 def dry_run(
@@ -65,6 +77,8 @@ def dry_run(
     uses_custom_loss: bool = True,
     uses_labels: bool = True,
     supervised: tuple[str, ...] = FIELDS,
+    label_loss: LabelLoss = VIDEO_ALONE,
+    teaches: bool = True,
 ) -> DryRun:
     """Run a copy of `network` on synthetic batches and check every requirement of the protocol.
 
@@ -75,14 +89,16 @@ def dry_run(
 
     Args:
         network: the network that `run` runs.
-        run: `(network, streams, mask) -> raw outputs`.
+        run: `(network, streams, mask) -> raw outputs`; a `Declaration` is one.
         streams: its input streams.
         num_classes: number of classes, C.
         segments: number of segments, T, if the network has a fixed one; all runs then use it.
         takes_mask: whether the network takes a mask; if so, its outputs must not depend on the padding.
-        uses_custom_loss: whether its method `loss` will be used.
+        uses_custom_loss: whether its method `loss` will be used, or the loss that `wrap` was given.
         uses_labels: whether its method `modality_labels` will be used.
         supervised: the fields of its output that losses of CoLeaF read.
+        label_loss: has the loss that `wrap` was given.
+        teaches: whether a Reference will teach it through its tokens.
 
     Raises:
         ValueError, TypeError: the first requirement that is not met, in one sentence.
@@ -92,10 +108,10 @@ def dry_run(
         runner = _DryRunner(net, run, streams, num_classes, used, original)
         return runner.check_all(segments, takes_mask), runner.reached_original
 
-    used = UsedParts(uses_custom_loss, uses_labels, supervised)
+    used = UsedParts(uses_custom_loss, uses_labels, supervised, label_loss, teaches)
     with sandbox_copy(network) as copied:
         if copied is network:
-            return attempt(network, None)[0]
+            return dataclasses.replace(attempt(network, None)[0], on_original=True)
         try:
             found, reached_original = attempt(copied, network)
         except (ValueError, TypeError):  # perhaps a function of the network refers to the original
@@ -103,7 +119,7 @@ def dry_run(
     if not reached_original:
         return found
     with isolated_random_state(), restored(network):
-        return attempt(network, None)[0]
+        return dataclasses.replace(attempt(network, None)[0], on_original=True)
 
 
 @dataclass(frozen=True)
@@ -114,11 +130,15 @@ class UsedParts:
         loss: whether its custom loss.
         labels: whether its modality labels.
         supervised: the output fields that losses of CoLeaF read.
+        given: has the loss that `wrap` was given.
+        tokens: whether a Reference will teach its tokens.
     """
 
     loss: bool
     labels: bool
     supervised: tuple[str, ...]
+    given: LabelLoss
+    tokens: bool
 
 
 class _DryRunner:
@@ -140,22 +160,29 @@ class _DryRunner:
         self.name = type(network).__name__
         self.trained = {key: x for key, x in network.named_parameters() if x.requires_grad}
         self.changes_inputs = False
+        self.returned: list[Any] = []  # by the network itself in the last forward, once for each run
 
     def check_all(self, segments: int | None, takes_mask: bool) -> DryRun:
         lengths = (10, 20) if segments is None else (segments, segments)
         worked_at = lengths[0] if segments is None else None
         first, inputs = self.forward(3, lengths[0], training=True)
         check_gradients(first, self.name, inputs, lengths[0], final=False)
-        parameters_with_gradient = self.parameters_with_gradient(first, inputs, _LOSS_PROGRESS)
+        parameters_with_gradient = self.parameters_with_gradient(first, inputs, LOSS_PROGRESS)
         jitter(self.network)
         second, inputs = self.forward(2, lengths[1], training=True, worked_at=worked_at)
         check_gradients(second, self.name, inputs, lengths[1], final=False)
-        parameters_with_gradient |= self.parameters_with_gradient(second, inputs, _LOSS_PROGRESS)
+        parameters_with_gradient |= self.parameters_with_gradient(second, inputs, LOSS_PROGRESS)
+        in_training = self.returned
         evaluated, inputs = self.forward(2, lengths[1], training=False, worked_at=worked_at)
+        check_both_modes(
+            self.run, self.name, in_training, self.returned, lambda: self.returned_by_many(lengths[1], worked_at)
+        )
         check_gradients(evaluated, self.name, inputs, lengths[1], final=True)  # without dropout of a whole stream
+        check_modalities_apart(evaluated, self.name, inputs)
         check_videos_apart(evaluated, self.name, inputs)
         parameters_with_gradient |= self.parameters_with_gradient(evaluated, inputs, ())
         self.forward(1, lengths[1], training=False, worked_at=worked_at)
+        check_repeatable(self.call, self.name, inputs)
         if takes_mask:
             check_mask(self.call, self.name, self.streams, inputs, room=3 if segments is None else 0)
         widths = first.tokens.shape[-1], second.tokens.shape[-1]
@@ -163,7 +190,9 @@ class _DryRunner:
             raise ValueError(
                 f"{self.name}: token width D changes with T: {widths[0]} at T={lengths[0]}, then {widths[1]}"
             )
-        for step, epoch in enumerate(_EXTRA_EPOCHS):
+        if self.used.tokens:
+            check_width(self.name, widths[0])
+        for step, epoch in enumerate(EXTRA_EPOCHS):
             if parameters_with_gradient >= self.trained.keys():
                 break
             output, inputs = self.forward(2, lengths[0], training=True, masked=takes_mask and step % 2 == 0)
@@ -171,6 +200,10 @@ class _DryRunner:
         return DryRun(
             widths[0], tuple(key for key in self.trained if key not in parameters_with_gradient), self.changes_inputs
         )
+
+    def returned_by_many(self, length: int, worked_at: int | None) -> list[Any]:
+        self.forward(16, length, training=False, worked_at=worked_at)
+        return self.returned
 
     def call(self, inputs: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         return as_output(self.run(self.network, inputs, mask), self.name)
@@ -186,16 +219,19 @@ class _DryRunner:
         mask = None
         if masked and length > 1:
             mask = torch.arange(length, device=next(iter(inputs.values())).device).expand(batch, -1) < length - 1
-        try:
-            # cuDNN refuses gradients of recurrent layers in evaluation mode.
-            with torch.enable_grad(), checking_values(), torch.backends.cudnn.flags(enabled=training):
-                raw = self.run(self.network, given, mask)
-        except (Exception, SystemExit) as problem:
-            raise ValueError(failure(self.name, problem, self.streams, batch, length, worked_at)) from problem
+        name = self.name if training else f"{self.name} in evaluation mode"
+        with values_returned_by(self.network) as self.returned:
+            try:
+                # cuDNN refuses gradients of recurrent layers in evaluation mode.
+                with torch.enable_grad(), checking_values(), torch.backends.cudnn.flags(enabled=training):
+                    raw = self.run(self.network, given, mask)
+            except (Exception, SystemExit) as problem:
+                there = "" if training else returned_in_evaluation(self.returned)
+                raise ValueError(failure(name, problem, self.streams, batch, length, worked_at) + there) from problem
         self.changes_inputs |= versions != [x._version for x in given.values()]
-        output = as_output(raw, self.name)
-        check_shapes(output, self.name, batch, length, self.num_classes)
-        check_values(output, self.name)
+        output = as_output(raw, name)
+        check_shapes(output, name, batch, length, self.num_classes)
+        check_values(output, f"{self.name} in {'training' if training else 'evaluation'} mode")
         return output, inputs
 
     def parameters_with_gradient(
@@ -209,7 +245,8 @@ class _DryRunner:
             whole = dataclasses.replace(output, modality_probs=pool_segments(output.segment_probs))
         for progress in when:
             if self.used.loss:
-                terms += check_custom_loss(self.network, whole, inputs, self.num_classes, progress)
+                batch = labelled_batch(whole, inputs, self.num_classes)
+                terms += check_label_loss(self.network, self.used.given, whole, self.returned, batch, progress)
             if self.used.labels:
                 check_modality_labels(self.network, whole, inputs, self.num_classes, progress)
         terms = [term for term in terms if term.requires_grad]
@@ -220,81 +257,3 @@ class _DryRunner:
         gradients = gradients_of(scalar, [*self.trained.values(), *self.originals], self.name)
         self.reached_original |= any(gradient is not None for gradient in gradients[len(self.trained) :])
         return {key for key, gradient in zip(self.trained, gradients, strict=False) if gradient is not None}
-
-
-@contextmanager
-def sandbox_copy(network: nn.Module) -> Iterator[nn.Module]:
-    """A copy of a network to experiment on, with an isolated random state; the network itself if it cannot be copied.
-
-    Raises:
-        ValueError: it has lazy parameters that are not initialised yet.
-    """
-    lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
-    if any(isinstance(x, lazy) for x in (*network.parameters(), *network.buffers())):
-        raise ValueError(f"{type(network).__name__} has lazy modules that were never run: run it once on a batch first")
-    with isolated_random_state():
-        try:
-            copied = copy.deepcopy(network)
-        except Exception:  # a user's module may raise anything
-            with restored(network):
-                yield network
-        else:
-            yield copied
-
-
-@contextmanager
-def isolated_random_state(seed: int = 0) -> Iterator[None]:
-    """Seed Python, NumPy and PyTorch within this context, and restore their random states afterwards."""
-    generators = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    try:
-        with torch.random.fork_rng(devices=list(devices)):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)
-            yield
-    finally:
-        random.setstate(generators[0])
-        np.random.set_state(generators[1])
-
-
-@contextmanager
-def restored(network: nn.Module) -> Iterator[None]:
-    """Restore a network's parameters, buffers, submodules and attributes, with their values, after this context."""
-    tables = ("_parameters", "_buffers", "_modules")
-    kept = {m: (dict(m.__dict__), {name: dict(m.__dict__[name]) for name in tables}) for m in network.modules()}
-    values = [(x, x.detach().clone()) for x in (*network.parameters(), *network.buffers())]
-    try:
-        yield
-    finally:
-        for module, (attributes, contents) in kept.items():
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for name, content in contents.items():
-                module.__dict__[name].clear()
-                module.__dict__[name].update(content)
-        with torch.no_grad():
-            for x, before in values:
-                if not torch.equal(x, before):  # a change in place would spoil graphs that the network keeps
-                    x.copy_(before)
-
-
-def jitter(network: nn.Module) -> None:
-    """Perturb every parameter, since a layer that is initialised to zero passes no gradient on.
-
-    Non-zero values keep their sign and scale, on which a network may rely.
-    """
-    with torch.no_grad():
-        for x in network.parameters():
-            if x.is_floating_point():
-                noise = torch.randn_like(x)
-                x.add_(torch.where(x == 0, 0.02 * noise, 0.1 * x * noise.clamp(-3, 3)))
-
-
-def synthetic(network: nn.Module, streams: Mapping[str, StreamSpec], batch: int, length: int) -> dict[str, Tensor]:
-    """Standard normal streams for B videos of T segments, on the network's device, with gradient."""
-    parameter = next(network.parameters(), torch.zeros(()))
-    return {
-        stream: torch.randn(batch, spec.frames * length, spec.width, device=parameter.device, requires_grad=True)
-        for stream, spec in streams.items()
-    }

@@ -16,15 +16,16 @@ from coleaf_framework._config import reason
 from coleaf_framework.adapters import Calling, Declaration, Inputs
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.arguments import FoundInputs, find_inputs, spelled
-from coleaf_framework.wrapping.dry_run import dry_run, isolated_random_state, jitter, sandbox_copy, synthetic
+from coleaf_framework.wrapping.dry_run import dry_run
 from coleaf_framework.wrapping.making import make_network, plain_options, read_attribute, require_shape
 from coleaf_framework.wrapping.modality_order import ModalityOrder
 from coleaf_framework.wrapping.modes import differences_between_modes
 from coleaf_framework.wrapping.names import returned_names
 from coleaf_framework.wrapping.probe import BASE, Probe
 from coleaf_framework.wrapping.proposal import Proposal, agreed, propose
+from coleaf_framework.wrapping.sandbox import isolated_random_state, jitter, sandbox_copy, synthetic
 from coleaf_framework.wrapping.spelling import as_source, call_text, streams_text
-from coleaf_framework.wrapping.wrapper import summarize
+from coleaf_framework.wrapping.summary import summarize
 
 FIELDS = ("segment_probs", "modality_probs", "video_probs", "tokens")
 

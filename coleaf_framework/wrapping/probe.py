@@ -19,7 +19,7 @@ from coleaf_framework._config import reason
 from coleaf_framework.adapters import flatten
 from coleaf_framework.adapters.outputs import arrange
 from coleaf_framework.protocol import MODALITIES, Modality, StreamSpec
-from coleaf_framework.wrapping.dry_run import isolated_random_state, synthetic
+from coleaf_framework.wrapping.sandbox import isolated_random_state, synthetic
 
 BASE, MORE_VIDEOS, MORE_SEGMENTS = (3, 10), (4, 10), (3, 20)
 Tensors = list[tuple[str, Tensor]]

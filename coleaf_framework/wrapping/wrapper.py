@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError, shown
-from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, call_anchor, takes_mask
-from coleaf_framework.collaboration import CoLeaFConfig, supervised_outputs
+from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, takes_mask
+from coleaf_framework.collaboration import CoLeaFConfig, LabelLoss, RawLoss, supervised_outputs, takes_progress
 from coleaf_framework.data.store import StreamEntry
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.freezing import unfreeze
+from coleaf_framework.model.given_loss import named
 from coleaf_framework.plugins import create_reference
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.record.run_record import ModelEntry, PluginEntry, RunRecord
 from coleaf_framework.wrapping.dry_run import DryRun, dry_run
 from coleaf_framework.wrapping.making import declared, make_network, plain_options, require_classes, require_valid
+from coleaf_framework.wrapping.measuring import checked_signal, runner, still_dead
+from coleaf_framework.wrapping.summary import summarize as summarize
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ def wrap(
     statistics: Mapping[str, Tensor] | None = None,
     anchor_options: Mapping[str, Any] | None = None,
     reference_options: Mapping[str, Any] | None = None,
+    loss: RawLoss | None = None,
     dead_parameters: Literal["freeze", "error", "ignore"] = "freeze",
 ) -> CoLeaF:
     """Put a network into CoLeaF, after a dry run that checks it.
@@ -63,6 +67,8 @@ def wrap(
             streams; with None they are used as they are.
         anchor_options: further arguments of the network's constructor.
         reference_options: further arguments of the Reference's constructor.
+        loss: `(raw, batch)` or `(raw, batch, progress)` -> a scalar, or named ones, each a mean over videos; it
+            replaces the network's own loss. `raw` is what the network itself returns, before a declaration or adapter.
         dead_parameters: what to do with parameters that get no gradient from any loss in any epoch, which make plain
             DistributedDataParallel fail: "freeze" (until `model.strip()`; they are logged and listed in
             `model.frozen`), "error" or "ignore".
@@ -78,7 +84,7 @@ def wrap(
         >>> class Net(nn.Module):  # returns (segment probabilities, tokens)
         ...     def __init__(self):
         ...         super().__init__()
-        ...         self.audio, self.visual, self.fc = nn.Linear(6, 4), nn.Linear(8, 4), nn.Linear(4, 3)
+        ...         self.audio, self.visual, self.fc = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
         ...
         ...     def forward(self, audio, visual):
         ...         a, v = self.audio(audio), self.visual(visual)
@@ -96,7 +102,7 @@ def wrap(
         True
     """
     config = config if config is not None else CoLeaFConfig()
-    _require_types(config, adapter, reference)
+    _require_types(config, adapter, reference, loss)
     shape = {"streams": streams, "num_classes": num_classes}
     set_elsewhere = [key for key, value in shape.items() if value is not None and isinstance(network, str)]
     options = plain_options("anchor_options", anchor_options, set_elsewhere)
@@ -115,10 +121,9 @@ def wrap(
             raise ValueError(f"{name}: an adapter and a declaration (outputs, tokens, inputs) exclude each other")
         adapter = Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device)
 
-    def run(net: nn.Module, given: Mapping[str, Tensor], mask: Tensor | None) -> object:
-        return call_anchor(net, adapter, given, mask)
-
+    run = runner(adapter)
     unfreeze(anchor)
+    given = LabelLoss(loss)
     checked = dry_run(
         anchor,
         run,
@@ -128,16 +133,23 @@ def wrap(
         takes_mask(anchor, adapter),
         uses_custom_loss=config.anchor_loss != "video",
         uses_labels=config.enabled and config.labels == "refined",
-        supervised=supervised_outputs(config, anchor),
+        supervised=supervised_outputs(config, anchor, given),
+        label_loss=given,
+        teaches=config.enabled,
     )
-    frozen = _dead_to_freeze(anchor, checked.dead, dead_parameters)
+    measured = run, streams, num_classes, segments, config, given
+    checks = checked_signal(anchor, *measured, dead=checked.dead, on_original=checked.on_original)
+    found = checks.found
+    dead = still_dead(checked.dead, found, supervised_outputs(config, anchor, found.label_loss))
+    checks.run_on_dead(dead)
+    frozen = _dead_to_freeze(anchor, dead, dead_parameters)
     shared = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=checked.width, **shared, **reference_options) if config.enabled else None
     record = RunRecord(
         anchor=PluginEntry(name=network, options=options) if isinstance(network, str) else PluginEntry(),
         reference=PluginEntry(name=reference, options=reference_options),
         coleaf=config,
-        model=_model_entry(anchor, streams, num_classes, segments, adapter, checked, frozen),
+        model=_model_entry(anchor, streams, num_classes, segments, adapter, checked, frozen, found.label_loss),
     )
     return CoLeaF(
         anchor,
@@ -151,16 +163,24 @@ def wrap(
         record=record,
         frozen=frozen,
         changes_inputs=checked.changes_inputs,
+        label_loss=found.label_loss,
+        signal=found.table(anchor),
     )
 
 
-def _require_types(config: Any, adapter: Any, reference: Any) -> None:
+def _require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None:
     if not isinstance(config, CoLeaFConfig):
         raise WrongTypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
     if adapter is not None and not callable(adapter):
         raise WrongTypeError(
             f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected"
         )
+    if loss is not None and (not callable(loss) or isinstance(loss, type)):
+        raise WrongTypeError(f"loss is {loss!r}, where a function (raw, batch) or (raw, batch, progress) was expected")
+    if loss is not None:
+        takes_progress(loss)
+        if config.anchor_loss == "video":
+            raise ValueError("anchor_loss 'video' is BCE on video probabilities alone, so loss=... would do nothing")
     if not isinstance(reference, str):
         raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
 
@@ -173,6 +193,7 @@ def _model_entry(
     adapter: Adapter | None,
     checked: DryRun,
     frozen: tuple[str, ...],
+    label_loss: LabelLoss,
 ) -> ModelEntry:
     declaration = adapter.to_dict() if isinstance(adapter, Declaration) else None
     return ModelEntry(
@@ -184,6 +205,8 @@ def _model_entry(
         adapter=declaration if declaration is not None else adapter is not None,
         frozen=list(frozen),
         changes_inputs=checked.changes_inputs,
+        loss=named(label_loss.raw),
+        default_loss=label_loss.default,
     )
 
 
@@ -198,14 +221,3 @@ def _dead_to_freeze(anchor: nn.Module, dead: tuple[str, ...], how: str) -> tuple
         raise ValueError(f"{type(anchor).__name__}: {what}: remove or freeze them, or pass dead_parameters='freeze'")
     logger.warning("%s: %s; they are frozen", type(anchor).__name__, what)
     return dead
-
-
-def summarize(network: nn.Module, names: Collection[str]) -> str:
-    """Short list of parameter names: a submodule is named once where all its parameters are in the list."""
-    left, parts = set(names), []
-    for path, module in network.named_modules():
-        own = {f"{path}.{name}" for name, _ in module.named_parameters()}
-        if path and own and own <= left:
-            parts.append(f"{path} ({len(own)})")
-            left -= own
-    return ", ".join([*parts, *(name for name in names if name in left)])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework import DERIVE, Constant, Out, Tap, wrap
+from coleaf_framework.adapters.outputs import _warn_once
 from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
 from tests.helpers.published_style import DECLARED, FRAMES
@@ -110,6 +111,7 @@ def test_a_tap_that_nothing_reaches_says_so() -> None:
 
 
 def test_logits_that_look_like_probabilities_are_mentioned(caplog: pytest.LogCaptureFixture) -> None:
+    _warn_once.cache_clear()  # another test may have seen it
     put_in(outputs=GOOD["outputs"] | {"segment_probs": Out(4, kind="logits")})
     assert "outputs['segment_probs']: kind='logits', but its values are in [0, 1]" in caplog.text
 

@@ -41,6 +41,26 @@ def test_what_only_the_own_loss_uses_is_not_dead() -> None:
 
 
 def test_a_head_that_no_loss_reads_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    class VideoHead(nets.PositionalTuple):
+        def __init__(self) -> None:
+            super().__init__()
+            self.global_head = nn.Linear(8, NUM_CLASSES)
+
+        def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, ...]:
+            first, _, *others = super().forward(audio, visual)
+            x = torch.stack(self.encode(audio, visual), dim=2).mean((1, 2))
+            return (first, self.global_head(x).sigmoid(), *others)
+
+        def loss(self, output: AnchorOutput, batch: Any, progress: Progress) -> dict[str, Tensor]:
+            return {"mine": output.segment_probs.mean()}
+
+    tap = Tap("encoder", call="last")
+    whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple], "tokens": tap}
+    assert wrap(VideoHead(), **whole).frozen == ("global_head.weight", "global_head.bias")
+    assert "global_head (2)" in caplog.text
+
+
+def test_a_segment_head_that_no_loss_reads_is_refused() -> None:
     class OwnHead(nets.PositionalTuple):
         def __init__(self) -> None:
             super().__init__()
@@ -53,8 +73,8 @@ def test_a_head_that_no_loss_reads_is_named(caplog: pytest.LogCaptureFixture) ->
 
     tap = Tap("encoder", call="last")
     whole = {"streams": STREAMS, "num_classes": NUM_CLASSES, **DECLARED[nets.PositionalTuple], "tokens": tap}
-    assert wrap(OwnHead(), **whole).frozen == ("frames_only.weight", "frames_only.bias")
-    assert "frames_only (2)" in caplog.text
+    with pytest.raises(ValueError, match=r"no label trains frames_only .*'modality_probs': DERIVE"):
+        wrap(OwnHead(), **whole)
     derived = {**whole, "outputs": {**whole["outputs"], "modality_probs": DERIVE}}
     assert wrap(OwnHead(), **derived).frozen == ()  # co-occurrence reads what is pooled from it
 

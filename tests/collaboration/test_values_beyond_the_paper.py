@@ -120,7 +120,7 @@ def test_in_its_head_start_the_reference_is_trained_alone_and_warmups_count_from
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_learning_rate_decays_from_the_end_of_the_head_start(data_root: Path, enabled: bool) -> None:
     data = open_folder(data_root, "train")
-    net = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 4},
+    net = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8},
                config=CoLeaFConfig(enabled=enabled, reference_head_start=2))  # fmt: skip
     before = copy.deepcopy(net.anchor.state_dict())
     trainer = CoLeaFTrainer(net, TrainerConfig(epochs=4, lr_step=1, batch_size=3, lr_gamma=0.5), quiet=True)
@@ -133,7 +133,7 @@ def test_the_learning_rate_decays_from_the_end_of_the_head_start(data_root: Path
 def test_a_head_start_leaves_the_anchor_as_it_was(data_root: Path) -> None:
     data = open_folder(data_root, "train")
     model = wrap("cmpae", streams=data.streams, num_classes=3, config=CoLeaFConfig.official(reference_head_start=2),
-                 anchor_options={"width": 4, "noise_ratios": {"audio": 0, "visual": 0}})  # fmt: skip
+                 anchor_options={"width": 8, "noise_ratios": {"audio": 0, "visual": 0}})  # fmt: skip
     before = copy.deepcopy(model.state_dict())
     CoLeaFTrainer(model, TrainerConfig(epochs=2, batch_size=3), quiet=True).fit(data)
     changed = {key.partition(".")[0] for key, x in model.state_dict().items() if not torch.equal(x, before[key])}
@@ -172,7 +172,7 @@ def test_the_average_is_saved_loaded_and_resumed_to_the_bit(data_root: Path, tmp
         config = CoLeaFConfig(reference_ema=0.5)
         if recipe == "official":
             config = CoLeaFConfig.official(reference_ema=0.5)
-        return wrap("han", streams=data.streams, num_classes=3, config=config, anchor_options={"width": 4})
+        return wrap("han", streams=data.streams, num_classes=3, config=config, anchor_options={"width": 8})
 
     def fit(folder: str, epochs: int, existing: Any = "refuse") -> CoLeaF:
         trainer = CoLeaFTrainer(
@@ -199,7 +199,7 @@ def test_weight_decay_is_decoupled_and_for_the_network_alone_too(data_root: Path
     grown = {}
     for decay in (0.0, 0.5):
         torch.manual_seed(3)
-        model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 4},
+        model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8},
                      config=CoLeaFConfig(enabled=False))  # fmt: skip
         start = copy.deepcopy(model.anchor.fc_prob.weight)
         CoLeaFTrainer(model, TrainerConfig(epochs=1, batch_size=6, weight_decay=decay), quiet=True).fit(data)
@@ -209,7 +209,7 @@ def test_weight_decay_is_decoupled_and_for_the_network_alone_too(data_root: Path
 
 def test_label_smoothing_reaches_the_losses(data_root: Path) -> None:
     data = open_folder(data_root, "train")
-    model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 4})
+    model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8})
     seen, own = [], model.anchor.loss
 
     def loss(output: Any, batch: Batch, progress: Progress) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def test_a_head_start_leaves_the_anchor_some_epochs_and_is_no_best_epoch(data_ro
     with pytest.raises(ValueError, match="leaves the Anchor no epoch of trainer.epochs=15"):
         load_config(settings=["coleaf.reference_head_start=15"])
     train, val = open_folder(data_root, "train"), open_folder(data_root, "val")
-    model = wrap("han", streams=train.streams, num_classes=3, anchor_options={"width": 4},
+    model = wrap("han", streams=train.streams, num_classes=3, anchor_options={"width": 8},
                  config=CoLeaFConfig(reference_head_start=2))  # fmt: skip
     before = copy.deepcopy(model.anchor.state_dict())
     always = DecisionConfig(gate_threshold=0.0, segment_threshold=0.0)  # every epoch scores alike

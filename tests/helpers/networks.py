@@ -20,8 +20,8 @@ class Own(nn.Module):
     def __init__(self, streams, num_classes):
         super().__init__()
         self.streams, self.num_classes = streams, num_classes
-        self.a, self.v = nn.Linear(streams["audio"].width, 4), nn.Linear(streams["visual_st"].width, 4)
-        self.c, self.f = nn.Linear(4, num_classes), nn.Linear(streams["visual"].width, 4)
+        self.a, self.v = nn.Linear(streams["audio"].width, 8), nn.Linear(streams["visual_st"].width, 8)
+        self.c, self.f = nn.Linear(8, num_classes), nn.Linear(streams["visual"].width, 8)
     def forward(self, audio, visual, visual_st):
         frames = visual.unflatten(1, (-1, self.streams["visual"].frames)).mean(2)
         tokens = torch.stack([self.a(audio), self.v(visual_st) + self.f(frames)], 2).tanh()
@@ -36,7 +36,7 @@ class TinyNet(nn.Module):
     streams = STREAMS
     num_classes = NUM_CLASSES
 
-    def __init__(self, width: int = 5) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
         self.audio_in, self.visual_in = nn.Linear(6, width), nn.Linear(8, width)
         self.mix, self.classify = nn.Linear(width, width), nn.Linear(width, NUM_CLASSES)

@@ -55,10 +55,10 @@ def test_takes_an_adapter_for_anything_else() -> None:
 
 
 def test_the_reference_gets_the_anchors_token_width() -> None:
-    model = wrap(TinyNet(width=7))
+    model = wrap(TinyNet(width=9))
     assert model.reference is not None
     batch = batch_of()
-    assert model.reference(**batch.streams).tokens.shape == (4, 5, 2, 7)
+    assert model.reference(**batch.streams).tokens.shape == (4, 5, 2, 9)
 
 
 def test_a_class_gets_its_declaration_and_options_from_arguments() -> None:
@@ -67,7 +67,7 @@ def test_a_class_gets_its_declaration_and_options_from_arguments() -> None:
             super().__init__(width)
             self.num_classes = num_classes
 
-    assert wrap(Configurable, num_classes=3, anchor_options={"width": 4}).anchor.mix.in_features == 4
+    assert wrap(Configurable, num_classes=3, anchor_options={"width": 16}).anchor.mix.in_features == 16
     with pytest.raises(TypeError, match="Configurable .* cannot be made from"):
         wrap(Configurable, num_classes=3)
 

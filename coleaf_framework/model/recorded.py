@@ -1,0 +1,39 @@
+"""The record that belongs to a model, and what it asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from coleaf_framework.adapters import Adapter
+from coleaf_framework.record.run_record import RunRecord
+
+
+class Recorded(Protocol):
+    """A model with a record, as `CoLeaF` is one."""
+
+    record: RunRecord | None
+    adapter: Adapter | None
+
+
+def require_record(model: Recorded) -> RunRecord:
+    """The record of a model.
+
+    Raises:
+        ValueError: it has none, since neither `wrap` nor `load` made it.
+    """
+    if model.record is None:
+        raise ValueError("this CoLeaF was made without `wrap`, so it has no record of its networks: make it by `wrap`")
+    return model.record
+
+
+def require_adapter(model: Recorded, directory: Path | str) -> None:
+    """Refuse to go without the adapter that a folder's Anchor was wrapped with.
+
+    Raises:
+        ValueError: there was one, and the model has none.
+    """
+    if require_record(model).model.adapter and model.adapter is None:
+        raise ValueError(
+            f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
+        )
