@@ -247,10 +247,10 @@ class _Proposer:
             layout = seen.layout("b t c", self.num_classes)
             if layout is not None and kind_of(seen) is not None and not self._sums_to_one(seen, layout, "b t c"):
                 halves.append((seen, layout))
-        for (one, layout), (other, its) in itertools.combinations(halves, 2):
-            if layout == its and kind_of(one) == kind_of(other):
-                pair = one.arranged(layout, "b t c"), other.arranged(layout, "b t c")
-                yield Segments((one, other), layout, str(kind_of(one)), pair)
+        for (one, own), (other, its) in itertools.combinations(halves, 2):
+            if own == its and kind_of(one) == kind_of(other):
+                pair = one.arranged(own, "b t c"), other.arranged(own, "b t c")
+                yield Segments((one, other), own, str(kind_of(one)), pair)
 
     def _sums_to_one(self, seen: Seen, layout: str, target: str) -> bool:
         total = seen.arranged(layout, target).detach().float().sum(1)
