@@ -93,10 +93,7 @@ def import_network(text: str) -> Callable[..., Any]:
         name = text.partition(":")[2]
         known = [key for key, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
         known += [key for key, x in vars(module).items() if inspect.isfunction(x)]
-        raise ValueError(
-            f"{text}: {module.__name__} has no torch.nn.Module {name!r}, and no function that makes one."
-            f"{nearest(name, known)}"
-        )
+        raise ValueError(f"{text}: {module.__name__} has no torch.nn.Module {name!r}.{nearest(name, known)}")
     made: Callable[..., Any] = network
     return made
 

@@ -99,8 +99,8 @@ class WrapArguments(StrictConfig):
             specs = {name: entry.spec for name, entry in self.streams.items()}
             try:
                 Declaration(None, None, read_inputs(self.inputs), streams=specs)
-            except ValueError as problem:
-                raise LocatedError(("inputs",), str(problem)) from None
+            except LocatedError as problem:
+                raise LocatedError(("inputs", *problem.path), str(problem)) from None
         return self
 
     @model_serializer(mode="wrap")
@@ -132,11 +132,18 @@ class WrapArguments(StrictConfig):
         Raises:
             ValueError, TypeError: an argument is unknown, or cannot be written to a file; names it.
         """
-        spellers = {"outputs": _spell_outputs, "tokens": spell_tokens, "inputs": spell_inputs, "streams": _spell_streams}
+        spellers = {
+            "outputs": _spell_outputs,
+            "tokens": spell_tokens,
+            "inputs": spell_inputs,
+            "streams": _spell_streams,
+        }
         plain = {}
         for key, value in declared.items():
             if key not in WrapArguments.model_fields:
-                raise ValueError(f"{key!r} is no argument that a declaration file holds.{nearest(key, cls.model_fields)}")
+                raise ValueError(
+                    f"{key!r} is no argument that a declaration file holds.{nearest(key, cls.model_fields)}"
+                )
             if key in ("adapter", "loss") and callable(value):
                 if (name := importable_name(value)) is None:
                     raise ValueError(f"{key} is {shown(value)}, which cannot be imported: name a module's function")

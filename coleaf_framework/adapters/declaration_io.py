@@ -36,7 +36,9 @@ def read_declaration(path: Path | str) -> DeclarationFile:
         if error["type"] == "missing":
             raise ValueError(f"{path}: the key {error['loc'][0]!r} is missing") from None
         message = reason(problem) if inner is None or not error["loc"] else f"{'.'.join(map(str, where))}: {inner}"
-        raise ValueError(f"{path}{_line(path, where)}: {message.replace(DeclarationFile.__name__, 'the file')}") from None
+        raise ValueError(
+            f"{path}{_line(path, where)}: {message.replace(DeclarationFile.__name__, 'the file')}"
+        ) from None
 
 
 def write_declaration(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from coleaf_framework._config import WrongTypeError, nearest, shown
+from coleaf_framework._config import LocatedError, WrongTypeError, nearest, shown
 from coleaf_framework.protocol import StreamSpec
 
 _MASK = "mask"
@@ -84,11 +84,13 @@ class Calling:
             )
         self.inputs = inputs if inputs is None or isinstance(inputs, Mapping) else tuple(inputs)
         self.streams, self.follow_device = dict(streams), follow_device
-        for argument in self.arguments:
+        named = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs or ())
+        for key, argument in named:
             if isinstance(argument, str) and argument not in (*streams, _MASK):
-                raise ValueError(
+                raise LocatedError(
+                    (key,),
                     f"inputs: {argument!r} is no stream.{nearest(argument, streams)} There are {sorted(streams)} and "
-                    "'mask'; anything else is a Constant(...)"
+                    "'mask'; anything else is a Constant(...)",
                 )
             if not isinstance(argument, str | Constant):
                 raise WrongTypeError(f"inputs: {argument!r} is neither the name of a stream nor a Constant(...)")

@@ -103,7 +103,9 @@ def _range(index: Any, axis: Any, what: str) -> int | slice:
         return index
     match = re.fullmatch(r"(-?\d*):(-?\d*)", index) if isinstance(index, str) else None
     if match is None or "-" in match.groups():
-        raise ValueError(f"{what}: select[{axis!r}] is {index!r}, where an index or a range such as '0:25' was expected")
+        raise ValueError(
+            f"{what}: select[{axis!r}] is {index!r}, where an index or a range such as '0:25' was expected"
+        )
     start, stop = (int(text) if text else None for text in match.groups())
     if stop is not None and ((start or 0) < 0) == (stop < 0) and (start or 0) >= stop:
         raise ValueError(f"{what}: select[{axis!r}] is {index!r}, a range without entries")

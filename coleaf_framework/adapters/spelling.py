@@ -80,7 +80,9 @@ def read_output(given: Any, where: tuple[str | int, ...] = ()) -> Any:
     """What `spell_output` wrote: an `Out`, or "derive". Errors as in `read_outputs`."""
     if isinstance(given, Mapping):
         if "path" not in given:
-            raise LocatedError(where, f"an output needs its `path`, got {shown(dict(given))}.{_misspelt(given, 'path')}")
+            raise LocatedError(
+                where, f"an output needs its `path`, got {shown(dict(given))}.{_misspelt(given, 'path')}"
+            )
         return _read(Out, given, where)
     try:
         return as_out(given)

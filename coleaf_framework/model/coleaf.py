@@ -263,8 +263,9 @@ class CoLeaF(nn.Module):
 
         Args:
             directory: holds `config.yaml` and `model.safetensors`.
-            anchor: the network to fill, where the Anchor was no plugin; as it was passed to `wrap`.
-            adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself.
+            anchor: the network to fill, where a network was passed to `wrap`, or a class that cannot be imported.
+            adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself,
+                and with `trust` a module's function too.
             trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
 
         Raises:
@@ -283,9 +284,13 @@ class CoLeaF(nn.Module):
         Raises:
             ValueError: there was one, and the model has none.
         """
-        if require_record(self).model.adapter and self.adapter is None:
+        recorded = require_record(self).model.adapter
+        if recorded and self.adapter is None:
+            name = recorded.get("adapter") if isinstance(recorded, dict) else None
+            trusted = f"; or --trust (trust=True), if you know {name}" if name is not None else ""
             raise ValueError(
                 f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
+                f"{trusted}"
             )
 
 

@@ -101,11 +101,11 @@ def yaml_lines(text: str) -> dict[tuple[str, ...], int]:
     def visit(node: Any, path: tuple[str, ...]) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                lines[*path, str(key.value)] = key.start_mark.line + 1
+                lines[(*path, str(key.value))] = key.start_mark.line + 1
                 visit(value, (*path, str(key.value)))
         elif isinstance(node, yaml.SequenceNode):
             for position, value in enumerate(node.value):
-                lines[*path, str(position)] = value.start_mark.line + 1
+                lines[(*path, str(position))] = value.start_mark.line + 1
                 visit(value, (*path, str(position)))
 
     visit(yaml.compose(text, _StrictLoader), ())
