@@ -46,7 +46,8 @@ def spell_tokens(given: Any) -> Any:
     if isinstance(given, Tap):
         return _spelt(given)
     if isinstance(given, tuple | list) and any(isinstance(x, Tap) for x in given):
-        return [_spelt(tap) for tap in as_taps(given)]
+        taps = [_spelt(tap) for tap in as_taps(given)]
+        return taps[0] if len(taps) == 1 else taps
     return spell_output(given)
 
 
