@@ -163,8 +163,9 @@ def _read(kind: type[Declared], given: Mapping[str, Any], where: tuple[str | int
     try:
         return kind(**arguments)
     except ValueError as problem:  # point to the key that the sentence names, if it names one
-        named = next((key for key in given if re.search(rf"\b{re.escape(str(key))}\b", str(problem))), None)
-        raise LocatedError((*where, named) if named is not None else where, str(problem)) from None
+        found = {key: re.search(rf"\b{re.escape(str(key))}\b", str(problem)) for key in given}
+        named = sorted((match.start(), key) for key, match in found.items() if match is not None)
+        raise LocatedError((*where, named[0][1]) if named else where, str(problem)) from None
 
 
 def _misspelt(given: Mapping[str, Any], key: str) -> str:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coleaf_framework import DERIVE, AnchorOutput, CoLeaF, CoLeaFConfig, Out, Tap, load_anchor, wrap
-from coleaf_framework.protocol import Progress
 from coleaf_framework.adapters import spelling
+from coleaf_framework.protocol import Progress
 from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, batch_of
 from tests.helpers.published_style import DECLARED, put_in
