@@ -196,9 +196,10 @@ class Declaration:
             if not trust:
                 raise ValueError(f"the adapter {name!r} would be imported: pass trust=True if you know it")
             adapter = import_function(name, "adapter")
+        tokens = read_tokens(content["tokens"])
         return cls(
             read_outputs(content["outputs"]),
-            read_tokens(content["tokens"]),
+            tokens,
             read_inputs(content["inputs"]),
             streams=streams,
             follow_device=content["follow_device"],
