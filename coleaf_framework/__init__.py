@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coleaf_framework.adapters import DERIVE, Constant, Declaration, Out, Tap
+    from coleaf_framework.adapters import DERIVE, Constant, Declaration, Out, Tap, read_declaration, write_declaration
     from coleaf_framework.collaboration import CoLeaFConfig
     from coleaf_framework.model import CoLeaF, load_anchor
     from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
@@ -36,15 +36,17 @@ __all__ = [
     "list_anchors",
     "list_references",
     "load_anchor",
+    "read_declaration",
     "recipe",
     "select_thresholds",
     "training_signal",
     "wrap",
+    "write_declaration",
 ]
 # PyTorch takes seconds to import, in which the command line must already answer Ctrl-C: each name is imported when it
 # is first asked for (PEP 562).
 _HOMES = {
-    "adapters": ("DERIVE", "Constant", "Declaration", "Out", "Tap"),
+    "adapters": ("DERIVE", "Constant", "Declaration", "Out", "Tap", "read_declaration", "write_declaration"),
     "collaboration": ("CoLeaFConfig",),
     "model": ("CoLeaF", "load_anchor"),
     "plugins": ("create_anchor", "create_reference", "list_anchors", "list_references"),

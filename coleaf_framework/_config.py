@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -14,6 +15,19 @@ _LONGEST = 80
 
 class WrongTypeError(TypeError, ValueError):
     """A value of another type than was expected, in a sentence; a bare `TypeError` is a fault in somebody's code."""
+
+
+class LocatedError(ValueError):
+    """A wrong value, in a sentence, and where it is.
+
+    Args:
+        path: keys and positions that lead to it, from where the error is raised.
+        message: the sentence.
+    """
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -90,9 +104,46 @@ class StrictConfig(BaseModel):
                 )
             if key not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
-                raise ValueError(
-                    f"{cls.__name__} has no key {key!r}.{nearest(str(key), cls.model_fields)} Known keys: {known}"
+                raise LocatedError(
+                    (key,), f"{cls.__name__} has no key {key!r}.{nearest(key, cls.model_fields)} Known keys: {known}"
                 )
             if isinstance(value, bool) and cls.model_fields[key].annotation in (int, float, int | None):
-                raise ValueError(f"{key}: expected a number, got {value}")
+                raise LocatedError((key,), f"{key}: expected a number, got {value}")
         return values
+
+
+_NAMESPACE = "namespace"
+
+
+def with_namespaces(value: Any) -> Any:
+    """Plain values, with an `argparse.Namespace` in place of every `{"namespace": {...}}`.
+
+    Example:
+        >>> with_namespaces({"args": {"namespace": {"dim": 8}}})
+        {'args': Namespace(dim=8)}
+    """
+    if type(value) is dict:
+        inner = {key: with_namespaces(x) for key, x in value.items()}
+        marked = inner.keys() == {_NAMESPACE} and isinstance(inner[_NAMESPACE], dict)
+        if marked and all(isinstance(key, str) for key in inner[_NAMESPACE]):
+            return Namespace(**inner[_NAMESPACE])
+        return inner
+    return [with_namespaces(x) for x in value] if type(value) is list else value
+
+
+def without_namespaces(value: Any) -> Any:
+    """The same values as plain ones; the inverse of `with_namespaces`."""
+    if isinstance(value, Namespace):
+        return {_NAMESPACE: without_namespaces(vars(value))}
+    if isinstance(value, dict):
+        return {key: without_namespaces(x) for key, x in value.items()}
+    return [without_namespaces(x) for x in value] if isinstance(value, list) else value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be written to YAML and read again: None, numbers, texts, and lists and mappings of them."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(x) for key, x in value.items())
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)

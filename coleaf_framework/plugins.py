@@ -5,7 +5,8 @@ A plugin is a class in any installed distribution, declared in its pyproject.tom
     [project.entry-points."coleaf_framework.anchors"]
     mynet = "mypackage.networks:MyNet"
 
-"mypackage.networks:MyNet" works as a name too, for a class in the current folder or on the Python path.
+"mypackage.networks:MyNet" works as a name too, for a class, or a function that makes the network, in the current folder
+or on the Python path.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import entrypoints
 from torch import nn
 
-from coleaf_framework._config import WrongTypeError, nearest, reason, shown
+from coleaf_framework._config import WrongTypeError, nearest, reason, shown, with_namespaces
 
 GROUPS = {"anchor": "coleaf_framework.anchors", "reference": "coleaf_framework.references"}
 
@@ -77,18 +79,58 @@ def list_plugins(kind: str) -> list[Plugin]:
     return checked
 
 
-def import_network(text: str) -> type[nn.Module]:
-    """The class named by "module:Class", from an installed package or the current folder.
-
-    The current folder is added at the end of the Python path, so that its files do not shadow installed modules.
+def import_network(text: str) -> Callable[..., Any]:
+    """The class, or the function that makes a network, named by "module:Class" or "module:function".
 
     Raises:
-        ValueError: no such module or class (names the closest match), or another module of that name hides the one in
-            the current folder.
+        ValueError: as `import_object`; or it is neither a class of networks nor a function (names the closest match).
     """
-    module_name, _, class_name = text.partition(":")
+    module, network = import_object(text)
+    if isinstance(network, nn.Module):
+        raise ValueError(f"{text}: is a network that is made already: name its class, or a function that makes it")
+    is_class = isinstance(network, type) and issubclass(network, nn.Module)
+    if not (is_class or (callable(network) and not isinstance(network, type))):
+        name = text.partition(":")[2]
+        known = [key for key, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
+        known += [key for key, x in vars(module).items() if inspect.isfunction(x)]
+        raise ValueError(f"{text}: {module.__name__} has no torch.nn.Module {name!r}.{nearest(name, known)}")
+    made: Callable[..., Any] = network
+    return made
+
+
+def import_function(text: str, what: str) -> Callable[..., Any]:
+    """The function named by "module:function", as an adapter or a loss is.
+
+    Args:
+        text: its name.
+        what: what it is for, which begins the message.
+
+    Raises:
+        ValueError: as `import_object`; or it is no function (names the closest match).
+    """
+    if not isinstance(text, str) or not all(text.partition(":")):
+        raise ValueError(f"{what} is {shown(text)}, where module:function was expected")
+    module, function = import_object(text)
+    if not callable(function) or isinstance(function, type):
+        name = text.partition(":")[2]
+        known = [key for key, x in vars(module).items() if inspect.isfunction(x)]
+        raise ValueError(f"{what} {text}: {module.__name__} has no function {name!r}.{nearest(name, known)}")
+    found: Callable[..., Any] = function
+    return found
+
+
+def import_object(text: str) -> tuple[ModuleType, Any]:
+    """The module of "module:name", and what it holds under that name; None where it holds nothing.
+
+    The module is one of an installed package or the current folder, which is added at the end of the Python path, so
+    that its files do not shadow installed modules.
+
+    Raises:
+        ValueError: no such module, or another module of that name hides the one in the current folder.
+    """
+    module_name, _, name = text.partition(":")
     if module_name.endswith(".py"):
-        raise ValueError(f"{text}: write the module, not its file: {module_name.removesuffix('.py')}:{class_name}")
+        raise ValueError(f"{text}: write the module, not its file: {module_name.removesuffix('.py')}:{name}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
@@ -97,11 +139,15 @@ def import_network(text: str) -> type[nn.Module]:
     except (Exception, SystemExit) as problem:  # a user's module may raise anything on import
         raise ValueError(f"{text}: {module_name!r} does not import: {type(problem).__name__}: {problem}") from problem
     _require_not_hidden(text, module_name.partition(".")[0])
-    network = getattr(module, class_name, None)
-    if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        known = [name for name, x in vars(module).items() if isinstance(x, type) and issubclass(x, nn.Module)]
-        raise ValueError(f"{text}: {module_name} has no torch.nn.Module {class_name!r}.{nearest(class_name, known)}")
-    return network
+    return module, getattr(module, name, None)
+
+
+def importable_name(thing: object) -> str | None:
+    """ "module:name" of a class or function by which it can be imported again; None for a local one or `__main__`'s."""
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    if module in (None, "__main__") or not isinstance(name, str):
+        return None
+    return f"{module}:{name}" if getattr(sys.modules.get(module), name, None) is thing else None
 
 
 def _require_not_hidden(text: str, top: str) -> None:
@@ -113,7 +159,7 @@ def _require_not_hidden(text: str, top: str) -> None:
 
 
 def find_plugin(kind: str, name: str) -> Any:
-    """The class or function of a plugin ("anchor" or "reference"), or of "module:Class".
+    """The class or function of a plugin ("anchor" or "reference"), or of "module:Class" or "module:function".
 
     Raises:
         ValueError, ImportError: as `create_anchor` does.
@@ -164,7 +210,7 @@ def require_network(made: Any, what: str) -> None:
 
 
 def construct(factory: Callable[..., Any], kwargs: Mapping[str, Any], what: str) -> Any:
-    """`factory(**kwargs)`, with error messages that begin with `what`.
+    """`factory(**kwargs)`, with error messages that begin with `what`; `{"namespace": {...}}` becomes a Namespace.
 
     Raises:
         TypeError: as `require_arguments`.
@@ -172,7 +218,7 @@ def construct(factory: Callable[..., Any], kwargs: Mapping[str, Any], what: str)
     """
     require_arguments(factory, kwargs, what)
     try:
-        return factory(**kwargs)
+        return factory(**{key: with_namespaces(value) for key, value in kwargs.items()})
     except (Exception, SystemExit) as problem:  # a user's constructor may raise anything
         given = ", ".join(f"{key}={shown(value)}" for key, value in kwargs.items() if key != "streams")
         raise ValueError(f"{what} cannot be made{' with ' if given else ''}{given}: {reason(problem)}") from problem
@@ -200,8 +246,8 @@ def create_anchor(name: str, **kwargs: Any) -> nn.Module:
     """Create an Anchor: `create_anchor("han", num_classes=25)`.
 
     Args:
-        name: of a plugin, or "module:Class".
-        kwargs: arguments of its constructor. A "module:Class" gets `streams` and `num_classes` only if it takes them.
+        name: of a plugin, or "module:Class" or "module:function".
+        kwargs: arguments of its constructor. Such code gets `streams` and `num_classes` only if it takes them.
 
     Raises:
         ValueError: unknown name (lists the known ones), or a name that two distributions declare (names both).

@@ -20,6 +20,11 @@ def takes_mask(anchor: nn.Module, adapter: Adapter | None) -> bool:
     """Whether the Anchor, or its adapter, takes the mask of real segments."""
     if adapter is None:
         return takes(anchor.forward, "mask")
+    return adapter_takes_mask(adapter)
+
+
+def adapter_takes_mask(adapter: Adapter) -> bool:
+    """Whether an adapter takes the mask of real segments."""
     declared = getattr(adapter, "takes_mask", None)
     return takes(adapter, "mask") if declared is None else bool(declared)
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from coleaf_framework._config import WrongTypeError, nearest
-from coleaf_framework.adapters.inputs import Calling, Constant, Inputs
+from coleaf_framework._config import LocatedError, WrongTypeError, nearest, shown
+from coleaf_framework.adapters.call import Adapter, adapter_takes_mask, call_anchor
+from coleaf_framework.adapters.inputs import Calling, Inputs, following
 from coleaf_framework.adapters.outputs import DERIVE, Out, Path
+from coleaf_framework.adapters.spelling import (
+    as_out,
+    as_taps,
+    read_inputs,
+    read_outputs,
+    read_tokens,
+    spell_inputs,
+    spell_output,
+    spell_tokens,
+)
 from coleaf_framework.adapters.taps import Tap
 from coleaf_framework.losses import pool_segments
+from coleaf_framework.plugins import import_function, importable_name
 from coleaf_framework.protocol import AnchorOutput, StreamSpec
 
 _PROBABILITIES = ("segment_probs", "modality_probs", "video_probs")
@@ -35,9 +46,12 @@ class Declaration:
         streams: the streams that `inputs` may name.
         follow_device: send `.cuda()` calls in forward, and tensors created on "cuda" there, to the device of the inputs
             instead.
+        adapter: `(network, streams[, mask]) -> AnchorOutput` or a mapping of its fields, in place of `outputs` and
+            `inputs`; without tokens, where `tokens` has taps.
 
     Raises:
-        ValueError, TypeError: a field is missing or unknown, or an input is not a stream.
+        ValueError, TypeError: a field is missing or unknown, an input is not a stream, or an adapter comes with
+            `outputs`, `inputs` or tokens that are no taps.
 
     Example:
         >>> class Net(nn.Module):  # returns (tokens, segment logits)
@@ -63,18 +77,27 @@ class Declaration:
         *,
         streams: Mapping[str, StreamSpec],
         follow_device: bool = False,
+        adapter: Adapter | None = None,
     ) -> None:
-        self.outputs = {} if outputs is None else _as_outputs(outputs)
-        self.taps = _as_taps(tokens)
-        self.token_output = None if self.taps or tokens is None else _as_out(tokens)
+        self.outputs = {} if outputs is None else as_outputs(outputs)
+        self.taps = as_taps(tokens)
+        self.token_output = None if self.taps or tokens is None else as_out(tokens)
         if outputs is not None and not self.taps and not isinstance(self.token_output, Out):
             raise ValueError("tokens must be declared, and cannot be derived: tokens=4, or tokens=Tap(...)")
+        if adapter is not None and (outputs is not None or inputs is not None):
+            raise ValueError(
+                "an adapter and outputs or inputs exclude each other, since the adapter itself calls the network and "
+                "reads its outputs"
+            )
+        if adapter is not None and self.token_output is not None:
+            raise ValueError(f"with an adapter, tokens is a Tap, or two: (audio, visual); got {shown(tokens)}")
+        self.adapter = adapter
         self.calling = Calling(inputs, streams, follow_device=follow_device)
 
     @property
     def takes_mask(self) -> bool:
-        """Whether the network gets the mask."""
-        return self.calling.takes_mask
+        """Whether the network, or the adapter, gets the mask."""
+        return self.calling.takes_mask if self.adapter is None else adapter_takes_mask(self.adapter)
 
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> AnchorOutput:
         """Run the network and read the declared fields from its outputs and taps.
@@ -101,10 +124,14 @@ class Declaration:
         batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
         with ExitStack() as stack:
             captured = [stack.enter_context(tap.capture(network)) for tap in self.taps]
-            returned = self.calling(network, streams, mask)
+            if self.adapter is None:
+                returned = self.calling(network, streams, mask)
+            else:
+                stack.enter_context(following(streams, follow=self.calling.follow_device))
+                returned = call_anchor(network, self.adapter, streams, mask)
         tokens = self._tokens(returned, captured, batch, segments)
         if not self.outputs:
-            return _by_name(returned, tokens, type(network).__name__)
+            return _by_name(returned, tokens, type(network).__name__ if self.adapter is None else "the adapter")
         read = {
             field: out.read(returned, field, batch, segments)
             for field, out in self.outputs.items()
@@ -130,71 +157,62 @@ class Declaration:
         return torch.stack([tap.tokens(runs, batch, segments, single=True) for tap, runs in halves], dim=2)
 
     def to_dict(self) -> dict[str, Any] | None:
-        """The declaration as plain values, for `from_dict`; None where a `Constant` holds a tensor or other object."""
+        """The declaration as plain values, spelt as in a declaration file.
 
-        def plain(x: Any) -> Any:
-            if isinstance(x, Constant):
-                return {"constant": x.value}
-            if isinstance(x, Out | Tap):
-                changed = {key: value for key, value in asdict(x).items() if value != _default(type(x), key)}
-                return {
-                    type(x).__name__.lower(): {k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()}
-                }
-            return x
-
-        constants = [x.value for x in self.calling.arguments if isinstance(x, Constant)]
-        if not all(_is_plain(x) for x in constants):
+        None where it holds what no file can: a large tensor or other object as a `Constant`, or an adapter that is no
+        function of a module.
+        """
+        adapter = importable_name(self.adapter) if self.adapter is not None else None
+        if adapter is None and self.adapter is not None:
             return None
-        inputs: Any = self.calling.inputs
-        if isinstance(inputs, Mapping):
-            inputs = {name: plain(x) for name, x in inputs.items()}
-        elif inputs is not None:
-            inputs = [plain(x) for x in inputs]
-        return {
-            "outputs": {field: plain(out) for field, out in self.outputs.items()} or None,
-            "tokens": [plain(tap) for tap in self.taps] if self.taps else plain(self.token_output),
+        try:
+            inputs = spell_inputs(self.calling.inputs)
+        except ValueError:
+            return None
+        content = {
+            "outputs": {field: spell_output(out) for field, out in self.outputs.items()} or None,
+            "tokens": spell_tokens(self.taps) if self.taps else spell_tokens(self.token_output),
             "inputs": inputs,
             "follow_device": self.calling.follow_device,
         }
+        return content if adapter is None else {**content, "adapter": adapter}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], streams: Mapping[str, StreamSpec]) -> Declaration:
+    def from_dict(
+        cls, content: Mapping[str, Any], streams: Mapping[str, StreamSpec], *, trust: bool = False
+    ) -> Declaration:
         """Rebuild the declaration that `to_dict` returned.
 
         Args:
             content: from `to_dict`.
             streams: the streams that its inputs name.
+            trust: whether its adapter, a "module:function", may be imported.
 
         Raises:
-            ValueError, TypeError, KeyError: `content` is not a declaration.
+            ValueError, TypeError, KeyError: `content` is not a declaration, or its adapter is not trusted.
         """
-
-        def rebuild(x: Any) -> Any:
-            if isinstance(x, list):
-                return tuple(rebuild(part) for part in x)
-            if not isinstance(x, Mapping):
-                return x
-            if "constant" in x:
-                return Constant(x["constant"])
-            ((kind, values),) = x.items()
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            return {"out": Out, "tap": Tap}[kind](**values)
-
-        tokens = rebuild(content["tokens"])
-        if isinstance(tokens, tuple) and len(tokens) == 1:
-            (tokens,) = tokens
-        inputs = content["inputs"]
-        if isinstance(inputs, Mapping):
-            inputs = {name: rebuild(x) for name, x in inputs.items()}
-        elif inputs is not None:
-            inputs = [rebuild(x) for x in inputs]
-        outputs = content["outputs"]
-        if outputs is not None:
-            outputs = {field: rebuild(x) for field, x in outputs.items()}
-        return cls(outputs, tokens, inputs, streams=streams, follow_device=content["follow_device"])
+        name, adapter = content.get("adapter"), None
+        if name is not None:
+            if not trust:
+                raise ValueError(f"the adapter {name!r} would be imported: pass trust=True if you know it")
+            adapter = import_function(name, "adapter")
+        tokens = read_tokens(content["tokens"])
+        return cls(
+            read_outputs(content["outputs"]),
+            tokens,
+            read_inputs(content["inputs"]),
+            streams=streams,
+            follow_device=content["follow_device"],
+            adapter=adapter,
+        )
 
 
-def _as_outputs(outputs: Any) -> dict[str, Out | str]:
+def as_outputs(outputs: Any) -> dict[str, Out | str]:
+    """The declared outputs, one for each field.
+
+    Raises:
+        ValueError, TypeError: a field is missing or unknown, or no output; names it.
+    """
     if not isinstance(outputs, Mapping):
         raise WrongTypeError(f"outputs is {outputs!r}, where a mapping of fields to positions or names was expected")
     unknown = [field for field in outputs if field not in _PROBABILITIES]
@@ -202,12 +220,14 @@ def _as_outputs(outputs: Any) -> dict[str, Out | str]:
     if unknown:
         hint = nearest(str(unknown[0]), _PROBABILITIES)
         hint = " Tokens have an argument of their own" if "tokens" in unknown else hint
-        raise ValueError(f"outputs has no field {unknown[0]!r}.{hint}")
+        raise LocatedError((unknown[0],), f"outputs has no field {unknown[0]!r}.{hint}")
     if missing:
         raise ValueError(f"outputs lacks {missing}: say where they are, or {DERIVE!r} (see docs/wrapping.md)")
     if outputs["segment_probs"] == DERIVE:
-        raise ValueError("outputs['segment_probs'] cannot be derived: no other output says when an event occurs")
-    return {field: _as_out(outputs[field]) for field in _PROBABILITIES}
+        raise LocatedError(
+            ("segment_probs",), "outputs['segment_probs'] cannot be derived: no other output says when an event occurs"
+        )
+    return {field: as_out(outputs[field]) for field in _PROBABILITIES}
 
 
 def _by_name(returned: Any, tokens: Tensor | None, name: str) -> AnchorOutput:
@@ -222,34 +242,3 @@ def _by_name(returned: Any, tokens: Tensor | None, name: str) -> AnchorOutput:
             f"{name} does not return {missing} by these names: declare outputs={{...}} (see docs/wrapping.md)"
         )
     return AnchorOutput(**values)  # type: ignore[arg-type]
-
-
-def _default(kind: type, key: str) -> Any:
-    return kind.__dataclass_fields__[key].default  # type: ignore[attr-defined]
-
-
-def _is_plain(x: Any) -> bool:
-    if isinstance(x, list):
-        return all(map(_is_plain, x))
-    return x is None or isinstance(x, bool | int | float | str)
-
-
-def _as_out(given: Any) -> Out | str:
-    if isinstance(given, Out) or given == DERIVE:
-        return given  # type: ignore[no-any-return]
-    if isinstance(given, int | str):
-        return Out(given)
-    if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(x, int | str) for x in given):
-        return Out(given[0], visual=given[1])
-    raise WrongTypeError(
-        f"{given!r} is not an output: expected Out(...), a position, a name, (audio, visual) or {DERIVE!r}"
-    )
-
-
-def _as_taps(given: Any) -> tuple[Tap, ...]:
-    taps = given if isinstance(given, tuple | list) else (given,)
-    if not any(isinstance(x, Tap) for x in taps):
-        return ()
-    if len(taps) > 2 or not all(isinstance(x, Tap) for x in taps):
-        raise WrongTypeError("tokens takes one Tap, or two: (audio, visual)")
-    return tuple(taps)

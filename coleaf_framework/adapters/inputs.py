@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from coleaf_framework._config import WrongTypeError, nearest
+from coleaf_framework._config import LocatedError, WrongTypeError, nearest, shown
 from coleaf_framework.protocol import StreamSpec
 
 _MASK = "mask"
@@ -23,9 +23,40 @@ class Constant:
 
     Args:
         value: any value, such as a flag or a number; a tensor is moved to the device of the inputs.
+        repeat: "b" repeats the value for each video, along a new first axis of length B; "b t" for each segment of each
+            video, along two new axes of lengths B and T. Numbers and nested lists become tensors.
+
+    Raises:
+        ValueError, TypeError: `repeat` has another value, or the value to repeat cannot become a tensor.
+
+    Example:
+        >>> Constant([1.0, 2.0], repeat="b").on(torch.device("cpu"), batch=3, segments=10).shape
+        torch.Size([3, 2])
     """
 
     value: Any
+    repeat: Literal["b", "b t"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.repeat not in (None, "b", "b t"):
+            raise ValueError(f"Constant: repeat={self.repeat!r} is neither 'b' (videos) nor 'b t' (videos, segments)")
+        if self.repeat is not None:
+            self._tensor()
+
+    def on(self, device: torch.device, batch: int, segments: int) -> Any:
+        """The value for a batch of B videos of T segments, on a device if it is a tensor."""
+        if self.repeat is None:
+            return self.value.to(device) if isinstance(self.value, Tensor) else self.value
+        x, lengths = self._tensor().to(device), (batch,) if self.repeat == "b" else (batch, segments)
+        return x.repeat(*lengths, *(1 for _ in x.shape))  # a copy, which a network may change in place
+
+    def _tensor(self) -> Tensor:
+        try:
+            return torch.as_tensor(self.value)
+        except (TypeError, ValueError, RuntimeError):
+            raise WrongTypeError(
+                f"Constant: {shown(self.value)} cannot be repeated, since it is no number, tensor or even nested list"
+            ) from None
 
 
 Argument = str | Constant
@@ -53,11 +84,13 @@ class Calling:
             )
         self.inputs = inputs if inputs is None or isinstance(inputs, Mapping) else tuple(inputs)
         self.streams, self.follow_device = dict(streams), follow_device
-        for argument in self.arguments:
+        named = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs or ())
+        for key, argument in named:
             if isinstance(argument, str) and argument not in (*streams, _MASK):
-                raise ValueError(
+                raise LocatedError(
+                    (key,),
                     f"inputs: {argument!r} is no stream.{nearest(argument, streams)} There are {sorted(streams)} and "
-                    "'mask'; anything else is a Constant(...)"
+                    "'mask'; anything else is a Constant(...)",
                 )
             if not isinstance(argument, str | Constant):
                 raise WrongTypeError(f"inputs: {argument!r} is neither the name of a stream nor a Constant(...)")
@@ -77,18 +110,25 @@ class Calling:
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> Any:
         """Run the network on streams (B, frames * T, width) and a mask (B,T) bool or None; returns its raw outputs."""
         device = next(iter(streams.values())).device
+        first, spec = next(iter(self.streams.items()))
+        batch, segments = len(streams[first]), streams[first].shape[1] // spec.frames
 
         def value(argument: Argument) -> Any:
             if isinstance(argument, Constant):
-                return argument.value.to(device) if isinstance(argument.value, Tensor) else argument.value
+                return argument.on(device, batch, segments)
             return mask if argument == _MASK else streams[argument]
 
-        with _FollowDevice(device) if self.follow_device else nullcontext():
+        with following(streams, follow=self.follow_device):
             if self.inputs is None:
                 return network(**streams)
             if isinstance(self.inputs, Mapping):
                 return network(**{name: value(argument) for name, argument in self.inputs.items()})
             return network(*[value(argument) for argument in self.inputs])
+
+
+def following(streams: Mapping[str, Tensor], *, follow: bool) -> AbstractContextManager[object]:
+    """Within this context, tensors that are put on "cuda" go to the device of the streams; nothing if not `follow`."""
+    return _FollowDevice(next(iter(streams.values())).device) if follow else nullcontext()
 
 
 class _FollowDevice(TorchFunctionMode):

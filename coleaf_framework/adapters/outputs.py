@@ -21,6 +21,7 @@ from einops import EinopsError, reduce
 from torch import Tensor
 
 from coleaf_framework._config import nearest
+from coleaf_framework.adapters.select import Select, check_select, take_selected
 from coleaf_framework.protocol import MODALITIES
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,12 @@ class Out:
         order: order of the modalities on axis m.
         reduce: how to reduce axes that the field does not have, such as the classes of class-wise tokens: "mean", "max"
             or "sum".
+        select: axis of the layout -> the index to take of it, or a range as "start:stop", as in slices: {"k": 0} takes
+            the first of several heads, {"c": "0:25"} drops a background class at the end. If `visual` is given, a
+            pair takes (audio, visual) indices.
 
     Raises:
-        ValueError: an unknown kind, order or reduction, or an empty layout.
+        ValueError, TypeError: an unknown kind, order or reduction, an empty layout, or a selection of another form.
 
     Example:
         >>> logits = torch.zeros(4, 3, 10, 2)  # B=4, C=3, T=10, M=2
@@ -86,6 +90,7 @@ class Out:
     absence: Path | tuple[Path, Path] | None = None
     order: tuple[str, str] = MODALITIES
     reduce: str | None = None
+    select: Select | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -98,6 +103,10 @@ class Out:
         if self.layout is not None and not self.layout.strip():
             raise ValueError("Out: layout is empty")
         check_reduce(self.reduce, "Out")
+        axes = self.layout
+        if axes is not None and self.kind in ("evidence", "dirichlet") and "e" not in re.findall(r"\w+", axes):
+            axes += " e"
+        check_select(self.select, axes, "Out", pair=self.visual is not None)
 
     def read(self, returned: Any, field: str, batch: int, segments: int) -> Tensor:
         """Read the field, in the protocol's layout and as probabilities.
@@ -134,7 +143,12 @@ class Out:
         layout, pair = self.layout or target, self.kind in ("evidence", "dirichlet")
         if pair:
             layout, target = (layout if "e" in re.findall(r"\w+", layout) else layout + " e"), target + " e"
-        arranged = [arrange(x, layout, target, self.reduce, f"outputs[{field!r}]", batch, segments) for x in tensors]
+        where, arranged = f"outputs[{field!r}]", []
+        for half, x in enumerate(tensors):
+            axes = layout
+            if self.select:
+                x, axes = take_selected(x, layout, self.select, half, where)
+            arranged.append(arrange(x, axes, target, self.reduce, where, batch, segments))
         if _check_kinds.get():
             for x in arranged:
                 self._check_kind(x, field)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError, nearest
 from coleaf_framework.adapters.outputs import arrange, check_order, check_reduce, find, flatten
+from coleaf_framework.adapters.select import Select, check_select, take_selected
 from coleaf_framework.protocol import MODALITIES
 
 Call = Literal["only", "last"] | int | Mapping[str, int] | tuple[int, ...]
@@ -50,6 +51,8 @@ class Tap:
         reduce: how to reduce axes that tokens do not have, such as classes: "mean", "max" or "sum".
         part: position or name of the tensor, where the submodule's input or output has several; or two, in `order`.
         combine: one weight for each index of `call`.
+        select: axis of the layout -> index, or range as "start:stop", as in `Out`; a pair (audio, visual) if each
+            modality has a tensor of its own.
 
     Raises:
         ValueError, TypeError: an invalid value; names it.
@@ -71,6 +74,7 @@ class Tap:
     reduce: str | None = None
     part: int | str | tuple[int | str, int | str] | None = None
     combine: tuple[float, ...] | None = None
+    select: Select | None = None
 
     def __post_init__(self) -> None:
         what = f"Tap({self.path!r})"
@@ -96,6 +100,8 @@ class Tap:
             raise ValueError(
                 f"{what}: combine must have one weight for each of several runs: call=(0, 1), combine=(...)"
             )
+        apart = not isinstance(self.part, int | str)  # two tensors, unless one is named
+        check_select(self.select, self.layout, what, pair=isinstance(call, Mapping) or apart)
 
     def submodule(self, network: nn.Module) -> nn.Module:
         """The tapped submodule.
@@ -166,7 +172,8 @@ class Tap:
         changed = {id(x) for x, version in captured.versions if x._version != version}
         if isinstance(call, Mapping):
             halves = [self._halves(self._run(runs, call[modality]), single=True) for modality in MODALITIES]
-            return torch.stack([self._arrange(x, "b t d", batch, segments, changed) for (x,) in halves], dim=2)
+            arranged = [self._arrange(x, "b t d", batch, segments, changed, k) for k, (x,) in enumerate(halves)]
+            return torch.stack(arranged, dim=2)
         if isinstance(call, tuple):
             several = [self._one(self._run(runs, k), batch, segments, single, changed) for k in call]
             return torch.stack([w * x for w, x in zip(self.combine or (), several, strict=True)]).sum(0)
@@ -193,7 +200,8 @@ class Tap:
             return self._arrange(halves[0], "b t d", batch, segments, changed)
         if len(halves) == 2:
             halves = halves if tuple(self.order) == MODALITIES else halves[::-1]
-            return torch.stack([self._arrange(x, "b t d", batch, segments, changed) for x in halves], dim=2)
+            arranged = [self._arrange(x, "b t d", batch, segments, changed, k) for k, x in enumerate(halves)]
+            return torch.stack(arranged, dim=2)
         tokens = self._arrange(halves[0], "b t m d", batch, segments, changed)
         return tokens if tuple(self.order) == MODALITIES else tokens.flip(2)
 
@@ -211,7 +219,10 @@ class Tap:
             f"Tap({self.path!r}): its {self.at} has {len(tensors)} tensors ({shapes}): say which by part=..."
         )
 
-    def _arrange(self, x: Tensor, target: str, batch: int, segments: int, changed: set[int]) -> Tensor:
+    def _arrange(
+        self, x: Tensor, target: str, batch: int, segments: int, changed: set[int], half: int | None = None
+    ) -> Tensor:
+        """Bring a captured tensor, the audio (0) or visual (1) one if there are two, to the layout `target`."""
         if id(x) in changed:
             raise ValueError(
                 f"Tap({self.path!r}): the network changes the captured tensor in place, as ReLU(inplace=True) does: "
@@ -222,4 +233,9 @@ class Tap:
                 f"Tap({self.path!r}): the tokens there carry no gradient: they are detached, or run under activation "
                 "checkpointing with use_reentrant=True, which hides them (use_reentrant=False does not)"
             )
-        return arrange(x, self.layout or target, target, self.reduce, f"Tap({self.path!r})", batch, segments)
+        layout, what = self.layout or target, f"Tap({self.path!r})"
+        if self.select:
+            if half is None and any(isinstance(index, tuple) for index in self.select.values()):
+                raise ValueError(f"{what}: select has (audio, visual) indices, but both modalities are in one tensor")
+            x, layout = take_selected(x, layout, self.select, half or 0, what)
+        return arrange(x, layout, target, self.reduce, what, batch, segments)

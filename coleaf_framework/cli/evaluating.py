@@ -13,7 +13,7 @@ from rich.text import Text
 
 from coleaf_framework._text import one_line, say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import Data, Decision, Markdown, Run, Settings, Split, Trust
+from coleaf_framework.cli.options import Data, Decision, DeclarationFile, Markdown, Run, Settings, Split, Trust
 
 if TYPE_CHECKING:
     from coleaf_framework.metrics import Event
@@ -26,6 +26,7 @@ def evaluate(
     decision: Decision = None,
     set_: Settings = None,
     trust: Trust = False,
+    anchor: DeclarationFile = None,
     markdown: Markdown = False,
     json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
 ) -> None:
@@ -38,7 +39,7 @@ def evaluate(
 
     if json_ is not None:
         require_place(json_, "--json")
-    scored = score_runs(runs, data, split, tuple(set_ or ()), decision, trust=trust)
+    scored = score_runs(runs, data, split, tuple(set_ or ()), decision, trust=trust, declaration=anchor)
     if not DistributedContext.join().first:
         return
     say(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
@@ -56,6 +57,7 @@ def predict(
     decision: Decision = None,
     set_: Settings = None,
     trust: Trust = False,
+    anchor: DeclarationFile = None,
 ) -> None:
     """Write the events of every video: class, modality, onset, offset, confidence.
 
@@ -71,7 +73,7 @@ def predict(
 
     if out is not None:
         require_place(out, "--out")
-    config, trainer = load_run(run, tuple(set_ or ()), trust=trust)
+    config, trainer = load_run(run, tuple(set_ or ()), trust=trust, declaration=anchor)
     where = data_of(run, config, data)
     told = [*use_decision(trainer, run, decision, tuple(set_ or ())), *caveats_of_data(run, where)]
     predictions = trainer.predict(open_split(where, split)).with_caveats(told)
@@ -119,6 +121,7 @@ def thresholds(
     out: Annotated[Path | None, typer.Option(help="file to write; decision.yaml in the run if left out")] = None,
     force: Annotated[bool, typer.Option("--force", help="allow the test split")] = False,
     trust: Trust = False,
+    anchor: DeclarationFile = None,
 ) -> None:
     """Choose gates per class on a validation split, for `evaluate` and `predict` --decision."""
     with importing():
@@ -131,7 +134,7 @@ def thresholds(
     if out is not None:
         require_place(out, "--out")
     require_choosable(split, force=force)
-    config, trainer = load_run(run, trust=trust)
+    config, trainer = load_run(run, trust=trust, declaration=anchor)
     predictions = trainer.predict(open_split(data_of(run, config, data), split), truth=True)
     whose = ("audio", "visual") if modality == "both" else (modality,)
     selection = select_thresholds(predictions, force=force, column=column, modalities=whose, search=search)

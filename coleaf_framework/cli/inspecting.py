@@ -15,14 +15,16 @@ from rich.text import Text
 
 from coleaf_framework._text import one_line, say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import ConfigFile, Constructor, Markdown, Settings, Trust
+from coleaf_framework.cli.options import Anchor, ConfigFile, Constructor, Markdown, Settings, Trust
 
 if TYPE_CHECKING:
     from coleaf_framework.protocol import StreamSpec
 
 
 def inspect(
-    network: Annotated[str, typer.Argument(help="module:Class of a network, or the name of an Anchor plugin")],
+    network: Annotated[
+        str, typer.Argument(help="module:Class, module:function that makes a network, or an Anchor plugin")
+    ],
     data: Annotated[Path | None, typer.Option(help="folder in LLP's layout that says streams and classes")] = None,
     stream: Annotated[list[str] | None, typer.Option(help="NAME=WIDTH or NAME=WIDTHxFRAMES; LLP's if left out")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="number of classes")] = None,
@@ -70,7 +72,7 @@ def plugins() -> None:
 
 
 def flops(
-    anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin, or module:Class")] = None,
+    anchor: Anchor = None,
     data: Annotated[Path | None, typer.Option(help="folder whose streams and classes count; LLP's if left out")] = None,
     videos: Annotated[int, typer.Option(min=1, max=100_000, help="of a batch")] = 32,
     segments: Annotated[int, typer.Option(min=1, max=100_000, help="of a video")] = 10,

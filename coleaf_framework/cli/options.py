@@ -12,6 +12,12 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file, su
 Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
 Decision = Annotated[Path | None, typer.Option(help="thresholds that `coleaf thresholds` wrote")]
 Trust = Annotated[bool, typer.Option("--trust", help="import code that a run or file names and that is no plugin")]
+Anchor = Annotated[
+    str | None, typer.Option(help="Anchor plugin, module:Class, module:function or declaration file (wrap.yaml)")
+]
+DeclarationFile = Annotated[
+    Path | None, typer.Option("--anchor", help="declaration file (wrap.yaml), for a network that was made in Python")
+]
 Run = Annotated[Path, typer.Argument(help="run folder")]
 Split = Annotated[str, typer.Option(help="train, val or test")]
 Constructor = Annotated[
@@ -22,7 +28,7 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
 Root = Annotated[Path, typer.Argument(help="folder in LLP's layout")]
 
 # Of the commands that train many runs.
-Anchors = Annotated[str, typer.Option(help="names of Anchor plugins or module:Class, with commas between")]
+Anchors = Annotated[str, typer.Option(help="Anchor plugins, module:Class or declaration files, with commas between")]
 Seeds = Annotated[int, typer.Option(min=1, max=1000, help="runs of each kind, from seed 0 on")]
 RunsFolder = Annotated[Path, typer.Option(help="folder of the runs; those that it holds already are used")]
 ScoredSplit = Annotated[str, typer.Option(help="split to score, with ground truth: val or test")]

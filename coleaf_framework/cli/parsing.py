@@ -7,21 +7,20 @@ from collections.abc import Iterable
 from typing import Any
 
 import yaml
-from torch import nn
 
 from coleaf_framework.plugins import import_network
 from coleaf_framework.protocol import MODALITIES, StreamSpec
 from coleaf_framework.storage import parse_yaml
 
 
-def find_network(text: str) -> type[nn.Module] | str:
-    """Import the class of "module:Class", from the current folder or an installed package.
+def find_network(text: str) -> Any:
+    """Import the class or function of "module:Class", from the current folder or an installed package.
 
     Args:
-        text: "module:Class", or the name of a plugin, which is returned as it is.
+        text: "module:Class", "module:function", or the name of a plugin, which is returned as it is.
 
     Raises:
-        ValueError: There is no such module or class. The message suggests the nearest name.
+        ValueError: There is no such module, class or function. The message suggests the nearest name.
     """
     return import_network(text) if ":" in text else text
 

@@ -10,7 +10,7 @@ import typer
 
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import ConfigFile, Constructor, Data, Overwrite, Settings, Trust
+from coleaf_framework.cli.options import Anchor, ConfigFile, Constructor, Data, Overwrite, Settings, Trust
 
 if TYPE_CHECKING:
     from coleaf_framework.record.config import RunConfig
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def train(
     data: Data = None,
-    anchor: Annotated[str | None, typer.Option(help="name of an Anchor plugin, or module:Class")] = None,
+    anchor: Anchor = None,
     reference: Annotated[str | None, typer.Option(help="name of a Reference plugin")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; named after the run if left out")] = None,
     config: ConfigFile = None,

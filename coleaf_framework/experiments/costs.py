@@ -20,7 +20,7 @@ from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.tables import plain_table
 from coleaf_framework.training.device import choose_device, seed_everything
 from coleaf_framework.training.optimization import make_optimizer
-from coleaf_framework.wrapping import wrap
+from coleaf_framework.wrapping import wrap_configured
 
 _ROUNDS = 7
 _TOKENS = {True: "Reference with class tokens, forward", False: "Reference without class tokens, forward"}
@@ -107,20 +107,17 @@ def measure_costs(
     """
     device = choose_device(config.trainer.device)
     seed_everything(0)
-    made: dict[str, Any] = {"streams": streams, "num_classes": num_classes}
     alone, inside = (
-        wrap(
-            config.anchor.name or "",
-            reference=config.reference.name,
-            config=config.coleaf.model_copy(update={"enabled": enabled}),
-            anchor_options=config.anchor.options,
-            reference_options=config.reference.options,
-            **made,
+        wrap_configured(
+            config.model_copy(update={"coleaf": config.coleaf.model_copy(update={"enabled": enabled})}),
+            streams,
+            num_classes,
         ).to(device)
         for enabled in (False, True)
     )
+    made: dict[str, Any] = {"streams": inside.streams, "num_classes": num_classes}
     batch = Batch(
-        {name: torch.randn(videos, spec.frames * segments, spec.width) for name, spec in streams.items()},
+        {name: torch.randn(videos, spec.frames * segments, spec.width) for name, spec in inside.streams.items()},
         (torch.rand(videos, num_classes) < 0.2).float(),
     ).to(device)
     width = require_record(inside).model.width

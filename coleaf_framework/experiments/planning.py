@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from coleaf_framework.adapters import is_declaration_file, read_declaration
 from coleaf_framework.experiments.grid import (
     CELL,
     DONE,
@@ -56,7 +57,7 @@ def plan_grid(
 
     Args:
         study: the variants to train and compare.
-        anchors: names of plugins, or "module:Class".
+        anchors: names of plugins, "module:Class", or declaration files.
         seeds: number of seeds, at least 1.
         out: folder of the grid. Its existing cells are reused if their configuration is the same. Nothing is written
             before all checks have passed.
@@ -74,6 +75,8 @@ def plan_grid(
     """
     if not anchors or len(set(anchors)) < len(anchors):
         raise ValueError(f"--anchors {','.join(anchors)!r}: expected each name once, such as han,cmpae")
+    if len({_folder_stem(anchor) for anchor in anchors}) < len(anchors):
+        raise ValueError(f"--anchors {','.join(anchors)!r}: two have the same name in their folders: rename a file")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: at least 1")
     cells, notes = _planned_cells(study, anchors, seeds, out, data, config, settings)
@@ -120,7 +123,7 @@ def _planned_cells(
         shared.append(as_setting("data.root", data.resolve().as_posix()))
     cells, notes = [], []
     for anchor, variant in itertools.product(anchors, study.variants):
-        if variant.needs is not None and not takes_option("anchor", anchor, variant.needs):
+        if variant.needs is not None and not takes_option("anchor", _network_of(anchor), variant.needs):
             notes.append(f"{anchor}: takes no option {variant.needs}, so it has no row {variant.label!r}")
             continue
         own_settings = [*shared, *own[anchor], *variant.settings]
@@ -195,7 +198,18 @@ def _changes_message(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
 def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
     identity = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
     resolved = load_config(config, [*settings, *identity]).with_absolute_root()
-    return Cell(anchor, variant, seed, out / f"{anchor.replace(':', '.')}-{variant.name}-seed{seed}", resolved)
+    stem = _folder_stem(anchor)
+    return Cell(anchor, variant, seed, out / f"{stem}-{variant.name}-seed{seed}", resolved)
+
+
+def _network_of(anchor: str) -> str:
+    """The name of an Anchor's plugin or class, which a declaration file holds."""
+    return read_declaration(anchor).network if is_declaration_file(anchor) else anchor
+
+
+def _folder_stem(anchor: str) -> str:
+    """How the folders of an Anchor's cells begin: its name, of a declaration file the file's without its ending."""
+    return Path(anchor).stem if is_declaration_file(anchor) else anchor.replace(":", ".")
 
 
 def _require_same_scored_videos(cells: Sequence[Cell]) -> None:

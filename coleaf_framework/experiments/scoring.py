@@ -44,6 +44,7 @@ def score_runs(
     decision: Path | None,
     *,
     trust: bool = False,
+    declaration: Path | None = None,
 ) -> ScoredRuns:
     """Score runs on a split.
 
@@ -54,6 +55,7 @@ def score_runs(
         settings: as for `load_run`.
         decision: a file written by `coleaf thresholds`, for all runs; with None, each run's own thresholds.
         trust: as for `load_run`.
+        declaration: as for `load_run`, for all runs.
 
     Raises:
         ValueError: a run is given twice or is a copy of another, or their data differ; or as `load_run` and
@@ -63,7 +65,7 @@ def score_runs(
     predicted: list[tuple[Path, Predictions]] = []
     caveats, evaluated, known = {}, set(), Digests()
     for run in runs:
-        config, trainer = load_run(run, settings, trust=trust)
+        config, trainer = load_run(run, settings, trust=trust, declaration=declaration)
         where = data_of(run, config, data)
         of_decision = use_decision(trainer, run, decision, settings)
         predictions = trainer.predict(open_split(where, split), truth=True)

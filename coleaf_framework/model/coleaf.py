@@ -292,8 +292,9 @@ class CoLeaF(nn.Module):
 
         Args:
             directory: holds `config.yaml` and `model.safetensors`.
-            anchor: the network to fill, where the Anchor was no plugin; as it was passed to `wrap`.
-            adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself.
+            anchor: the network to fill, where a network was passed to `wrap`, or a class that cannot be imported.
+            adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself,
+                and with `trust` a module's function too.
             loss: as it was passed to `wrap`. Without it and without `trust`, the model answers but cannot be trained.
             trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
 

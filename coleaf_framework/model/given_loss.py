@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
-from coleaf_framework._config import reason
 from coleaf_framework.collaboration import RawLoss
+from coleaf_framework.plugins import import_function, importable_name
 
 
 def named(loss: RawLoss | None) -> bool | str:
     """A loss as a record has it: "module:function"; True for one that no import finds again; False for None."""
     if loss is None:
         return False
-    module, name = getattr(loss, "__module__", None), getattr(loss, "__qualname__", None)
-    if module in (None, "__main__") or getattr(sys.modules.get(str(module)), str(name), None) is not loss:
-        return True
-    return f"{module}:{name}"
+    return importable_name(loss) or True
 
 
 def recorded_loss(source: Path, recorded: bool | str, *, trust: bool) -> RawLoss | None:
@@ -37,7 +32,10 @@ def recorded_loss(source: Path, recorded: bool | str, *, trust: bool) -> RawLoss
     if recorded is False:
         return None
     if isinstance(recorded, str) and trust:
-        return _imported(source, recorded)
+        try:
+            return import_function(recorded, "loss")
+        except ValueError as problem:
+            raise ValueError(f"{source}: {problem}") from problem
     mend = ", or trust=True, if you know it" if isinstance(recorded, str) else ""
     return MissingLoss(f"{source}: its Anchor was trained by {_name(recorded)}: pass loss=<that function>{mend}")
 
@@ -59,16 +57,3 @@ class MissingLoss:
 
 def _name(recorded: bool | str) -> str:
     return f"the loss {recorded}" if isinstance(recorded, str) else "a loss given to wrap"
-
-
-def _imported(source: Path, text: str) -> RawLoss:
-    module, _, name = text.partition(":")
-    if str(Path.cwd()) not in sys.path:  # last, so that the folder's files hide no module of Python's
-        sys.path.append(str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as problem:  # a user's module may raise anything on import
-        raise ValueError(f"{source}: its loss {text} cannot be imported: {reason(problem)}") from problem
-    if not callable(found):
-        raise ValueError(f"{source}: its loss {text} is no function")
-    return found  # type: ignore[no-any-return]

@@ -108,7 +108,7 @@ def read_parts(
         "num_classes": about.num_classes,
         "config": record.coleaf,
         "segments": about.segments,
-        "adapter": adapter or _declared(source, about.adapter, streams),
+        "adapter": adapter or _declared(source, about.adapter, streams, trust=trust),
         "statistics": statistics or None,
         "record": record,
         "frozen": tuple(about.frozen),
@@ -122,8 +122,12 @@ def _require_known_code(
     directory: Path, record: RunRecord, *, needs_anchor: bool, needs_reference: bool, trust: bool
 ) -> None:
     if needs_anchor and record.anchor.name is None:
+        made = str(record.model.anchor_class)
+        local = made.startswith("__main__:") or "<locals>" in made
+        why = "a class of a script or of a function, which cannot be imported" if local else "not a plugin"
         raise ValueError(
-            f"{directory}: its Anchor is {record.model.anchor_class}, not a plugin: pass anchor=<that network>"
+            f"{directory}: its Anchor is {made}, {why}: pass anchor=<that network>, or on the command line --anchor "
+            "with a declaration file (wrap.yaml) that says how it is made"
         )
     for what, name, needed in (
         ("Anchor", record.anchor.name, needs_anchor),
@@ -157,11 +161,11 @@ def _networks(
     return anchor, reference
 
 
-def _declared(source: Path, adapter: Any, streams: Mapping[str, StreamSpec]) -> Adapter | None:
-    """The declaration that a folder describes; None where it describes none."""
-    if not isinstance(adapter, Mapping):
+def _declared(source: Path, adapter: Any, streams: Mapping[str, StreamSpec], *, trust: bool) -> Adapter | None:
+    """The declaration that a folder describes; None where it describes none, or has an adapter that is not trusted."""
+    if not isinstance(adapter, Mapping) or (adapter.get("adapter") is not None and not trust):
         return None
     try:
-        return Declaration.from_dict(adapter, streams)
+        return Declaration.from_dict(adapter, streams, trust=trust)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ValueError(f"{source}: model.adapter is no declaration: {reason(problem)}") from problem

@@ -33,7 +33,11 @@ def require_adapter(model: Recorded, directory: Path | str) -> None:
     Raises:
         ValueError: there was one, and the model has none.
     """
-    if require_record(model).model.adapter and model.adapter is None:
+    recorded = require_record(model).model.adapter
+    if recorded and model.adapter is None:
+        name = recorded.get("adapter") if isinstance(recorded, dict) else None
+        trusted = f"; or --trust (trust=True), if you know {name}" if name is not None else ""
         raise ValueError(
             f"{directory}: its Anchor was wrapped with an adapter: pass adapter=<that function, or model.adapter>"
+            f"{trusted}"
         )

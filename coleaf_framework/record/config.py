@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig, nearest
+from coleaf_framework.adapters import WrapArguments
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.trainer_config import TrainerConfig as TrainerConfig
@@ -44,13 +45,20 @@ class DataConfig(StrictConfig):
 
 
 class AnchorConfig(StrictConfig):
-    """Which Anchor plugin; a run with a network of the user's own has no name."""
+    """Which Anchor; a run with a network that was made in Python has no name."""
 
-    name: str | None = Field("han", description="`coleaf plugins` lists them")
+    name: str | None = Field(
+        "han",
+        description="of a plugin (`coleaf plugins` lists them), module:Class, module:function, or a declaration file "
+        "such as wrap.yaml, whose content then takes the place of this section",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="arguments of its constructor. A width below the published 512 costs what CoLeaF adds, since a "
         "narrower Reference learns too slowly to teach (docs/results.md)",
+    )
+    declaration: WrapArguments | None = Field(
+        None, description="how it is wrapped, the other keys of a declaration file (docs/wrapping.md)"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, StrictBool, model_validator
 
 from coleaf_framework._config import StrictConfig, validated
+from coleaf_framework.adapters import WrapArguments
 from coleaf_framework.collaboration import CoLeaFConfig, DefaultLoss
 from coleaf_framework.data.store import Count, StreamEntry
 from coleaf_framework.metrics import DecisionConfig
@@ -31,7 +32,8 @@ class ModelEntry(BaseModel):
         num_classes: number of classes, C.
         width: width, D, of the tokens.
         segments: number of segments, T, where the network has a fixed one.
-        adapter: a declaration as plain values; True for an adapter that is code; False without one.
+        adapter: a declaration as plain values, or {adapter: "module:function", ...}; True for an adapter that cannot be
+            named so; False without one.
         frozen: names of the Anchor's parameters that are frozen.
         changes_inputs: whether the Anchor changes its input tensors in place.
         loss: "module:function" of the loss given to `wrap`; True for one that cannot be imported; False without one.
@@ -62,12 +64,22 @@ class PluginEntry(StrictConfig):
     """A network of the model.
 
     Args:
-        name: of the plugin, or "module:Class"; None for a network that was made outside.
+        name: of the plugin, "module:Class" or "module:function"; None for a network that was made outside.
         options: arguments of its constructor.
     """
 
     name: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class AnchorEntry(PluginEntry):
+    """The Anchor of the model.
+
+    Args:
+        declaration: how it was wrapped, where that is known as plain values.
+    """
+
+    declaration: WrapArguments | None = None
 
 
 class TrainedOn(BaseModel):
@@ -104,7 +116,7 @@ class RunRecord(StrictConfig):
         made_of: versions, and digests of code and data; None where they were not recorded.
     """
 
-    anchor: PluginEntry
+    anchor: AnchorEntry
     reference: PluginEntry
     coleaf: CoLeaFConfig
     model: ModelEntry
@@ -166,9 +178,29 @@ def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
     Keys that came later need nothing: their defaults do what was done before there was the key. What else changed:
 
     - 0.1, before thresholds per class named their classes: `decision.classes` is taken from `model.classes`.
+    - 0.1, before declarations were files: {out: {path: 3}} is {path: 3}, {tap: {path: encoder}} is {tap: encoder}, and
+      a single tap stands in no list.
     """
     values = dict(values)
     decision, model = values.get("decision"), values.get("model")
     if isinstance(decision, Mapping) and isinstance(model, Mapping) and has_class_thresholds(decision):
         values["decision"] = {**decision, "classes": decision.get("classes") or model.get("classes")}
+    if isinstance(model, Mapping) and isinstance(model.get("adapter"), Mapping):
+        values["model"] = {**model, "adapter": {key: _respelt(x) for key, x in model["adapter"].items()}}
     return values
+
+
+def _respelt(value: Any) -> Any:
+    """A part of a declaration, as it was spelt before declarations were files, in today's spelling."""
+    if isinstance(value, list):
+        parts = [_respelt(x) for x in value]
+        return parts[0] if len(parts) == 1 and isinstance(value[0], Mapping) and "tap" in value[0] else parts
+    if not isinstance(value, Mapping):
+        return value
+    if value.keys() == {"out"} and isinstance(value["out"], Mapping):
+        return dict(value["out"])
+    if value.keys() == {"tap"} and isinstance(value["tap"], Mapping):
+        return {("tap" if key == "path" else key): x for key, x in value["tap"].items()}
+    if "constant" in value:
+        return value
+    return {key: _respelt(x) for key, x in value.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from coleaf_framework._config import shown, validated
 from coleaf_framework._text import printable
+from coleaf_framework.adapters import is_declaration_file, read_declaration
 from coleaf_framework.collaboration import OFFICIAL, STRONG
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.plugins import published_decision
@@ -22,7 +23,8 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
     """A run's configuration.
 
     Args:
-        path: YAML file with any of the sections; the `config.yaml` of a run folder is one. Defaults where None.
+        path: YAML file with any of the sections; the `config.yaml` of a run folder is one. Defaults where None. If
+            `anchor.name` is a declaration file, here or in `settings`, its content takes its place.
         settings: "section.key=value" each, the value as in YAML; they win over the file.
         trust: whether the file may name code that is no plugin, "module:Class", which is imported.
 
@@ -34,8 +36,10 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
     values: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
     source = f"{path}" if path is not None else "config"
     require_sections(values, source)
+    told = {setting.partition("=")[0] for setting in settings if isinstance(setting, str)}
+    values, settings, named = _with_declaration(values, settings, source)
     if not trust:
-        _require_no_code(values, source, settings)
+        _require_no_code(values, source, told, ("reference",) if named else ("anchor", "reference"))
     if path is not None and "model" not in values:
         _require_class_names(values, source)
     resolved = "model" in values  # a run folder's: every value is there already
@@ -92,15 +96,60 @@ def apply_settings(values: dict[str, Any], settings: Iterable[str]) -> dict[str,
     return values
 
 
-def _require_no_code(values: Mapping[str, Any], source: str, settings: Iterable[str]) -> None:
-    told = {setting.partition("=")[0] for setting in settings if isinstance(setting, str)}
-    for kind in ("anchor", "reference"):
+def _with_declaration(
+    values: dict[str, Any], settings: tuple[str, ...], source: str
+) -> tuple[dict[str, Any], tuple[str, ...], bool]:
+    """Put the content of a declaration file in the place of its name.
+
+    Args:
+        values: section -> key -> value, from a file.
+        settings: "section.key=value" each.
+        source: of the values, for messages.
+
+    Returns:
+        The values; the settings, without one that names a declaration file; and whether a setting did, so that the
+        code in that file is named by the user.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_declaration` does.
+    """
+    section = values.get("anchor", {})
+    telling = [x for x in settings if isinstance(x, str) and x.partition("=")[0] == "anchor.name"]
+    name = apply_settings({}, telling[-1:])["anchor"]["name"] if telling else section.get("name")
+    if telling and name != section.get("name"):  # the declaration in the file is another network's
+        section = {key: x for key, x in section.items() if key != "declaration"}
+    if not is_declaration_file(name):
+        return ({**values, "anchor": section} if "anchor" in values else values), settings, False
+    file, options = read_declaration(name), section.get("options", {})
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{source}: 'anchor.options' is a value, not a section: {shown(options)}")
+    # What is named on the command line wins over the file of the configuration, which wins over what it names.
+    options = {**options, **file.arguments} if telling else {**file.arguments, **options}
+    made = {"name": file.network, "options": options, "declaration": file.declared.model_dump()}
+    return {**values, "anchor": made}, tuple(x for x in settings if x not in telling), bool(telling)
+
+
+def _require_no_code(values: Mapping[str, Any], source: str, told: Collection[str], kinds: Sequence[str]) -> None:
+    """Check that no code is named but by the user, by a setting whose key is in `told`."""
+    for kind in kinds:
         section = values.get(kind)
         name = section.get("name") if isinstance(section, Mapping) else None
         if isinstance(name, str) and ":" in name and f"{kind}.name" not in told:
             raise ValueError(
                 f"{source}: its {kind} is {name!r}, code that is no plugin and would be imported: if you know it, "
                 f"name it yourself by --set {kind}.name={name}, or pass --trust where there is that option"
+            )
+    if "anchor" not in kinds:
+        return
+    anchor = values.get("anchor")
+    declaration = anchor.get("declaration") if isinstance(anchor, Mapping) else None
+    if not isinstance(declaration, Mapping):
+        return
+    for key in ("adapter", "loss"):
+        if declaration.get(key) is not None and f"anchor.declaration.{key}" not in told:
+            raise ValueError(
+                f"{source}: its anchor's {key} is {declaration[key]!r}, code that would be imported: if you know it, "
+                "name its declaration file yourself by --anchor, or pass --trust where there is that option"
             )
 
 

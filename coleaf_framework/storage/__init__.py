@@ -10,7 +10,7 @@ from coleaf_framework.storage.tensors import (
     write_state,
     write_tensors,
 )
-from coleaf_framework.storage.yaml_files import parse_yaml, read_yaml, write_yaml
+from coleaf_framework.storage.yaml_files import parse_yaml, read_yaml, write_yaml, yaml_lines
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 """Names of files in a run folder."""
@@ -36,4 +36,5 @@ __all__ = [
     "write_tensors",
     "write_text",
     "write_yaml",
+    "yaml_lines",
 ]

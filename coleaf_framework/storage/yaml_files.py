@@ -42,9 +42,28 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _NoColon:
+    """A pattern that fits no text with a colon: YAML 1.1 reads 1:25 as 85, base 60, where a range of an axis is meant.
+
+    Args:
+        pattern: what it fits otherwise.
+    """
+
+    def __init__(self, pattern: Any) -> None:
+        self._pattern = pattern
+
+    def match(self, text: str) -> Any:
+        """As `re.Pattern.match`."""
+        return None if ":" in text else self._pattern.match(text)
+
+
 # Dates stay strings, since pydantic takes a date where a number is expected.
 _StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [
+        (tag, _NoColon(pattern) if tag.endswith((":int", ":float")) else pattern)
+        for tag, pattern in resolvers
+        if tag != "tag:yaml.org,2002:timestamp"
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
@@ -69,6 +88,28 @@ def parse_yaml(text: str) -> Any:
         raise yaml.YAMLError(" ".join(str(problem).split())) from problem
     except (LookupError, AttributeError) as problem:  # PyYAML raises these for `!!bool 3`
         raise yaml.YAMLError("a value does not fit the type that its tag (!!) names") from problem
+
+
+def yaml_lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line, from 1, of each key and item: the keys and positions that lead to it, as texts -> its line.
+
+    Raises:
+        yaml.YAMLError: The text is not YAML.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+
+    def visit(node: Any, path: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                lines[(*path, str(key.value))] = key.start_mark.line + 1
+                visit(value, (*path, str(key.value)))
+        elif isinstance(node, yaml.SequenceNode):
+            for position, value in enumerate(node.value):
+                lines[(*path, str(position))] = value.start_mark.line + 1
+                visit(value, (*path, str(position)))
+
+    visit(yaml.compose(text, _StrictLoader), ())
+    return lines
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:

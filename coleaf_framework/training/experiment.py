@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from coleaf_framework.adapters import Declaration, is_declaration_file, read_declaration
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import digests_of
 from coleaf_framework.model.coleaf import CoLeaF, require_record
-from coleaf_framework.plugins import find_plugin
+from coleaf_framework.plugins import create_anchor, find_plugin
 from coleaf_framework.record.config import DataConfig, RunConfig
 from coleaf_framework.record.provenance import MadeOf, data_changes, made_of
 from coleaf_framework.record.run_record import read_record
@@ -23,7 +24,7 @@ from coleaf_framework.training.device import seed_everything
 from coleaf_framework.training.distributed import DistributedContext
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
-from coleaf_framework.wrapping import wrap
+from coleaf_framework.wrapping import wrap_configured
 
 # What scoring a trained run reads; any other setting would silently change nothing.
 _AFTER_TRAINING = (
@@ -124,20 +125,9 @@ def build_model(config: RunConfig, data: AVVPDataset, statistics: Mapping[str, T
     """The model of a configuration, for the streams and classes of a split, with fresh weights.
 
     Raises:
-        ValueError: the Anchor has no name; or as `wrap` does.
+        ValueError: as `wrap_configured` does.
     """
-    if config.anchor.name is None:
-        raise ValueError("anchor.name: a run with a network of your own is trained from Python, by CoLeaFTrainer")
-    return wrap(
-        config.anchor.name,
-        streams=data.streams,
-        num_classes=len(data.classes),
-        reference=config.reference.name,
-        config=config.coleaf,
-        statistics=statistics,
-        anchor_options=config.anchor.options,
-        reference_options=config.reference.options,
-    )
+    return wrap_configured(config, data.streams, len(data.classes), statistics)
 
 
 def _statistics(data: AVVPDataset) -> dict[str, Tensor]:
@@ -209,21 +199,38 @@ def _digests(data: DataConfig, split: str) -> dict[str, str]:
     return {}
 
 
-def load_run(run: Path, settings: tuple[str, ...] = (), *, trust: bool = False) -> tuple[RunConfig, CoLeaFTrainer]:
+def load_run(
+    run: Path, settings: tuple[str, ...] = (), *, trust: bool = False, declaration: Path | None = None
+) -> tuple[RunConfig, CoLeaFTrainer]:
     """The configuration of a run, and a trainer with its best weights so far.
 
     Args:
         run: its folder.
         settings: changes to its configuration, such as "decision.gate=modality".
         trust: as in `CoLeaF.load`.
+        declaration: a declaration file that says how the run's Anchor is made, and its adapter if it has one.
 
     Raises:
-        ValueError: a setting that would need another training; or as `read_record` and `CoLeaF.load` do.
+        ValueError: a setting that would need another training; the declaration does not fit the run; or as
+            `read_record`, `read_declaration` and `CoLeaF.load` do.
     """
     for setting in settings:
         if setting.partition("=")[0] not in _AFTER_TRAINING:
             raise ValueError(f"--set {setting!r}: a trained run can only change {', '.join(_AFTER_TRAINING)}")
-    config = read_record(run).config(settings, run / CONFIG)
-    model = CoLeaF.load(run, trust=trust)
+    record = read_record(run)
+    config = record.config(settings, run / CONFIG)
+    anchor, adapter = None, None
+    if declaration is not None:
+        if not is_declaration_file(str(declaration)):
+            raise ValueError(f"--anchor {declaration}: expected a declaration file, such as wrap.yaml")
+        file = read_declaration(declaration)
+        streams = {name: entry.spec for name, entry in record.model.streams.items()}
+        given = {"streams": streams, "num_classes": record.model.num_classes}
+        declared = file.fitted(given, declaration)
+        anchor = create_anchor(file.network, **given, **file.arguments)
+        adapter = declared.get("adapter")
+        if adapter is not None and file.tokens is not None:
+            adapter = Declaration(None, declared["tokens"], streams=streams, adapter=adapter)
+    model = CoLeaF.load(run, anchor=anchor, adapter=adapter, trust=trust)
     trainer = CoLeaFTrainer(model, config.trainer, decision=config.decision, cache=config.data.cache, quiet=True)
     return config, trainer

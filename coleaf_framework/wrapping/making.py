@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -87,12 +87,12 @@ _REFUSED: Mapping[type[nn.Module], str] = {
 
 
 def make_network(
-    network: nn.Module | type[nn.Module] | str,
+    network: nn.Module | Callable[..., nn.Module] | str,
     streams: Mapping[str, StreamSpec] | None,
     num_classes: int | None,
     options: dict[str, Any],
 ) -> nn.Module:
-    """The network given to `wrap`, constructed if it is a class or a plugin's name."""
+    """The network given to `wrap`, made if it is a class, a function that makes it, or a name."""
     shape = {"streams": streams, "num_classes": num_classes}
     given = {key: value for key, value in shape.items() if value is not None}
     if isinstance(network, str):
@@ -108,15 +108,20 @@ def make_network(
         if isinstance(network, torch.jit.ScriptModule):
             raise WrongTypeError("wrap takes the network itself, got a scripted one: pass the module that was scripted")
         if options:
-            raise ValueError(f"anchor_options {sorted(options)} are for a class or a name, not for a network")
+            raise ValueError(
+                f"anchor_options {sorted(options)} are for a class, a function or a name, not for a network"
+            )
         return network
-    if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        raise WrongTypeError(f"wrap takes a torch.nn.Module, its class or a plugin's name, got {network!r}")
+    if not callable(network) or (isinstance(network, type) and not issubclass(network, nn.Module)):
+        raise WrongTypeError(
+            f"wrap takes a torch.nn.Module, its class, a function that makes it, or a name, got {network!r}"
+        )
     parameters = inspect.signature(network).parameters
     taken = {key: value for key, value in given.items() if key in parameters}
-    what = f"{network.__name__} (pass anchor_options={{...}}, or --option, with what it lacks)"
+    name = getattr(network, "__name__", type(network).__name__)
+    what = f"{name} (pass anchor_options={{...}}, or --option, with what it lacks)"
     made: nn.Module = construct(network, {**taken, **options}, what)
-    require_network(made, network.__name__)
+    require_network(made, name)
     return made
 
 
@@ -132,23 +137,26 @@ def read_attribute(network: nn.Module, name: str, what: str) -> Any:
         raise ValueError(f"{name}: its {what} cannot be read: {reason(problem)}") from problem
 
 
-def declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
+def declared(anchor: nn.Module, name: str, what: str, given: Any, *, given_wins: bool = False) -> Any:
     """What a network declares as an attribute, or what `wrap` was given in its place.
 
-    A network may declare some of the given streams; it then gets these alone.
+    A network may declare some of the given streams; it then gets these alone. An attribute of that name that is
+    something else is passed over.
 
     Args:
         anchor: the network.
         name: of its class, for messages.
         what: "streams" or "num_classes".
         given: to `wrap`; None where it was left out.
+        given_wins: whether `given` may differ from the attribute, as where the latter counts a background class.
 
     Raises:
         ValueError: neither says it, or the two differ.
     """
     own = read_attribute(anchor, name, what)
-    if given is not None and not isinstance(own, Mapping if what == "streams" else int):
-        own = None  # an unrelated attribute of that name
+    if given is not None and own is not None and not _is_declared(what, own):
+        logger.info("%s: its attribute %s is %s, no declaration: it is passed over", name, what, shown(own))
+        own = None
     if given is None and own is None:
         raise ValueError(f"{name} does not declare `{what}`: set it as an attribute, or pass wrap(..., {what}=...)")
     if what == "streams" and given is not None and own is not None and all(given.get(k) == v for k, v in own.items()):
@@ -156,5 +164,18 @@ def declared(anchor: nn.Module, name: str, what: str, given: Any) -> Any:
             logger.info("%s takes %s; %s of the data go unused", name, sorted(own), sorted(unused))
         return own
     if given is not None and own is not None and given != own:
-        raise ValueError(f"{name} declares {what}={own!r}, but wrap was given {given!r}")
+        if not given_wins:
+            instead = ""
+            if what == "num_classes":
+                instead = (
+                    "; if its outputs have more than the classes, say by outputs={...} or an adapter where those are"
+                )
+            raise ValueError(f"{name} declares {what}={own!r}, but wrap was given {given!r}{instead}")
+        logger.info("%s has the attribute %s=%r, but %r was given, which is what counts", name, what, own, given)
     return given if given is not None else own
+
+
+def _is_declared(what: str, own: Any) -> bool:
+    if what == "num_classes":
+        return isinstance(own, int | np.integer) and not isinstance(own, bool)
+    return isinstance(own, Mapping) and bool(own) and all(isinstance(spec, StreamSpec) for spec in own.values())

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from coleaf_framework._config import WrongTypeError, shown
-from coleaf_framework.adapters import Adapter, Declaration, Inputs, Out, Path, Tap, takes_mask
+from coleaf_framework._config import WrongTypeError, is_plain, shown, without_namespaces
+from coleaf_framework.adapters import (
+    Adapter,
+    Declaration,
+    DeclarationFile,
+    Inputs,
+    Out,
+    Path,
+    Tap,
+    WrapArguments,
+    is_declaration_file,
+    read_declaration,
+    takes_mask,
+)
 from coleaf_framework.collaboration import CoLeaFConfig, LabelLoss, RawLoss, supervised_outputs, takes_progress
 from coleaf_framework.data.store import StreamEntry
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.freezing import unfreeze
 from coleaf_framework.model.given_loss import named
-from coleaf_framework.plugins import create_reference
+from coleaf_framework.plugins import create_reference, importable_name
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.record.run_record import ModelEntry, PluginEntry, RunRecord
+from coleaf_framework.record.run_record import AnchorEntry, ModelEntry, PluginEntry, RunRecord
 from coleaf_framework.wrapping.dry_run import DryRun, dry_run
 from coleaf_framework.wrapping.making import declared, make_network, plain_options, require_classes, require_valid
 from coleaf_framework.wrapping.measuring import checked_signal, runner, still_dead
@@ -28,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def wrap(
-    network: nn.Module | type[nn.Module] | str,
+    network: nn.Module | Callable[..., nn.Module] | str | DeclarationFile,
     *,
     adapter: Adapter | None = None,
     outputs: Mapping[str, Out | Path | tuple[Path, Path]] | None = None,
@@ -50,22 +62,25 @@ def wrap(
 
     Args:
         network: a network that returns an `AnchorOutput` or a mapping with its fields; its class, which is constructed
-            with `anchor_options` and, if it takes them, `streams` and `num_classes`; or the name of an Anchor plugin.
+            with `anchor_options` and, if it takes them, `streams` and `num_classes`; a function that makes it from the
+            same arguments; the name of an Anchor plugin; or a declaration file (see `read_declaration`) or its path,
+            whose arguments then must not be given here too.
         adapter: `(network, streams) -> AnchorOutput`, for a network that returns something else. With a further
-            parameter `mask` it supports videos of unequal length.
+            parameter `mask` it supports videos of unequal length. It may return no tokens if `tokens` is a `Tap`.
         outputs: where the probabilities are in the network's outputs, instead of an adapter; see `Declaration` and
             docs/wrapping.md. Not needed for fields that the network returns by their own names.
         tokens: where the tokens are in the network's outputs, or a `Tap`; see `Declaration`.
         inputs: which stream each argument of the network gets; see `Declaration`.
         follow_device: redirect hard-coded "cuda" devices to the device of the inputs; see `Declaration`.
         streams: input streams; with None, the network's attribute `streams`.
-        num_classes: number of classes, C; with None, the network's attribute `num_classes`.
+        num_classes: number of classes, C; with None, the network's attribute `num_classes`. It may differ from that
+            attribute if `outputs` or an adapter says where the C classes are.
         segments: number of segments, T, for a network that works for one T only.
         reference: name of a Reference plugin; its width is the Anchor's token width, read in the dry run.
         config: the loss terms; with None, those of the paper.
         statistics: stream -> (2, width), mean and standard deviation from `dataset.statistics()`, to standardise the
             streams; with None they are used as they are.
-        anchor_options: further arguments of the network's constructor.
+        anchor_options: further arguments of the network's constructor; may hold an `argparse.Namespace`.
         reference_options: further arguments of the Reference's constructor.
         loss: `(raw, batch)` or `(raw, batch, progress)` -> a scalar, or named ones, each a mean over videos; it
             replaces the network's own loss. `raw` is what the network itself returns, before a declaration or adapter.
@@ -101,6 +116,27 @@ def wrap(
         >>> model.anchor is net
         True
     """
+    if isinstance(network, DeclarationFile) or is_declaration_file(network):
+        file = network if isinstance(network, DeclarationFile) else read_declaration(str(network))
+        given: dict[str, Any] = {
+            "adapter": adapter,
+            "outputs": outputs,
+            "tokens": tokens,
+            "inputs": inputs,
+            "segments": segments,
+            "loss": loss,
+        }
+        given |= {"follow_device": follow_device, "streams": streams, "num_classes": num_classes}
+        return wrap(
+            file.network,
+            **file.fitted(given, "the declaration file" if file is network else network),
+            reference=reference,
+            config=config,
+            statistics=statistics,
+            anchor_options={**file.arguments, **plain_options("anchor_options", anchor_options)},
+            reference_options=reference_options,
+            dead_parameters=dead_parameters,
+        )
     config = config if config is not None else CoLeaFConfig()
     _require_types(config, adapter, reference, loss)
     shape = {"streams": streams, "num_classes": num_classes}
@@ -112,18 +148,17 @@ def wrap(
     anchor = make_network(network, streams, num_classes, options)
     name = type(anchor).__name__
     streams = declared(anchor, name, "streams", streams)
-    num_classes = declared(anchor, name, "num_classes", num_classes)
+    says_where = outputs is not None or adapter is not None
+    num_classes = declared(anchor, name, "num_classes", num_classes, given_wins=says_where)
     require_valid(name, streams, num_classes, segments)
     num_classes = int(num_classes)
 
     if outputs is not None or tokens is not None or inputs is not None or follow_device:
-        if adapter is not None:
-            raise ValueError(f"{name}: an adapter and a declaration (outputs, tokens, inputs) exclude each other")
-        adapter = Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device)
+        adapter = Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device, adapter=adapter)
 
     run = runner(adapter)
     unfreeze(anchor)
-    given = LabelLoss(loss)
+    label_loss = LabelLoss(loss)
     checked = dry_run(
         anchor,
         run,
@@ -133,11 +168,11 @@ def wrap(
         takes_mask(anchor, adapter),
         uses_custom_loss=config.anchor_loss != "video",
         uses_labels=config.enabled and config.labels == "refined",
-        supervised=supervised_outputs(config, anchor, given),
-        label_loss=given,
+        supervised=supervised_outputs(config, anchor, label_loss),
+        label_loss=label_loss,
         teaches=config.enabled,
     )
-    measured = run, streams, num_classes, segments, config, given
+    measured = run, streams, num_classes, segments, config, label_loss
     checks = checked_signal(anchor, *measured, dead=checked.dead, on_original=checked.on_original)
     found = checks.found
     dead = still_dead(checked.dead, found, supervised_outputs(config, anchor, found.label_loss))
@@ -146,8 +181,8 @@ def wrap(
     shared = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=checked.width, **shared, **reference_options) if config.enabled else None
     record = RunRecord(
-        anchor=PluginEntry(name=network, options=options) if isinstance(network, str) else PluginEntry(),
-        reference=PluginEntry(name=reference, options=reference_options),
+        anchor=_anchor_entry(network, options, _spelt(adapter, streams), segments, named(loss)),
+        reference=PluginEntry(name=reference, options=without_namespaces(reference_options)),
         coleaf=config,
         model=_model_entry(anchor, streams, num_classes, segments, adapter, checked, frozen, found.label_loss),
     )
@@ -185,6 +220,29 @@ def _require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None
         raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
 
 
+def _anchor_entry(
+    network: Any, options: dict[str, Any], declaration: Mapping[str, Any] | None, segments: int | None, loss: bool | str
+) -> AnchorEntry:
+    """What a run keeps to make the network again; nothing where it was made outside or cannot be imported."""
+    name = network if isinstance(network, str) else None if isinstance(network, nn.Module) else importable_name(network)
+    options = without_namespaces(options)
+    if name is None or loss is True or (not isinstance(network, str) and not is_plain(options)):
+        return AnchorEntry()
+    content = dict(declaration or {}) | ({} if segments is None else {"segments": segments})
+    content |= {"loss": loss} if loss else {}
+    return AnchorEntry(name=name, options=options, declaration=WrapArguments(**content) if content else None)
+
+
+def _spelt(adapter: Adapter | None, streams: Mapping[str, StreamSpec]) -> dict[str, Any] | None:
+    """An adapter or declaration as plain values; None where there is none, or no file can hold it."""
+    if adapter is None:
+        return None
+    declared = (
+        adapter if isinstance(adapter, Declaration) else Declaration(None, None, streams=streams, adapter=adapter)
+    )
+    return declared.to_dict()
+
+
 def _model_entry(
     anchor: nn.Module,
     streams: Mapping[str, StreamSpec],
@@ -195,7 +253,7 @@ def _model_entry(
     frozen: tuple[str, ...],
     label_loss: LabelLoss,
 ) -> ModelEntry:
-    declaration = adapter.to_dict() if isinstance(adapter, Declaration) else None
+    declaration = _spelt(adapter, streams)
     return ModelEntry(
         anchor_class=f"{type(anchor).__module__}:{type(anchor).__qualname__}",
         streams={stream: StreamEntry(**asdict(spec)) for stream, spec in streams.items()},

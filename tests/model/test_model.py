@@ -220,7 +220,7 @@ def test_wrong_statistics_are_named(change: dict[str, Any], message: str) -> Non
 
 
 def test_a_network_of_ones_own_is_loaded_into_it(tmp_path: Path) -> None:
-    model = wrap(TinyNet)
+    model = wrap(TinyNet())
     model.save(tmp_path)
     with pytest.raises(ValueError, match="TinyNet, not a plugin: pass anchor="):
         CoLeaF.load(tmp_path)
