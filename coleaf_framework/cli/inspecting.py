@@ -30,14 +30,19 @@ def inspect(
     classes: Annotated[int | None, typer.Option(min=1, help="number of classes")] = None,
     option: Constructor = None,
     follow_device: Annotated[bool, typer.Option("--follow-device", help="for networks that call .cuda()")] = False,
+    write: Annotated[
+        Path | None, typer.Option(help="write what is proposed to this declaration file, for --anchor")
+    ] = None,
     inputs: Annotated[
         str | None, typer.Option(help="streams in the order of its arguments, such as visual,audio; found if left out")
     ] = None,
 ) -> None:
     """Run a network on synthetic batches and say what it takes and returns, and how to wrap it."""
     with importing():
+        from coleaf_framework.adapters import write_declaration
         from coleaf_framework.cli.parsing import find_network, parse_options, parse_streams
         from coleaf_framework.data import open_folder
+        from coleaf_framework.storage import require_place
         from coleaf_framework.wrapping import describe
 
     streams: Mapping[str, StreamSpec] | None = parse_streams(stream) if stream else None
@@ -46,16 +51,26 @@ def inspect(
             raise ValueError("--data says streams and classes: leave out --stream and --classes")
         split = open_folder(data, "train")
         streams, classes = split.streams, len(split.classes)
+    options = parse_options(option or ())
+    if write is not None:
+        require_place(write, "--write")
     found = describe(
         find_network(network),
         streams=streams,
         num_classes=classes,
         follow_device=follow_device,
         inputs=None if inputs is None else tuple(inputs.split(",")),
-        anchor_options=parse_options(option or ()),
+        anchor_options=options,
         progress=lambda step: say(f"{step} ...", sys.stderr),
     )
     say(f"{found}")
+    if write is None:
+        return
+    if found.arguments is None:
+        raise ValueError(f"{write} was not written: no call is proposed: {found.problem}")
+    shape = {"streams": found.arguments.get("streams", streams), "num_classes": found.arguments.get("num_classes")}
+    write_declaration(write, network, options, {**found.arguments, **shape})
+    say(f"written to {write}: coleaf train --anchor {write}", sys.stderr)
 
 
 def plugins() -> None:

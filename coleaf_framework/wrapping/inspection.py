@@ -18,6 +18,7 @@ from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.arguments import FoundInputs, find_inputs, spelled
 from coleaf_framework.wrapping.dry_run import dry_run
 from coleaf_framework.wrapping.making import make_network, plain_options, read_attribute, require_shape
+from coleaf_framework.wrapping.measuring import runner, training_signal
 from coleaf_framework.wrapping.modality_order import ModalityOrder
 from coleaf_framework.wrapping.modes import differences_between_modes
 from coleaf_framework.wrapping.names import returned_names
@@ -217,33 +218,42 @@ class _Inspector:
         classes: int,
         segments: int | None,
     ) -> Description:
-        if found.inputs is None and self._follows_protocol(page.probe, classes, segments):
-            return page.with_call({}, {}, arguments)
-        proposed = {"inputs": found.inputs, **proposal.fields}
-        if proposal.open:
-            return page.without_call("; ".join(f"{name} is open" for name in proposal.open), proposed)
-        outputs = {name: proposal.fields[name] for name in FIELDS if name != "tokens"}
-        how = {"inputs": found.inputs, "follow_device": self.follow_device}
-        tokens = proposal.fields["tokens"]
+        """Try the proposal as `wrap` would, and describe what came of it."""
+        adapter: Declaration | None = None
+        proposed: dict[str, Any] = {}
+        call = arguments
+        if found.inputs is not None or not self._follows_protocol(page.probe, classes, segments):
+            proposed = {"inputs": found.inputs, **proposal.fields}
+            if proposal.open:
+                return page.without_call("; ".join(f"{name} is open" for name in proposal.open), proposed)
+            outputs = {name: proposal.fields[name] for name in FIELDS if name != "tokens"}
+            how = {"inputs": found.inputs, "follow_device": self.follow_device}
+            call = {"outputs": outputs, "tokens": proposal.fields["tokens"]} | {k: x for k, x in how.items() if x}
+            call |= arguments
+        else:
+            page.proposal = None
         try:
-            adapter = Declaration(outputs, tokens, found.inputs, streams=self.specs, follow_device=self.follow_device)
-            result = dry_run(self.net, adapter, self.specs, classes, segments, adapter.takes_mask)
+            if proposed:
+                tokens, device = proposal.fields["tokens"], self.follow_device
+                adapter = Declaration(outputs, tokens, found.inputs, streams=self.specs, follow_device=device)
+            takes_mask = adapter is not None and adapter.takes_mask
+            result = dry_run(self.net, runner(adapter), self.specs, classes, segments, takes_mask)
+            shape: dict[str, Any] = {"streams": self.specs, "num_classes": classes, "segments": segments}
+            self.progress("measuring the training signal")
+            page.signal = str(training_signal(self.net, adapter, **shape))
         except (ValueError, TypeError) as problem:
             return page.without_call(str(problem), proposed)
         if result.dead:
-            page.notes.append(
-                f"{len(result.dead)} parameters receive no gradient and would be frozen: "
-                f"{summarize(self.net, result.dead)}"
-            )
-        call = {"outputs": outputs, "tokens": tokens} | {k: x for k, x in how.items() if x} | arguments
-        return page.with_call(proposed, call, {})
+            dead = summarize(self.net, result.dead)
+            page.notes.append(f"{len(result.dead)} parameters receive no gradient and would be frozen: {dead}")
+        return page.with_call(proposed, call)
 
     def _follows_protocol(self, probe: Probe, classes: int, segments: int | None) -> bool:
         """Whether the network returns the protocol's fields by name, so that nothing needs to be declared."""
         if not {"segment_probs", "video_probs", "tokens"} <= {path for path, _ in probe.base.returned}:
             return False
         try:
-            dry_run(self.net, lambda n, x, mask: n(**x), self.specs, classes, segments, False)
+            dry_run(self.net, runner(None), self.specs, classes, segments, False)
         except (ValueError, TypeError):
             return False
         return True
@@ -315,10 +325,10 @@ class _Page:
         self.found, self.assumed = found, assumed
         self.notes: list[str] = []
         self.proposal: Proposal | None = None
+        self.signal: str | None = None
 
-    def with_call(self, proposed: Mapping[str, Any], call: Mapping[str, Any], more: Mapping[str, Any]) -> Description:
+    def with_call(self, proposed: Mapping[str, Any], arguments: Mapping[str, Any]) -> Description:
         """The description with a call of these arguments."""
-        arguments = {**call, **more}
         return Description(self.name, self._lines(), call_text("net", arguments), None, proposed, arguments)
 
     def without_call(self, problem: str, proposed: Mapping[str, Any] | None = None) -> Description:
@@ -372,4 +382,6 @@ class _Page:
                     lines.append(f"  {name:<14} open: {self.proposal.open.get(name, 'not found')}")
         if self.proposal is not None and "tokens" not in self.proposal.fields and self.classes is not None:
             lines += ["", "tokens could be tapped at", *(f"  {text}" for text in self._tappable())]
+        if self.signal is not None:
+            lines += ["", *self.signal.splitlines()]
         return (*lines, *(["", *(f"note       {note}" for note in self.notes)] if self.notes else []))

@@ -244,9 +244,9 @@ class _Proposer:
                 yield Segments((seen,), with_absence, "dirichlet" if seen.low >= 1 else "evidence", (first, second))
         halves = []
         for seen in self.returned:
-            layout = seen.layout("b t c", self.num_classes)
-            if layout is not None and kind_of(seen) is not None and not self._sums_to_one(seen, layout, "b t c"):
-                halves.append((seen, layout))
+            apart = seen.layout("b t c", self.num_classes)
+            if apart is not None and kind_of(seen) is not None and not self._sums_to_one(seen, apart, "b t c"):
+                halves.append((seen, apart))
         for (one, own), (other, its) in itertools.combinations(halves, 2):
             if own == its and kind_of(one) == kind_of(other):
                 pair = one.arranged(own, "b t c"), other.arranged(own, "b t c")
