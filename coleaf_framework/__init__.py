@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coleaf_framework.adapters import DERIVE, Constant, Declaration, Out, Tap, read_declaration, write_declaration
     from coleaf_framework.collaboration import CoLeaFConfig
+    from coleaf_framework.inspection import describe
     from coleaf_framework.model import CoLeaF, load_anchor
     from coleaf_framework.plugins import create_anchor, create_reference, list_anchors, list_references
     from coleaf_framework.protocol import AnchorOutput, Batch, ReferenceOutput, StreamSpec
     from coleaf_framework.record import TrainerConfig, recipe
     from coleaf_framework.results import select_thresholds
     from coleaf_framework.training import CoLeaFTrainer, import_checkpoint
-    from coleaf_framework.wrapping import check_anchor, describe, training_signal, wrap
+    from coleaf_framework.wrapping import check_anchor, training_signal, wrap
 
 __all__ = [
     "DERIVE",
@@ -54,7 +55,8 @@ _HOMES = {
     "record": ("TrainerConfig", "recipe"),
     "results": ("select_thresholds",),
     "training": ("CoLeaFTrainer", "import_checkpoint"),
-    "wrapping": ("check_anchor", "describe", "training_signal", "wrap"),
+    "inspection": ("describe",),
+    "wrapping": ("check_anchor", "training_signal", "wrap"),
 }
 _SUBPACKAGES = {"data", "losses", "metrics", *_HOMES}
 

@@ -24,6 +24,7 @@ LAYERS = (
     "record",
     "model",
     "wrapping",
+    "inspection",
     "results",
     "report",
     "training",

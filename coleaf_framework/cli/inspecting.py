@@ -42,8 +42,8 @@ def inspect(
         from coleaf_framework.adapters import write_declaration
         from coleaf_framework.cli.parsing import find_network, parse_options, parse_streams
         from coleaf_framework.data import open_folder
+        from coleaf_framework.inspection import describe
         from coleaf_framework.storage import require_place
-        from coleaf_framework.wrapping import describe
 
     streams: Mapping[str, StreamSpec] | None = parse_streams(stream) if stream else None
     if data is not None:

@@ -6,23 +6,24 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from einops import reduce
 from einops.einops import Reduction
 from torch import Tensor
 
 from coleaf_framework.adapters import DERIVE, Out, Tap
-from coleaf_framework.wrapping.functional_heads import FunctionalHead, find_functional_head
-from coleaf_framework.wrapping.modality_order import ModalityOrder, Order
-from coleaf_framework.wrapping.names import role_of
-from coleaf_framework.wrapping.probe import Probe, Seen, gradients, same
-from coleaf_framework.wrapping.segment_heads import VISUAL_FIRST, Classifier, find_classifier
-from coleaf_framework.wrapping.video_level import FlatOutput, choose_modality, choose_video, flat_outputs, kind_of
+from coleaf_framework.inspection.flat_outputs import FlatOutput, flat_outputs
+from coleaf_framework.inspection.functional_heads import FunctionalHead, find_functional_head
+from coleaf_framework.inspection.modality_order import ModalityOrder, Order
+from coleaf_framework.inspection.names import role_of
+from coleaf_framework.inspection.probe import Probe
+from coleaf_framework.inspection.seen import Seen, same
+from coleaf_framework.inspection.segment_candidates import Segments, as_path, declare, segment_candidates
+from coleaf_framework.inspection.segment_heads import Classifier, find_classifier
+from coleaf_framework.inspection.video_level import choose_modality, choose_video
 
 MIN_WIDTH = 8
 _MOST_CANDIDATES = 24
@@ -50,58 +51,6 @@ class Proposal:
     def leave_open(self, name: str, why: str) -> None:
         """Propose nothing for a field."""
         self.open[name] = why
-
-
-@dataclass(frozen=True, eq=False)
-class Segments:
-    """A candidate for the segment probabilities.
-
-    Args:
-        sources: one tensor with an axis m, or one for each half.
-        layout: of each, in einops notation.
-        kind: as of `Out`.
-        halves: (B,T,C) each.
-    """
-
-    sources: tuple[Seen, ...]
-    layout: str
-    kind: str
-    halves: tuple[Tensor, Tensor]
-
-    @property
-    def stacked(self) -> bool:
-        """Whether one tensor holds both halves."""
-        return len(self.sources) == 1
-
-    def out(self, audio: int) -> Any:
-        """The declaration, where half `audio` is the audio's."""
-        changes: dict[str, Any] = {} if self.kind == "probs" else {"kind": self.kind}
-        if self.stacked:
-            return declare(
-                self.sources[0], self.layout, "b t m c e" if "e" in self.layout.split() else "b t m c", audio, changes
-            )
-        if self.layout != "b t c":
-            changes["layout"] = self.layout
-        first, second = (as_path(s.place.path) for s in (self.sources[audio], self.sources[1 - audio]))
-        return Out(first, visual=second, **changes) if changes else (first, second)
-
-    def named(self) -> str:
-        """Its paths, for messages."""
-        return " and ".join(s.place.path for s in self.sources)
-
-
-def declare(seen: Seen, layout: str, usual: str, audio: int, changes: Mapping[str, Any]) -> Any:
-    """The declaration of one tensor with an axis m; a plain path where nothing else needs to be said."""
-    changes = dict(changes) | ({} if layout == usual else {"layout": layout})
-    if audio == 1:
-        changes["order"] = VISUAL_FIRST
-    path = as_path(seen.place.path)
-    return Out(path, **changes) if changes else path
-
-
-def as_path(path: str) -> int | str:
-    """A path as it is declared: a position where it is one."""
-    return int(path) if path.isdigit() else path
 
 
 def propose(probe: Probe, num_classes: int, names: Mapping[str, str], modes: Mapping[str, str]) -> Proposal:
@@ -167,8 +116,7 @@ class _Proposer:
     def _choose_segments(self) -> tuple[Segments, Head, list[FlatOutput]] | None:
         """The segment probabilities, what makes them, and how the flat outputs respond to it."""
         ranked: list[tuple[int, Segments, Head, list[FlatOutput]]] = []
-        found = list(self._segment_candidates())
-        candidates = [c for c in found if not any(_is_made_of_channels(other, c) for other in found if other is not c)]
+        candidates = segment_candidates(self.returned, self.num_classes)
         for candidate in candidates[:_MOST_CANDIDATES]:
             classifier = find_classifier(self.probe, candidate.halves, self.num_classes)
             head = classifier or find_functional_head(self.probe, candidate.halves)
@@ -191,7 +139,7 @@ class _Proposer:
         best = max(rank for rank, *_ in ranked)
         rest = _without_logits_twice([found[1:] for found in ranked if found[0] == best])
         first = rest[0]
-        rivals = [s for s, *_ in rest[1:] if not self._equal(s, first[0])]
+        rivals = [s for s, *_ in rest[1:] if not s.equals(first[0])]
         if rivals:
             said = [
                 found for found in rest if all(role_of(self.names[s.place.path]) == "segment" for s in found[0].sources)
@@ -229,36 +177,6 @@ class _Proposer:
             # Nothing is derived while an output that may be the field is not understood.
             if value != DERIVE or all(x.of_one_half() for _, _, flat in rivals for x in flat):
                 self.proposal.say(name, value, common.evidence[name])
-
-    def _segment_candidates(self) -> Iterator[Segments]:
-        for seen in self.returned:
-            for layout in seen.layouts("b t m c", self.num_classes):
-                kind = kind_of(seen)
-                if kind is None or self._sums_to_one(seen, layout, "b t m c"):
-                    continue
-                first, second = seen.arranged(layout, "b t m c").unbind(2)
-                yield Segments((seen,), layout, kind, (first, second))
-            with_absence = seen.layout("b t m c e", self.num_classes)
-            if with_absence is not None and seen.low >= 0:
-                first, second = seen.arranged(with_absence, "b t m c e")[..., 0].unbind(2)
-                yield Segments((seen,), with_absence, "dirichlet" if seen.low >= 1 else "evidence", (first, second))
-        halves = []
-        for seen in self.returned:
-            apart = seen.layout("b t c", self.num_classes)
-            if apart is not None and kind_of(seen) is not None and not self._sums_to_one(seen, apart, "b t c"):
-                halves.append((seen, apart))
-        for (one, own), (other, its) in itertools.combinations(halves, 2):
-            if own == its and kind_of(one) == kind_of(other):
-                pair = one.arranged(own, "b t c"), other.arranged(own, "b t c")
-                yield Segments((one, other), own, str(kind_of(one)), pair)
-
-    def _sums_to_one(self, seen: Seen, layout: str, target: str) -> bool:
-        total = seen.arranged(layout, target).detach().float().sum(1)
-        return bool((total - 1).abs().max() < 1e-3)
-
-    def _equal(self, one: Segments, other: Segments) -> bool:
-        pairs = (other.halves, other.halves[::-1])
-        return any(all(same(x, y) for x, y in zip(one.halves, pair, strict=True)) for pair in pairs)
 
     def _why_segments(self, segments: Segments, head: Head, order: Order) -> str:
         made = f"made of the outputs of {head.name()}" if isinstance(head, Classifier) else "made of the tokens"
@@ -389,20 +307,6 @@ def _without_logits_twice(candidates: list[Candidate]) -> list[Candidate]:
         if not twice:
             kept.append(found)
     return kept
-
-
-def _is_made_of_channels(made: Segments, of: Segments) -> bool:
-    """Whether a class of one candidate depends on several channels of another, which is then made of tokens."""
-    if of.kind != "logits":
-        return False
-    half = made.halves[0]
-    weights = torch.zeros_like(half)
-    weights[..., 0] = torch.randn_like(weights[..., 0])
-    target = "b t m c" if of.stacked else "b t c"
-    for source, gradient in zip(of.sources, gradients(half, [s.tensor for s in of.sources], weights), strict=True):
-        if (source.arranged(of.layout, target, gradient).flatten(0, -2) != 0).any(0).sum() > 1:
-            return True
-    return False
 
 
 def _explained(flat: Sequence[FlatOutput]) -> bool:

@@ -15,7 +15,8 @@ from einops import rearrange
 from torch import Tensor
 
 from coleaf_framework.adapters import Tap
-from coleaf_framework.wrapping.probe import Probe, Seen, gradients, same
+from coleaf_framework.inspection.probe import Probe
+from coleaf_framework.inspection.seen import Seen, gradients, same
 
 VISUAL_FIRST = ("visual", "audio")
 _SHIFTS = (-6.0, -3.0, 0.0, 3.0, 6.0)  # of a logit, when its effect on the outputs is observed

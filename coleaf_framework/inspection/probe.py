@@ -5,113 +5,23 @@ Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from coleaf_framework._config import reason
 from coleaf_framework.adapters import flatten
-from coleaf_framework.adapters.outputs import arrange
+from coleaf_framework.inspection.seen import BASE, At, Place, Seen, Tensors, gradients
 from coleaf_framework.protocol import MODALITIES, Modality, StreamSpec
 from coleaf_framework.wrapping.sandbox import isolated_random_state, synthetic
 
-BASE, MORE_VIDEOS, MORE_SEGMENTS = (3, 10), (4, 10), (3, 20)
-Tensors = list[tuple[str, Tensor]]
+MORE_VIDEOS, MORE_SEGMENTS = (4, 10), (3, 20)
 Streams = Mapping[str, Tensor]
-At = Literal["input", "output"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor was seen.
-
-    Args:
-        path: in the network's outputs, or in the submodule's inputs or outputs.
-        submodule: its path; None for the network's outputs.
-        run: which run of the submodule.
-        at: "input" or "output" of the submodule.
-    """
-
-    path: str
-    submodule: str | None = None
-    run: int = 0
-    at: At = "output"
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A tensor at a place, with the part that each of its axes has.
-
-    Args:
-        place: where it was seen.
-        tensor: its values at B = 3, T = 10, in evaluation mode, with their graph.
-        axes: for each axis "b", "t", "(b t)", "(b m)" or "(b t m)", as it grows with B and T; "" for a fixed length;
-            "t?" for a length of 10 in a network that runs for 10 segments alone.
-        low: the least value that was seen in any trial.
-        high: the greatest.
-    """
-
-    place: Place
-    tensor: Tensor
-    axes: tuple[str, ...]
-    low: float
-    high: float
-
-    @property
-    def has_gradient(self) -> bool:
-        """Whether it requires a gradient."""
-        return self.tensor.requires_grad
-
-    def layout(self, target: str, num_classes: int) -> str | None:
-        """Its axes in einops notation, if it can be read as `target` ("b t m c"); None if it cannot."""
-        return next(iter(self.layouts(target, num_classes)), None)
-
-    def layouts(self, target: str, num_classes: int) -> list[str]:
-        """All ways to read it as `target`: several where C is 2."""
-        wanted = target.split()
-        letters: list[str | None] = [None if axis in ("", "t?") else axis for axis in self.axes]
-        given = " ".join(axis for axis in letters if axis).replace("(", "").replace(")", "").split()
-        if not set(given) <= set(wanted) or len(set(given)) < len(given):
-            return []
-        rest = [letter for letter in wanted if letter not in given]
-        free = [k for k, letter in enumerate(letters) if letter is None]
-        if len(rest) != len(free):
-            return []
-        found, sizes = [], {"m": 2, "e": 2, "c": num_classes}
-        for order in itertools.permutations(rest):
-            if all(self._can_be(k, letter, sizes.get(letter)) for k, letter in zip(free, order, strict=True)):
-                for k, letter in zip(free, order, strict=True):
-                    letters[k] = letter
-                found.append(" ".join(str(letter) for letter in letters))
-        return found
-
-    def _can_be(self, axis: int, letter: str, size: int | None) -> bool:
-        if letter in ("b", "t"):
-            return letter == "t" and self.axes[axis] == "t?"
-        if self.axes[axis] == "t?" and letter == "d":
-            return False
-        return size in (None, self.tensor.shape[axis])
-
-    def arranged(self, layout: str, target: str, x: Tensor | None = None) -> Tensor:
-        """The tensor, or `x` of its shape, brought from its layout to `target`."""
-        return arrange(self.tensor if x is None else x, layout, target, None, str(self.place), *BASE)
-
-    def described(self, num_classes: int | None) -> str:
-        """Its axes for people: "b t m c"."""
-        for target in ("b t m c e", "b t m c", "b m t c", "b t c", "b m c", "b c", "b t m d", "b t d"):
-            layout = self.layout(target, num_classes or 0)
-            if layout is not None and not (layout.endswith("d") and "t" not in target):
-                return layout
-        return " ".join(
-            axis.rstrip("?") or ("m" if size == 2 else "d")
-            for axis, size in zip(self.axes, self.tensor.shape, strict=True)
-        )
 
 
 @dataclass
@@ -204,18 +114,10 @@ class Probe:
         recording.returned = list(flatten(returned))
         return recording
 
-    def other(self, modality: Modality | None = None, *, segment: int | None = None) -> Recording:
-        """A recording of streams that differ from the base's in one modality, or in one segment of all streams."""
-        streams = dict(self.base.streams)
-        for name, x in self.draw(BASE).items():
-            if modality is not None and self.specs[name].modality == modality:
-                streams[name] = x
-            elif segment is not None:
-                frames = self.specs[name].frames
-                changed = streams[name].detach().clone()
-                changed[:, segment * frames : (segment + 1) * frames] = x.detach()[:, :frames]
-                streams[name] = changed
-        return self.record(streams)
+    def other(self, modality: Modality) -> Recording:
+        """A recording of streams that differ from the base's in one modality."""
+        new = {name: x for name, x in self.draw(BASE).items() if self.specs[name].modality == modality}
+        return self.record({**self.base.streams, **new})
 
     def _see(self) -> Iterator[Seen]:
         try:
@@ -231,7 +133,7 @@ class Probe:
         except (Exception, SystemExit) as problem:
             self.fixed_segments_error = reason(problem)
         if segments is not None:
-            sizes = [dict(self._lengths(x)) for x in (self.base, segments)]
+            sizes = [{path: len(x) for path, x in r.returned if x.ndim} for r in (self.base, segments)]
             # The number of videos in its outputs grows with T where T is folded into the batch.
             self.folds_segments = any(sizes[0][p] == BASE[0] and sizes[1].get(p) == 2 * BASE[0] for p in sizes[0])
         longer = segments if not self.folds_segments else None
@@ -248,9 +150,6 @@ class Probe:
             both = [v.detach().float() for v in (x, values.get(place, x))]
             low, high = min(float(v.min()) for v in both), max(float(v.max()) for v in both)
             yield Seen(place, x, axes, low, high)
-
-    def _lengths(self, recording: Recording) -> Iterator[tuple[str, int]]:
-        return ((path, len(x)) for path, x in recording.returned if x.ndim)
 
 
 def _shapes(recording: Recording) -> Iterator[tuple[Place, torch.Size]]:
@@ -278,24 +177,6 @@ def _axis(size: int, with_more_videos: int | None, with_more_segments: int | Non
                 continue
             return name
     return "t?" if fixed and size == BASE[1] else ""
-
-
-def same(x: Tensor, y: Tensor) -> bool:
-    """Whether two tensors have the same shape and, but for rounding, the same values."""
-    return x.shape == y.shape and torch.allclose(x.detach().float(), y.detach().float(), rtol=1e-4, atol=1e-6)
-
-
-def gradients(x: Tensor, of: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:
-    """Gradients of a sum over `x`, weighted by `weights` of its shape, zero where `x` does not depend on a tensor."""
-    if not x.requires_grad:
-        return [torch.zeros_like(y) for y in of]
-    scalar = (x * (torch.randn_like(x) if weights is None else weights)).sum()
-    usable = [y for y in of if y.requires_grad]
-    if not usable:
-        return [torch.zeros_like(y) for y in of]
-    found = iter(torch.autograd.grad(scalar, usable, retain_graph=True, allow_unused=True))
-    grads = [next(found) if y.requires_grad else None for y in of]
-    return [torch.zeros_like(y) if g is None else g for y, g in zip(of, grads, strict=True)]
 
 
 def log_energies(x: Tensor, recording: Recording, specs: Mapping[str, StreamSpec]) -> float:

@@ -13,8 +13,8 @@ from torch import nn
 
 from coleaf_framework._config import reason
 from coleaf_framework.adapters import Constant, Inputs
+from coleaf_framework.inspection.names import modality_of_argument, spatiotemporal
 from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.wrapping.names import modality_of_argument, spatiotemporal
 
 _MOST_SHOWN = 4  # orders in an error message
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from coleaf_framework.wrapping.probe import BASE, Probe, same
+from coleaf_framework.inspection.probe import Probe
+from coleaf_framework.inspection.seen import BASE, same
 from coleaf_framework.wrapping.sandbox import sandbox_copy
 
 _RANDOM: tuple[type[nn.Module], ...] = (_DropoutNd, _BatchNorm)

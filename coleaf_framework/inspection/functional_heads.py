@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.adapters import Out, Tap
-from coleaf_framework.wrapping.probe import Probe, Seen, gradients, same
-from coleaf_framework.wrapping.segment_heads import VISUAL_FIRST, match, which_run
+from coleaf_framework.inspection.probe import Probe
+from coleaf_framework.inspection.seen import Seen, gradients, same
+from coleaf_framework.inspection.segment_heads import VISUAL_FIRST, match, which_run
 
 _MOST = 10
 

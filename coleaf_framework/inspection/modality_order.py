@@ -13,9 +13,10 @@ import torch
 from einops import reduce
 from torch import Tensor
 
+from coleaf_framework.inspection.names import modality_of
+from coleaf_framework.inspection.probe import Probe, Recording, log_energies
+from coleaf_framework.inspection.seen import Seen, gradients, same
 from coleaf_framework.protocol import MODALITIES, Modality
-from coleaf_framework.wrapping.names import modality_of
-from coleaf_framework.wrapping.probe import Probe, Recording, Seen, gradients, log_energies, same
 
 _PROBES = 8
 _MOST_BRANCHES = 16
