@@ -16,7 +16,7 @@ from coleaf_framework.adapters import Constant, Inputs
 from coleaf_framework.inspection.names import modality_of_argument, spatiotemporal
 from coleaf_framework.protocol import StreamSpec
 
-_MOST_SHOWN = 4  # orders in an error message
+_MOST_SHOWN = 3  # orders with one error, in a message
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def find_inputs(
             [],
         )
     if not working:
-        raise ValueError(_failed(failures, needed))
+        raise ValueError(_failed(failures, needed, streams))
     fits = [inputs for inputs in working if _names_agree(inputs, needed, streams)] or working
     notes = _assumptions(fits[0])
     if not _names_agree(fits[0], needed, streams):
@@ -174,14 +174,20 @@ def _assumptions(inputs: Inputs | None) -> tuple[str, ...]:
     )
 
 
-def _failed(failures: Sequence[_Failure], needed: Sequence[str] | None) -> str:
-    if not failures:
-        return f"its forward takes {list(needed or ())}"
+def _failed(failures: Sequence[_Failure], needed: Sequence[str] | None, streams: Mapping[str, StreamSpec]) -> str:
+    """What was tried, a line for each error, the one that came furthest first."""
+    if needed is not None and len(needed) < len(streams):
+        return f"\n  its forward takes {', '.join(needed)}: fewer arguments than the {len(streams)} streams"
+    groups: dict[tuple[int, str], list[str]] = {}
+    for failure in failures:
+        groups.setdefault((failure.progress, failure.text), []).append(spelled(failure.inputs))
     lines = []
-    for failure in sorted(failures, key=lambda f: -f.progress)[:_MOST_SHOWN]:
-        lines.append(f"{spelled(failure.inputs)}: {failure.text}, after {failure.progress} of its submodules had run")
-    more = len(failures) - _MOST_SHOWN
-    return "; ".join(lines) + (f"; {more} other orders came less far" if more > 0 else "")
+    for (progress, text), orders in sorted(groups.items(), key=lambda group: -group[0][0]):
+        shown = " or ".join(orders[:_MOST_SHOWN]) + (
+            f" or {len(orders) - _MOST_SHOWN} others" if orders[_MOST_SHOWN:] else ""
+        )
+        lines.append(f"\n  {shown}: {text} (after {progress} of its submodules had run)")
+    return "".join(lines)
 
 
 def spelled(inputs: Inputs | None) -> str:

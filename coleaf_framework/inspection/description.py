@@ -122,11 +122,11 @@ class _Inspector:
 
     def _refusal(self, text: str, inputs: Inputs | None) -> str:
         cuda = any(word in text for word in ("CUDA", "cuda", "NVIDIA", "same device"))
-        hint = " If it calls `.cuda()`, pass follow_device=True (--follow-device)." if cuda else ""
+        hint = "If it calls `.cuda()`, pass follow_device=True (--follow-device). " if cuda else ""
         how = "in any order" if inputs is None else f"with inputs={as_source(inputs)}"
         return (
-            f"{self.name} does not run on {streams_text(self.specs)} {how}: {text}.{hint} "
-            "Pass streams=... that fit it, or inputs=... with what else it takes"
+            f"{self.name} does not run on {streams_text(self.specs)} {how}: {text}\n{hint}"
+            "Pass streams=... (--stream) that fit it, or inputs=... with what else it takes"
         )
 
     def _call(self, inputs: Inputs | None) -> Calling:

@@ -35,20 +35,28 @@ class MadeOf(BaseModel):
     accepted: list[str] = []
 
 
-def made_of(anchor: object, reference: object | None, splits: Iterable[AVVPDataset]) -> MadeOf:
+def made_of(
+    anchor: object, reference: object | None, splits: Iterable[AVVPDataset], functions: Mapping[str, object | None] = {}
+) -> MadeOf:
     """Digests of the current code and data.
 
     Args:
         anchor: the network, or the class or function that makes it.
         reference: the same of the Reference; None for an Anchor alone.
         splits: those whose videos count.
+        functions: "adapter" and "loss" -> what the Anchor was wrapped with; None for none. Their source files count as
+            the Anchor's.
     """
     installed = None
     with contextlib.suppress(PackageNotFoundError):  # on the path without being installed
         installed = version("coleaf-framework")
+    own = sources(anchor)
+    for what, function in functions.items():
+        found = sources(function) if function is not None else {}
+        own |= {file if own.get(file) == digest else f"{what} {file}": digest for file, digest in found.items()}
     return MadeOf(
         version=installed,
-        anchor=sources(anchor),
+        anchor=own,
         reference=sources(reference) if reference is not None else {},
         data={split.split: digests_of(split) for split in splits},
     )

@@ -15,7 +15,7 @@ from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, ope
 from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import digests_of
 from coleaf_framework.model.coleaf import CoLeaF, require_record
-from coleaf_framework.plugins import create_anchor, find_plugin
+from coleaf_framework.plugins import create_anchor, find_plugin, import_function
 from coleaf_framework.record.config import DataConfig, RunConfig
 from coleaf_framework.record.provenance import MadeOf, data_changes, made_of
 from coleaf_framework.record.run_record import read_record
@@ -118,7 +118,17 @@ def run_made_of(config: RunConfig) -> MadeOf:
         model = build_model(config, open_split(config.data, "train"))  # a function says nothing of what it makes
         anchor, reference = model.anchor, model.reference
     opened = [open_split(config.data, split) for split in WEAK_FILES if has_split(config.data, split)]
-    return made_of(anchor, reference, opened)
+    declared = config.anchor.declaration
+    functions = (
+        {
+            what: import_function(name, what)
+            for what, name in (("adapter", declared.adapter), ("loss", declared.loss))
+            if name is not None
+        }
+        if declared is not None
+        else {}
+    )
+    return made_of(anchor, reference, opened, functions)
 
 
 def build_model(config: RunConfig, data: AVVPDataset, statistics: Mapping[str, Tensor] | None = None) -> CoLeaF:

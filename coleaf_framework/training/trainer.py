@@ -276,7 +276,9 @@ class CoLeaFTrainer:
             return
         made = self.model.record.made_of
         if self.out is not None and self.distributed.first:
-            made = made_of(self.model.anchor, self.model.reference, splits)
+            adapter = self.model.adapter
+            code = {"adapter": getattr(adapter, "adapter", adapter), "loss": self.model.label_loss.raw}
+            made = made_of(self.model.anchor, self.model.reference, splits, code)
         self.model.record = self.model.record.with_classes(train.classes).changed(
             trainer=self.config,
             decision=self.decision.named(train.classes),
