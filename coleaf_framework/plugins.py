@@ -119,6 +119,13 @@ def import_function(text: str, what: str) -> Callable[..., Any]:
     return found
 
 
+def loaded_function(text: str) -> object | None:
+    """The function that "module:function" names, if its module is loaded; None for anything else. Imports nothing."""
+    module, _, name = text.partition(":")
+    found = getattr(sys.modules.get(module), name, None) if name else None
+    return found if inspect.isfunction(found) else None
+
+
 def import_object(text: str) -> tuple[ModuleType, Any]:
     """The module of "module:name", and what it holds under that name; None where it holds nothing.
 
@@ -242,7 +249,7 @@ def require_arguments(factory: Callable[..., Any], kwargs: Mapping[str, Any], wh
         raise WrongTypeError(f"{what} cannot be made from {sorted(kwargs)}: {problem}.{hint}") from None
 
 
-def create_anchor(name: str, **kwargs: Any) -> nn.Module:
+def create_anchor(name: str, /, **kwargs: Any) -> nn.Module:
     """Create an Anchor: `create_anchor("han", num_classes=25)`.
 
     Args:
@@ -282,7 +289,7 @@ def takes_option(kind: str, name: str, option: str) -> bool:
     return option in inspect.signature(find_plugin(kind, name)).parameters
 
 
-def create_reference(name: str, **kwargs: Any) -> nn.Module:
+def create_reference(name: str, /, **kwargs: Any) -> nn.Module:
     """Create a Reference: `create_reference("class_token", streams=..., num_classes=25, width=512)`.
 
     Raises:

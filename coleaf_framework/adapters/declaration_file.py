@@ -223,8 +223,8 @@ class DeclarationFile(WrapArguments):
         for key in given:
             if not key.isidentifier():
                 raise LocatedError((key,), f"{key!r} cannot be the name of an argument")
-            if key in ("streams", "num_classes"):
-                raise LocatedError((key,), f"{key} has a key of its own in the file, beside arguments")
+            if key == "streams":
+                raise LocatedError((key,), "streams has a key of its own in the file, beside arguments")
         return given
 
     @property

@@ -100,8 +100,7 @@ class Out:
         check_order(self.order, "Out")
         if self.visual is not None and tuple(self.order) != MODALITIES:
             raise ValueError("Out: order is for modalities on one axis; apart, `path` is audio and `visual` is visual")
-        if self.layout is not None and not self.layout.strip():
-            raise ValueError("Out: layout is empty")
+        check_layout(self.layout, "Out")
         check_reduce(self.reduce, "Out")
         axes = self.layout
         if axes is not None and self.kind in ("evidence", "dirichlet") and "e" not in re.findall(r"\w+", axes):
@@ -182,6 +181,12 @@ def check_order(order: tuple[str, str], what: str) -> None:
     """Raise ValueError unless `order` names both modalities."""
     if not isinstance(order, tuple | list) or sorted(map(str, order)) != sorted(MODALITIES):
         raise ValueError(f"{what}: order {order!r} does not name the modalities {MODALITIES}")
+
+
+def check_layout(layout: object, what: str) -> None:
+    """Raise ValueError for a layout that is no text, or empty."""
+    if layout is not None and (not isinstance(layout, str) or not layout.strip()):
+        raise ValueError(f"{what}: layout {layout!r} is no axes such as 'b t m c'")
 
 
 def check_reduce(reduction: str | None, what: str) -> None:

@@ -110,6 +110,9 @@ def read_inputs(given: Any) -> Any:
     if given is None:
         return None
     if isinstance(given, Mapping):
+        for name in given:
+            if not isinstance(name, str) or not name.isidentifier():
+                raise LocatedError((name,), f"{name!r} cannot be the name of an argument")
         return {name: _read_argument(x, (name,)) for name, x in given.items()}
     if isinstance(given, list):
         return [_read_argument(x, (k,)) for k, x in enumerate(given)]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework._config import WrongTypeError, nearest
-from coleaf_framework.adapters.outputs import arrange, check_order, check_reduce, find, flatten
+from coleaf_framework.adapters.outputs import arrange, check_layout, check_order, check_reduce, find, flatten
 from coleaf_framework.adapters.select import Select, check_select, take_selected
 from coleaf_framework.protocol import MODALITIES
 
@@ -101,6 +101,7 @@ class Tap:
                 f"{what}: combine must have one weight for each of several runs: call=(0, 1), combine=(...)"
             )
         apart = not isinstance(self.part, int | str)  # two tensors, unless one is named
+        check_layout(self.layout, what)
         check_select(self.select, self.layout, what, pair=isinstance(call, Mapping) or apart)
 
     def submodule(self, network: nn.Module) -> nn.Module:

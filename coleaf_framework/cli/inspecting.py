@@ -39,7 +39,7 @@ def inspect(
 ) -> None:
     """Run a network on synthetic batches and say what it takes and returns, and how to wrap it."""
     with importing():
-        from coleaf_framework.adapters import write_declaration
+        from coleaf_framework.adapters import is_declaration_file, write_declaration
         from coleaf_framework.cli.parsing import find_network, parse_options, parse_streams
         from coleaf_framework.data import open_folder
         from coleaf_framework.inspection import describe
@@ -54,12 +54,16 @@ def inspect(
     options = parse_options(option or ())
     if write is not None:
         require_place(write, "--write")
+        if write.exists() or not is_declaration_file(write.name):
+            raise ValueError(f"--write {write}: expected a new file whose name ends in .yaml")
+    if is_declaration_file(network):
+        raise ValueError(f"{network} is a declaration file: inspect takes the network that it names")
     found = describe(
         find_network(network),
         streams=streams,
         num_classes=classes,
         follow_device=follow_device,
-        inputs=None if inputs is None else tuple(inputs.split(",")),
+        inputs=None if inputs is None else tuple(name.strip() for name in inputs.split(",")),
         anchor_options=options,
         progress=lambda step: say(f"{step} ...", sys.stderr),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from coleaf_framework._config import reason
-from coleaf_framework.adapters import Calling, Declaration, Inputs
+from coleaf_framework.adapters import Calling, Declaration, Inputs, takes_mask
 from coleaf_framework.inspection.arguments import FoundInputs, find_inputs, spelled
 from coleaf_framework.inspection.modality_order import ModalityOrder
 from coleaf_framework.inspection.modes import differences_between_modes
@@ -21,7 +21,7 @@ from coleaf_framework.inspection.page import FIELDS, Description, Page
 from coleaf_framework.inspection.probe import Probe
 from coleaf_framework.inspection.proposal import Proposal, agreed, propose
 from coleaf_framework.inspection.seen import BASE
-from coleaf_framework.inspection.spelling import as_source, streams_text
+from coleaf_framework.inspection.source_code import as_source, streams_text
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 from coleaf_framework.wrapping.dry_run import dry_run
 from coleaf_framework.wrapping.making import make_network, plain_options, read_attribute, require_shape
@@ -207,8 +207,8 @@ class _Inspector:
             if proposed:
                 tokens, device = proposal.fields["tokens"], self.follow_device
                 adapter = Declaration(outputs, tokens, found.inputs, streams=self.specs, follow_device=device)
-            takes_mask = adapter is not None and adapter.takes_mask
-            result = dry_run(self.net, runner(adapter), self.specs, classes, segments, takes_mask)
+            masked = takes_mask(self.net, adapter)
+            result = dry_run(self.net, runner(adapter), self.specs, classes, segments, masked)
             shape: dict[str, Any] = {"streams": self.specs, "num_classes": classes, "segments": segments}
             self.progress("measuring the training signal")
             page.signal = str(training_signal(self.net, adapter, **shape))
@@ -224,7 +224,7 @@ class _Inspector:
         if not {"segment_probs", "video_probs", "tokens"} <= {path for path, _ in probe.base.returned}:
             return False
         try:
-            dry_run(self.net, runner(None), self.specs, classes, segments, False)
+            dry_run(self.net, runner(None), self.specs, classes, segments, takes_mask(self.net, None))
         except (ValueError, TypeError):
             return False
         return True

@@ -12,7 +12,7 @@ from coleaf_framework.inspection.arguments import FoundInputs
 from coleaf_framework.inspection.probe import Probe
 from coleaf_framework.inspection.proposal import Proposal
 from coleaf_framework.inspection.seen import BASE
-from coleaf_framework.inspection.spelling import as_source, call_text, streams_text
+from coleaf_framework.inspection.source_code import as_source, call_text, streams_text
 from coleaf_framework.protocol import StreamSpec
 
 FIELDS = ("segment_probs", "modality_probs", "video_probs", "tokens")

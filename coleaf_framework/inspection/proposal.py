@@ -24,8 +24,8 @@ from coleaf_framework.inspection.seen import Seen, same
 from coleaf_framework.inspection.segment_candidates import Segments, as_path, declare, segment_candidates
 from coleaf_framework.inspection.segment_heads import Classifier, find_classifier
 from coleaf_framework.inspection.video_level import choose_modality, choose_video
+from coleaf_framework.wrapping.checks import MIN_WIDTH
 
-MIN_WIDTH = 8
 _MOST_CANDIDATES = 24
 Head = Classifier | FunctionalHead | None
 

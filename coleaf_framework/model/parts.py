@@ -113,9 +113,18 @@ def read_parts(
         "record": record,
         "frozen": tuple(about.frozen),
         "changes_inputs": about.changes_inputs,
-        "label_loss": LabelLoss(loss or recorded_loss(source, about.loss, trust=trust), about.default_loss),
+        "label_loss": LabelLoss(_loss(source, record, loss, trust=trust), about.default_loss),
     }
     return SavedParts(anchor, reference, arguments, tensors, directory / WEIGHTS)
+
+
+def _loss(source: Path, record: RunRecord, given: RawLoss | None, *, trust: bool) -> RawLoss | None:
+    """The loss that the Anchor was wrapped with: given again, or found by its record."""
+    if given is None:
+        return recorded_loss(source, record.model.loss, trust=trust)
+    if record.model.loss is False:
+        raise ValueError(f"{source}: its Anchor was wrapped without a loss: leave out loss=...")
+    return given
 
 
 def _require_known_code(
@@ -152,7 +161,7 @@ def _networks(
     reference = None
     try:
         if anchor is None:
-            anchor = create_anchor(str(record.anchor.name), **(record.anchor.options | shape))
+            anchor = create_anchor(str(record.anchor.name), **(shape | record.anchor.options))
         if with_reference:
             options = record.reference.options | shape | {"width": record.model.width}
             reference = create_reference(str(record.reference.name), **options)

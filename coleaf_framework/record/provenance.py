@@ -44,8 +44,8 @@ def made_of(
         anchor: the network, or the class or function that makes it.
         reference: the same of the Reference; None for an Anchor alone.
         splits: those whose videos count.
-        functions: "adapter" and "loss" -> what the Anchor was wrapped with; None for none. Their source files count as
-            the Anchor's.
+        functions: "adapter", "loss" and "maker" -> what the Anchor was wrapped with, and the function that made it; None
+            for none. Their source files count as the Anchor's.
     """
     installed = None
     with contextlib.suppress(PackageNotFoundError):  # on the path without being installed

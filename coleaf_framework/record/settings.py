@@ -36,6 +36,7 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
     values: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
     source = f"{path}" if path is not None else "config"
     require_sections(values, source)
+    _require_whole(values, source)
     told = {setting.partition("=")[0] for setting in settings if isinstance(setting, str)}
     values, settings, named = _with_declaration(values, settings, source)
     if not trust:
@@ -96,6 +97,18 @@ def apply_settings(values: dict[str, Any], settings: Iterable[str]) -> dict[str,
     return values
 
 
+def _require_whole(values: Mapping[str, Any], source: str) -> None:
+    """Check that the record of a run holds all that its Anchor was wrapped with."""
+    model, anchor = values.get("model"), values.get("anchor")
+    if not isinstance(model, Mapping) or not isinstance(anchor, Mapping) or anchor.get("name") is None:
+        return
+    for what in ("adapter", "loss"):
+        if model.get(what) is True:
+            raise ValueError(
+                f"{source}: its Anchor was wrapped with {what}=<code> that no file can hold: train it from Python"
+            )
+
+
 def _with_declaration(
     values: dict[str, Any], settings: tuple[str, ...], source: str
 ) -> tuple[dict[str, Any], tuple[str, ...], bool]:
@@ -120,6 +133,8 @@ def _with_declaration(
         section = {key: x for key, x in section.items() if key != "declaration"}
     if not is_declaration_file(name):
         return ({**values, "anchor": section} if "anchor" in values else values), settings, False
+    if more := [] if telling else sorted(section.keys() - {"name", "options"}):
+        raise ValueError(f"{source}: anchor.name is the declaration file {name}, so anchor.{more[0]} belongs into it")
     file, options = read_declaration(name), section.get("options", {})
     if not isinstance(options, Mapping):
         raise ValueError(f"{source}: 'anchor.options' is a value, not a section: {shown(options)}")

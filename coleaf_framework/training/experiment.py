@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coleaf_framework.adapters import Declaration, is_declaration_file, read_declaration
+from coleaf_framework.adapters import Declaration, DeclarationFile, is_declaration_file, read_declaration
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
 from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import digests_of
 from coleaf_framework.model.coleaf import CoLeaF, require_record
-from coleaf_framework.plugins import create_anchor, find_plugin, import_function
+from coleaf_framework.plugins import create_anchor, find_plugin, import_function, loaded_function
 from coleaf_framework.record.config import DataConfig, RunConfig
 from coleaf_framework.record.provenance import MadeOf, data_changes, made_of
-from coleaf_framework.record.run_record import read_record
+from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.storage import CONFIG
 from coleaf_framework.training.device import seed_everything
 from coleaf_framework.training.distributed import DistributedContext
@@ -118,16 +118,11 @@ def run_made_of(config: RunConfig) -> MadeOf:
         model = build_model(config, open_split(config.data, "train"))  # a function says nothing of what it makes
         anchor, reference = model.anchor, model.reference
     opened = [open_split(config.data, split) for split in WEAK_FILES if has_split(config.data, split)]
+    functions: dict[str, object | None] = {"maker": loaded_function(str(config.anchor.name))}
     declared = config.anchor.declaration
-    functions = (
-        {
-            what: import_function(name, what)
-            for what, name in (("adapter", declared.adapter), ("loss", declared.loss))
-            if name is not None
-        }
-        if declared is not None
-        else {}
-    )
+    for what in ("adapter", "loss"):
+        name = getattr(declared, what, None)
+        functions[what] = import_function(name, what) if name is not None else None
     return made_of(anchor, reference, opened, functions)
 
 
@@ -209,6 +204,24 @@ def _digests(data: DataConfig, split: str) -> dict[str, str]:
     return {}
 
 
+def _require_declared_so(source: Path, file: DeclarationFile, record: RunRecord) -> None:
+    """Check that a declaration file says of the outputs what the run's record says, where the record can say it."""
+    recorded = record.model.adapter
+    if recorded is True:
+        return
+    streams = {name: entry.spec for name, entry in record.model.streams.items()}
+    of_file = {key: x for key, x in file.wrap_arguments().items() if key in ("outputs", "tokens", "inputs", "adapter")}
+    declared = Declaration(
+        of_file.get("outputs"), of_file.get("tokens"), of_file.get("inputs"),
+        streams=streams, adapter=of_file.get("adapter"), follow_device=file.follow_device,
+    ).to_dict() if of_file or file.follow_device else False  # fmt: skip
+    if (declared or False) != (recorded or False) or file.segments not in (None, record.model.segments):
+        raise ValueError(
+            f"{source}: declares other outputs, tokens, inputs, adapter or segments than the run was trained with: a "
+            "trained run keeps its own, so leave them out of the file, or use the file that it was trained with"
+        )
+
+
 def load_run(
     run: Path, settings: tuple[str, ...] = (), *, trust: bool = False, declaration: Path | None = None
 ) -> tuple[RunConfig, CoLeaFTrainer]:
@@ -237,6 +250,7 @@ def load_run(
         streams = {name: entry.spec for name, entry in record.model.streams.items()}
         given = {"streams": streams, "num_classes": record.model.num_classes}
         declared = file.fitted(given, declaration)
+        _require_declared_so(declaration, file, record)
         anchor = create_anchor(file.network, **given, **file.arguments)
         adapter = declared.get("adapter")
         if adapter is not None and file.tokens is not None:

@@ -126,7 +126,12 @@ class RunFolder:
         if self.resuming and path.exists():
             began = read_record(self.path)
             before, now = _with_absolute_root(began).dump(), _with_absolute_root(record).dump()
-            for section in sorted((before.keys() | now.keys()) - {"made_of"}):
+            passed_over = {"made_of"}
+            if began.anchor.name is None:  # as runs of one's own network were recorded before its class was named
+                passed_over.add("anchor")
+            if began.model.adapter is True:
+                now["model"]["adapter"] = True
+            for section in sorted((before.keys() | now.keys()) - passed_over):
                 _require_same(path, section, before.get(section), now.get(section))
             made = self._still_made_of(began.made_of, record.made_of or MadeOf(), accept_changes)
             record = record.changed(made_of=made)

@@ -15,7 +15,7 @@ from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
-from coleaf_framework.plugins import published_decision
+from coleaf_framework.plugins import loaded_function, published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import Cache, TrainerConfig
 from coleaf_framework.record.provenance import made_of
@@ -278,6 +278,7 @@ class CoLeaFTrainer:
         if self.out is not None and self.distributed.first:
             adapter = self.model.adapter
             code = {"adapter": getattr(adapter, "adapter", adapter), "loss": self.model.label_loss.raw}
+            code["maker"] = loaded_function(str(self.model.record.anchor.name))
             made = made_of(self.model.anchor, self.model.reference, splits, code)
         self.model.record = self.model.record.with_classes(train.classes).changed(
             trainer=self.config,

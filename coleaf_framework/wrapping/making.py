@@ -96,7 +96,7 @@ def make_network(
     shape = {"streams": streams, "num_classes": num_classes}
     given = {key: value for key, value in shape.items() if value is not None}
     if isinstance(network, str):
-        return create_anchor(network, **given, **options)
+        return create_anchor(network, **{**given, **options})
     if isinstance(network, nn.Module):
         for wrapper, inner in _REFUSED.items():
             if isinstance(network, wrapper):

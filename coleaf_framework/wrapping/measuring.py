@@ -14,8 +14,8 @@ from coleaf_framework.model.signal import TrainingSignal
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.wrapping.checks import Run
 from coleaf_framework.wrapping.making import declared
+from coleaf_framework.wrapping.measurement import Measured, measure
 from coleaf_framework.wrapping.reach import readers_of_mixed_segments
-from coleaf_framework.wrapping.signal import Measured, measure
 from coleaf_framework.wrapping.signal_checks import SignalChecks, log_default
 
 
@@ -60,7 +60,8 @@ def _signal_of_model(model: CoLeaF) -> TrainingSignal:
     unfreeze(anchor, frozen)
     try:
         run = runner(model.adapter)
-        found = measure(anchor, run, model.streams, model.num_classes, model.segments, model.config, model.label_loss)
+        shape = run, model.streams, model.num_classes, model.segments
+        found = measure(anchor, *shape, model.config, model.label_loss, decide=False)
     finally:
         freeze(anchor, frozen)
     return found.table(anchor)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from coleaf_framework.collaboration import CoLeaFConfig, custom_loss, uses_default_loss
-from coleaf_framework.wrapping.signal import FIELDS, Measured
+from coleaf_framework.wrapping.measurement import FIELDS, Measured
 from coleaf_framework.wrapping.summary import summarize
 
 logger = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def log_default(network: nn.Module, found: Measured) -> None:
     if found.label_loss.default == "modalities":
         logger.warning(
             "%s: it has no loss, and BCE on video_probs alone does not train %s, on which segment_probs depends, so "
-            "labels teach it by BCE on video, audio and visual probabilities (anchor_loss='video' keeps to the former)",
+            "labels teach it by BCE on video, audio and visual probabilities",
             type(network).__name__,
             summarize(network, sorted(found.segment_head)),
         )

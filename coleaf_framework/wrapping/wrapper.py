@@ -140,7 +140,7 @@ def wrap(
     config = config if config is not None else CoLeaFConfig()
     _require_types(config, adapter, reference, loss)
     shape = {"streams": streams, "num_classes": num_classes}
-    set_elsewhere = [key for key, value in shape.items() if value is not None and isinstance(network, str)]
+    set_elsewhere = [key for key, value in shape.items() if value is not None and _is_plugin(network)]
     options = plain_options("anchor_options", anchor_options, set_elsewhere)
     reference_options = plain_options("reference_options", reference_options, ("streams", "num_classes", "width"))
     if num_classes is not None:
@@ -181,7 +181,7 @@ def wrap(
     shared = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=checked.width, **shared, **reference_options) if config.enabled else None
     record = RunRecord(
-        anchor=_anchor_entry(network, options, _spelt(adapter, streams), segments, named(loss)),
+        anchor=_anchor_entry(network, options, adapter, streams, segments, named(loss)),
         reference=PluginEntry(name=reference, options=without_namespaces(reference_options)),
         coleaf=config,
         model=_model_entry(anchor, streams, num_classes, segments, adapter, checked, frozen, found.label_loss),
@@ -203,6 +203,11 @@ def wrap(
     )
 
 
+def _is_plugin(network: object) -> bool:
+    """Whether a network is given by a plugin's name; one's own code may count other classes than the data's."""
+    return isinstance(network, str) and ":" not in network
+
+
 def _require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None:
     if not isinstance(config, CoLeaFConfig):
         raise WrongTypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
@@ -212,6 +217,8 @@ def _require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None
         )
     if loss is not None and (not callable(loss) or isinstance(loss, type)):
         raise WrongTypeError(f"loss is {loss!r}, where a function (raw, batch) or (raw, batch, progress) was expected")
+    if isinstance(loss, nn.Module) and next(loss.parameters(), None) is not None:
+        raise ValueError("loss has parameters of its own, which nothing would train: make them parts of the network")
     if loss is not None:
         takes_progress(loss)
         if config.anchor_loss == "video":
@@ -221,12 +228,18 @@ def _require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None
 
 
 def _anchor_entry(
-    network: Any, options: dict[str, Any], declaration: Mapping[str, Any] | None, segments: int | None, loss: bool | str
+    network: Any,
+    options: dict[str, Any],
+    adapter: Adapter | None,
+    streams: Mapping[str, StreamSpec],
+    segments: int | None,
+    loss: bool | str,
 ) -> AnchorEntry:
     """What a run keeps to make the network again; nothing where it was made outside or cannot be imported."""
     name = network if isinstance(network, str) else None if isinstance(network, nn.Module) else importable_name(network)
-    options = without_namespaces(options)
-    if name is None or loss is True or (not isinstance(network, str) and not is_plain(options)):
+    options, declaration = without_namespaces(options), _spelt(adapter, streams)
+    whole = is_plain(options) and loss is not True and (adapter is None or declaration is not None)
+    if name is None or not (whole or isinstance(network, str)):
         return AnchorEntry()
     content = dict(declaration or {}) | ({} if segments is None else {"segments": segments})
     content |= {"loss": loss} if loss else {}

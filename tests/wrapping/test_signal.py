@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, Batch, CoLeaF, CoLeaFConfig, Tap, training_signal, wrap
 from coleaf_framework.protocol import Progress
-from coleaf_framework.wrapping.signal import measure
+from coleaf_framework.wrapping.measurement import measure
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
 from tests.helpers.signal_networks import FROM_LOGITS, Recurrent, TwoHeads, put_in
 

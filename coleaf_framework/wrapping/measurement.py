@@ -113,6 +113,7 @@ def measure(
     *,
     dead: tuple[str, ...] = (),
     on_original: bool = False,
+    decide: bool = True,
 ) -> Measured:
     """Measure a network that has passed the dry run, on a copy; random state and gradients do not change.
 
@@ -129,6 +130,7 @@ def measure(
         config: the loss terms.
         label_loss: has the loss that `wrap` was given.
         dead: parameters that no loss reaches, to be looked for behind all that the network returns.
+        decide: whether to decide the default loss; False keeps the one of `label_loss`.
         on_original: run the network itself and restore it, since no copy can stand for it (`DryRun.on_original`).
     """
     with ExitStack() as stack:
@@ -138,11 +140,11 @@ def measure(
             stack.enter_context(restored(network))
         else:
             measured = stack.enter_context(sandbox_copy(network))
-        arguments = run, streams, num_classes, segments or _SEGMENTS, config, label_loss, dead
+        arguments = run, streams, num_classes, segments or _SEGMENTS, config, label_loss, dead, decide
         found = _Measuring(measured, *arguments).measure()
     if not on_original and found.sizes and not any(found.fields.values()):  # the adapter refers to the original
         given = run, streams, num_classes, segments, config, label_loss
-        return measure(network, *given, dead=dead, on_original=True)
+        return measure(network, *given, dead=dead, on_original=True, decide=decide)
     return found
 
 
@@ -157,7 +159,9 @@ class _Measuring:
         config: CoLeaFConfig,
         label_loss: LabelLoss,
         dead: tuple[str, ...],
+        decide: bool,
     ) -> None:
+        self.decide = decide
         self.network, self.run, self.streams = network, run, streams
         self.num_classes, self.length, self.config = num_classes, length, config
         self.name = type(network).__name__
@@ -178,7 +182,8 @@ class _Measuring:
         output, raw, inputs = self.forward(training=True)
         self.see_fields(output)
         self.see_raw(raw)
-        self.decide_default()
+        if self.decide:
+            self.decide_default()
         self.see_terms(output, raw, inputs)
         for _ in range(_MORE_PASSES):
             if not any(self.missing.values()):
