@@ -44,7 +44,7 @@ def made_of(
         anchor: the network, or the class or function that makes it.
         reference: the same of the Reference; None for an Anchor alone.
         splits: those whose videos count.
-        functions: "adapter", "loss" and "maker" -> what the Anchor was wrapped with, and the function that made it; None
+        functions: "adapter" and "loss" that the Anchor was wrapped with, and "maker", the function that made it; None
             for none. Their source files count as the Anchor's.
     """
     installed = None
