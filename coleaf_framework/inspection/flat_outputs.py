@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.inspection.functional_heads import FunctionalHead
-from coleaf_framework.inspection.names import Role, modality_of, role_of
+from coleaf_framework.inspection.names import Role, modality_of, names_a_probability, role_of
 from coleaf_framework.inspection.probe import Probe
 from coleaf_framework.inspection.seen import Seen, gradients, same
 from coleaf_framework.inspection.segment_candidates import kind_of
@@ -62,6 +62,11 @@ class FlatOutput:
     def role(self) -> Role | None:
         """What its name says that it is."""
         return role_of(self.name)
+
+    @property
+    def names_itself(self) -> bool:
+        """Whether its name says that it is a probability, and of what."""
+        return names_a_probability(self.name)
 
     @property
     def modality(self) -> Modality | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coleaf_framework.adapters import Out, Tap
 from coleaf_framework.inspection.probe import Probe
-from coleaf_framework.inspection.seen import Seen, gradients, same
+from coleaf_framework.inspection.seen import Seen, close, gradients, same
 from coleaf_framework.inspection.segment_heads import VISUAL_FIRST, match, which_run
 
 _MOST = 10
@@ -109,12 +109,18 @@ def find_functional_head(probe: Probe, halves: Sequence[Tensor]) -> FunctionalHe
                 alone[0].append(seen)
             if _only(second, (0, 3)) and not first.any():
                 alone[1].append(seen)
-    heads += [FunctionalHead(pair) for pair in _pairs(*alone)]
-    heads = [head for head in heads if _separates(probe, halves, head)]
-    upstream = [(_upstream(probe, head), head.sources[0].place.submodule is None, -k) for k, head in enumerate(heads)]
-    if not heads or max(upstream)[0] == 0:
+    heads += [FunctionalHead(pair) for pair in _pairs(probe, *alone)]
+    heads = [head for head in heads if _reads_all_channels(halves, head) and _separates(probe, halves, head)]
+    below = [_upstream(probe, head) for head in heads]
+    if not heads or max(below) == 0:
         return None
-    head = heads[upstream.index(max(upstream))]
+    # An output that the network returns as its tokens is preferred to a projection of it for the product.
+    whole = sum(p.numel() for p in probe.network.parameters())
+    ranks = [
+        (n + (whole if head.sources[0].place.submodule is None and 2 * n >= max(below) else 0), -k)
+        for k, (head, n) in enumerate(zip(heads, below, strict=True))
+    ]
+    head = heads[ranks.index(max(ranks))]
     return None if _reads_other_tokens(probe, halves, head) else head
 
 
@@ -133,6 +139,17 @@ def _is_half(seen: Seen, half: Tensor) -> bool:
     return any(part.shape == half.shape and match(part, half) > 0 for part in parts)
 
 
+def _reads_all_channels(halves: Sequence[Tensor], head: FunctionalHead) -> bool:
+    """Whether one class depends on most channels of what may be the tokens, as it does not of logits of each class."""
+    half, sources = halves[0], head.token_tensors()
+    weights = torch.zeros_like(half)
+    weights[..., 0] = torch.randn_like(weights[..., 0])
+    found = gradients(half, sources, weights)
+    (gradient,) = [g for g in found if g.any()][:1] or [found[0]]
+    used = (gradient.flatten(0, -2) != 0).any(0)
+    return bool(used.float().mean() > 0.75)
+
+
 def _only(gradient: Tensor, index: tuple[int, ...]) -> bool:
     if not gradient[index].any():
         return False
@@ -141,11 +158,18 @@ def _only(gradient: Tensor, index: tuple[int, ...]) -> bool:
     return not elsewhere.any()
 
 
-def _pairs(first: list[Seen], second: list[Seen]) -> Iterator[tuple[Seen, Seen]]:
-    """Pairs of one shape, at like places."""
+def _pairs(probe: Probe, first: list[Seen], second: list[Seen]) -> Iterator[tuple[Seen, Seen]]:
+    """Pairs of one shape, at like places: two outputs, two runs of a submodule, or two submodules of one kind."""
+    of_both = {s.place.submodule for s in first} & {s.place.submodule for s in second}
     for one, other in itertools.product(first[-_MOST:] + first[:2], second[-_MOST:] + second[:2]):
-        alike = (one.place.submodule is None) == (other.place.submodule is None) and one.place.at == other.place.at
-        if alike and one.tensor.shape == other.tensor.shape:
+        paths = one.place.submodule, other.place.submodule
+        alike = one.place.at == other.place.at and one.tensor.shape == other.tensor.shape
+        if None in paths:
+            alike &= paths == (None, None)
+        elif paths[0] != paths[1]:
+            kinds = {type(probe.network.get_submodule(str(path))) for path in paths}
+            alike &= len(kinds) == 1 and not of_both & set(paths)
+        if alike:
             yield one, other
 
 
@@ -158,10 +182,7 @@ def _separates(probe: Probe, halves: Sequence[Tensor], head: FunctionalHead) -> 
     through = [torch.zeros_like(x) for x in streams]
     for tensor, gradient in zip(tensors, gradients(both, tensors, torch.ones_like(both)), strict=True):
         through = [x + y for x, y in zip(through, gradients(tensor, streams, gradient), strict=True)]
-    return all(
-        torch.allclose(x, y, rtol=1e-3, atol=1e-6 + 1e-3 * float(x.abs().max()))
-        for x, y in zip(whole, through, strict=True)
-    )
+    return all(close(x, y) for x, y in zip(whole, through, strict=True))
 
 
 def _reads_other_tokens(probe: Probe, halves: Sequence[Tensor], head: FunctionalHead) -> bool:

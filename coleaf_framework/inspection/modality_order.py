@@ -69,11 +69,15 @@ class ModalityOrder:
 
     def wrongly_named_branch(self) -> str | None:
         """A submodule that bears one modality's name and reads the other's streams alone; None where there is none."""
-        for modality, tensors in self.unimodal().items():
-            for seen in tensors:
-                path = str(seen.place.submodule)
-                if modality_of(path.rsplit(".", 1)[-1]) not in (None, modality):
-                    return path
+        moved: dict[str, dict[Modality, bool]] = {}
+        for seen in self.probe.seen:
+            path = seen.place.submodule
+            if path is not None and seen.place.at == "output" and modality_of(path.rsplit(".", 1)[-1]) is not None:
+                found = moved.setdefault(path, dict.fromkeys(MODALITIES, False))
+                moved[path] = {m: found[m] or moves for m, moves in self.moves(seen).items()}
+        for path, found in moved.items():
+            if sum(found.values()) == 1 and not found[modality_of(path.rsplit(".", 1)[-1]) or "audio"]:
+                return path
         return None
 
     def order(

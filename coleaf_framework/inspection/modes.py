@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.overrides import TorchFunctionMode
 
 from coleaf_framework.inspection.probe import Probe
 from coleaf_framework.inspection.seen import BASE, same
@@ -55,10 +57,19 @@ def differences_between_modes(probe: Probe) -> ModeDifferences:
             by_path[path] = problem
         elif x is not None and y is not None and len(first) != len(trained) and not same(x, y):
             by_path[path] = (
-                f"{path} is something else in training, which returns {len(trained)} outputs, not {len(first)}: "
+                f"{path} may be something else in training, which returns {len(trained)} outputs, not {len(first)}: "
                 "an adapter that looks at net.training can read both"
             )
     return ModeDifferences(by_path, sentence, notes)
+
+
+class _WithoutDropout(TorchFunctionMode):
+    """Lets the functions of dropout return their input."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "dropout" in getattr(func, "__name__", ""):
+            return args[0] if args else (kwargs or {})["input"]
+        return func(*args, **(kwargs or {}))
 
 
 def _in_training(probe: Probe) -> dict[str, Tensor]:
@@ -68,7 +79,11 @@ def _in_training(probe: Probe) -> dict[str, Tensor]:
         try:
             probe.network = copied
             quiet = [m for m in copied.modules() if isinstance(m, _RANDOM)]
-            return dict(probe.record(probe.base.streams, training=True, evaluating=quiet).returned)
+            for module in copied.modules():
+                if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+                    module.dropout = 0.0
+            with _WithoutDropout():
+                return dict(probe.record(probe.base.streams, training=True, evaluating=quiet).returned)
         finally:
             probe.network = own
 

@@ -23,31 +23,16 @@ _VISUAL = {"v", "vis", "visual", "visuals", "image", "images", "img", "rgb", "fl
 # As arguments these name visual features; as outputs they name a level (video, frame) instead.
 _VISUAL_ARGUMENT = {"video", "videos", "vid", "frame", "frames", "st", "2d", "3d", "clip", "motion"}
 _SPATIOTEMPORAL = {"st", "3d", "r2plus1d", "r2p1d", "motion", "flow"}
+_UNCERTAINTY = "u unc uncertainty uncertainties sigma var std logvar entropy vacuity conf confidence reliability"
+_OTHER = "att attn attention w weight weights mask sim similarity feat feature features token tokens aux auxiliary"
 _ROLES: tuple[tuple[Role, set[str]], ...] = (
-    (
-        "uncertainty",
-        {"u", "unc", "uncertainty", "uncertainties", "sigma", "var", "std", "logvar", "entropy", "vacuity"},
-    ),
-    (
-        "other",
-        {
-            "att",
-            "attn",
-            "attention",
-            "weight",
-            "weights",
-            "mask",
-            "sim",
-            "similarity",
-            "feat",
-            "feature",
-            "token",
-            "tokens",
-        },
-    ),
+    ("uncertainty", set(_UNCERTAINTY.split())),
+    ("other", set(_OTHER.split())),
     ("segment", {"frame", "frames", "seg", "segment", "segments", "temporal", "snippet", "framewise"}),
     ("video", {"global", "video", "vid", "av", "bag", "overall", "fused", "clip"}),
 )
+_PROBABILITY = {"p", "prob", "probs", "probability", "probabilities", "pred", "preds", "prediction", "predictions"}
+_PROBABILITY |= {"score", "scores", "logit", "logits", "out", "output", "outputs", "cls", "y", "event", "events"}
 
 
 def words(name: str) -> set[str]:
@@ -75,6 +60,12 @@ def role_of(name: str) -> Role | None:
     """What the name of an output says that it is; None where it says nothing."""
     found = words(name)
     return next((role for role, known in _ROLES if found & known), None)
+
+
+def names_a_probability(name: str) -> bool:
+    """Whether a name says only that it is a probability, and of what: `a_prob`, `p_video`, `visual`."""
+    known = _AUDIO | _VISUAL | _PROBABILITY | dict(_ROLES)["video"] | {"modality"}
+    return all(word in known or word.isdigit() for word in words(name))
 
 
 def _modality(found: set[str], visual: set[str]) -> Modality | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from einops import reduce
 from einops.einops import Reduction
 from torch import Tensor
@@ -20,10 +21,10 @@ from coleaf_framework.inspection.functional_heads import FunctionalHead, find_fu
 from coleaf_framework.inspection.modality_order import ModalityOrder, Order
 from coleaf_framework.inspection.names import role_of
 from coleaf_framework.inspection.probe import Probe
-from coleaf_framework.inspection.seen import Seen, same
+from coleaf_framework.inspection.seen import Seen, close, gradients, same
 from coleaf_framework.inspection.segment_candidates import Segments, as_path, declare, segment_candidates
 from coleaf_framework.inspection.segment_heads import Classifier, find_classifier
-from coleaf_framework.inspection.video_level import choose_modality, choose_video
+from coleaf_framework.inspection.video_level import choose_modality, choose_video, understood
 from coleaf_framework.wrapping.checks import MIN_WIDTH
 
 _MOST_CANDIDATES = 24
@@ -131,29 +132,45 @@ class _Proposer:
             rank = 16 * exact + 8 * (head is not None) + 4 * (not doubtful) + 2 * alike + _explained(flat)
             ranked.append((rank, candidate, head, flat))
         if not ranked:
-            self.proposal.leave_open(
-                "segment_probs",
-                "none of its outputs looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality",
-            )
+            why = "none of its outputs looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality"
+            more = self.num_classes + 1
+            for seen in self.returned:
+                if seen.layout("b t m c", more) is not None or seen.layout("b t c", more) is not None:
+                    why += f"; {seen.place.path} has one class more: of a background? Then declare it with "
+                    why += f"select={{'c': '0:{self.num_classes}'}}"
+                    break
+            self.proposal.leave_open("segment_probs", why)
             return None
         best = max(rank for rank, *_ in ranked)
         rest = _without_logits_twice([found[1:] for found in ranked if found[0] == best])
         first = rest[0]
         rivals = [s for s, *_ in rest[1:] if not s.equals(first[0])]
+        rivals += self._made_with(rest, candidates)
         if rivals:
             said = [
                 found for found in rest if all(role_of(self.names[s.place.path]) == "segment" for s in found[0].sources)
             ]
-            if len(said) == 1:
+            if len(said) == 1 and len(rivals) < len(rest):
                 return said[0]
             self._agreed_fields(rest)
             self.proposal.leave_open(
                 "segment_probs",
-                f"{first[0].named()} or {' or '.join(s.named() for s in rivals)}: of one shape, and made in one way. "
-                "The network's code tells: probabilities are pooled over time, uncertainties are not",
+                f"{first[0].named()} or {' or '.join(s.named() for s in rivals)}: of one shape, and nothing tells "
+                "which is meant. The network's code does: what its loss and its evaluation read",
             )
             return None
         return first
+
+    def _made_with(self, chosen: Sequence[Candidate], candidates: Sequence[Segments]) -> list[Segments]:
+        """Candidates that are computed from a chosen one and something else, as a mean of two heads is."""
+        found = []
+        for other in candidates:
+            doubtful = any(role_of(self.names[s.place.path]) in ("uncertainty", "other") for s in other.sources)
+            if not doubtful and any(
+                _needs_more_than(self.probe, other, segments, head) for segments, head, _ in chosen
+            ):
+                found.append(other)
+        return found
 
     def _agreed_fields(self, rivals: Sequence[tuple[Segments, Head, list[FlatOutput]]]) -> None:
         """Propose what is the same for all candidates for the segment probabilities."""
@@ -179,7 +196,7 @@ class _Proposer:
                 self.proposal.say(name, value, common.evidence[name])
 
     def _why_segments(self, segments: Segments, head: Head, order: Order) -> str:
-        made = f"made of the outputs of {head.name()}" if isinstance(head, Classifier) else "made of the tokens"
+        made = f"made of the outputs of {head.submodules()}" if isinstance(head, Classifier) else "made of the tokens"
         why = f"{segments.named()}: {made if head is not None else 'the only one of its shape'}"
         why += f"; {'audio' if order.audio == 0 else 'visual'} first: {order.why}"
         return why + (f" ({order.overruled})" if order.overruled else "")
@@ -217,14 +234,14 @@ class _Proposer:
         halves = head.tokens()
         width = halves[0].shape[-1]
         if width < MIN_WIDTH:
-            self.proposal.leave_open("tokens", f"what {head.name()} reads is {width} wide: too narrow for a contrast")
+            self.proposal.leave_open("tokens", f"{head.name()}: only {width} wide, too narrow for a contrast")
             return
         if order.audio is None:
-            self.proposal.leave_open("tokens", f"what {head.name()} reads; which half is the audio's is not known")
+            self.proposal.leave_open("tokens", f"{head.name()}: which half is the audio's is not known")
             return
         returned = self._returned_tokens(halves, order.audio)
         value = returned if returned is not None else head.declaration(self.probe, order.audio)
-        self.proposal.say("tokens", value, f"what {head.name()} makes the segment probabilities of, {width} wide")
+        self.proposal.say("tokens", value, f"{head.name()}: the segment probabilities are made of it, {width} wide")
 
     def _returned_tokens(self, halves: Sequence[Tensor], audio: int) -> Any:
         """The declaration of outputs that are the tokens; None where there are none."""
@@ -265,7 +282,7 @@ class _Proposer:
                 declare(first, layout, "b m c", order.audio, changes),
                 f"{first.place.path} and {second.place.path} are the segments' evidence, pooled over time",
             )
-        video = choose_video(flat, modality, self.orders)
+        modality, video = understood(flat, modality, choose_video(flat, modality, self.orders))
         for name, verdict in (("modality_probs", modality), ("video_probs", video)):
             if name in self.proposal.fields:
                 continue
@@ -307,6 +324,21 @@ def _without_logits_twice(candidates: list[Candidate]) -> list[Candidate]:
         if not twice:
             kept.append(found)
     return kept
+
+
+def _needs_more_than(probe: Probe, other: Segments, segments: Segments, head: Head) -> bool:
+    """Whether a candidate depends on the logits of another one, and not on these alone."""
+    places = [run.logits for run in head.runs] if isinstance(head, Classifier) else segments.sources
+    tensors, streams = [s.tensor for s in places], list(probe.base.streams.values())
+    scalar = torch.stack([(half * torch.randn_like(half)).sum() for half in other.halves])
+    ones = torch.ones_like(scalar)
+    reached = gradients(scalar, tensors, ones)
+    if not any(g.any() for g in reached):
+        return False
+    through = [torch.zeros_like(x) for x in streams]
+    for tensor, gradient in zip(tensors, reached, strict=True):
+        through = [x + y for x, y in zip(through, gradients(tensor, streams, gradient), strict=True)]
+    return not all(close(x, y) for x, y in zip(gradients(scalar, streams, ones), through, strict=True))
 
 
 def _explained(flat: Sequence[FlatOutput]) -> bool:

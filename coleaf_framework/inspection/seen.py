@@ -110,6 +110,11 @@ def same(x: Tensor, y: Tensor) -> bool:
     return x.shape == y.shape and torch.allclose(x.detach().float(), y.detach().float(), rtol=1e-4, atol=1e-6)
 
 
+def close(x: Tensor, y: Tensor) -> bool:
+    """Whether two gradients are the same but for rounding."""
+    return torch.allclose(x, y, rtol=1e-3, atol=1e-6 + 1e-3 * float(x.abs().max()))
+
+
 def gradients(x: Tensor, of: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:
     """Gradients of a sum over `x`, weighted by `weights` of its shape, zero where `x` does not depend on a tensor."""
     if not x.requires_grad:

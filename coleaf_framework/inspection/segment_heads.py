@@ -89,6 +89,10 @@ class Classifier:
         return 1 - half if self.flipped else half
 
     def name(self) -> str:
+        """Where the tokens are, for messages."""
+        return f"the input of {self.submodules()}"
+
+    def submodules(self) -> str:
         """The paths of its submodules, for messages."""
         return " and ".join(dict.fromkeys(run.submodule for run in self.runs))
 

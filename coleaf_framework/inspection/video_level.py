@@ -49,6 +49,8 @@ def choose_modality(flat: Sequence[FlatOutput], order: Order, orders: ModalityOr
             return Verdict(None, f"{_paths(of_halves[0] + of_halves[1])}: which is the audio's is not known")
         pair = of_halves[order.audio][0], of_halves[1 - order.audio][0]
         why = f"{pair[0].path} rises with the audio's segment logits alone, {pair[1].path} with the visual's"
+        if pair[0].path == pair[1].path:
+            why = f"each half of {pair[0].path} rises with one modality's segment logits alone"
         named = [x.modality for x in pair]
         if pair[0].path != pair[1].path and named == ["visual", "audio"]:
             why += f" (their names, {pair[0].name} and {pair[1].name}, say the opposite)"
@@ -78,13 +80,13 @@ def _modality_heads(
         paths = list(dict.fromkeys(x.path for x in stacked))
         halves = [x for x in stacked if x.path == paths[0]]
         if len(paths) > 1 or len(halves) != 2:
-            return _open(stacked, "of one shape, with heads of their own")
+            return _open(stacked, "of one shape, and not made of the segments' logits")
         own = orders.order([x.values for x in halves], [_moved(x, orders) for x in halves])
         if own.audio is None:
             return Verdict(None, f"{paths[0]}: which half is the audio's is not known: {own.why}")
         return Verdict((halves[own.audio], halves[1 - own.audio]), f"{paths[0]}: {own.why}")
     trusted = order.overruled is None
-    named = {m: [x for x in plain if x.modality == m and trusted] for m in MODALITIES}
+    named = {m: [x for x in plain if x.modality == m and trusted and x.names_itself] for m in MODALITIES}
     if len(named["audio"]) == 1 and len(named["visual"]) == 1:
         pair = named["audio"][0], named["visual"][0]
         if all(_moved(x, orders)[m] for x, m in zip(pair, MODALITIES, strict=True)):
@@ -98,7 +100,7 @@ def _modality_heads(
         return Verdict(pair, f"{pair[0].path} depends on audio alone, {pair[1].path} on visual alone")
     rest = [x for x in plain if x.role != "video"]
     if len(rest) > 1 or any(alone.values()):
-        return _open(rest, "with heads of their own")
+        return _open(rest, "not made of the segments' logits")
     evidence = [x for x in flat if x.kind is None and "rises" in x.responses]
     if evidence:
         return Verdict(None, f"{_paths(evidence)} rise with the segments' logits, but are no probabilities: evidence?")
@@ -130,17 +132,31 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
     apart = [x for x in usable if x.apart() and id(x.seen) not in taken and x.reads[0] == x.reads[1]]
     plain = _distinct([x for x in apart if x.role not in ("uncertainty", "other") and x.modality is None])
     plain = _roots(plain)
-    named = [x for x in plain if x.role == "video"]
+    named = [x for x in plain if x.role == "video" and x.names_itself]
     if len(named) == 1:
         return Verdict((named[0],), f"its name, {named[0].name}; it has a head of its own")
-    plain = [x for x in plain if sum(_moved(x, orders).values()) == 2 or x in named]
-    if len(plain) == 1 and (modality.chosen is not None):
+    if len(plain) == 1 and modality.chosen is not None and sum(_moved(plain[0], orders).values()) == 2:
         return Verdict((plain[0],), f"{plain[0].path} is the only other output of one row per video")
     if plain:
-        return _open(plain, "with heads of their own")
+        return _open(plain, "not made of the segments' logits")
     if modality.chosen is None and any(x.modality is None for x in apart):
-        return _open(apart, "with heads of their own")
+        return _open(apart, "not made of the segments' logits")
     return Verdict((), "the network returns none")
+
+
+def understood(flat: Sequence[FlatOutput], modality: Verdict, video: Verdict) -> tuple[Verdict, Verdict]:
+    """The two verdicts, where nothing is derived while an output that may be the field is not understood."""
+    taken = {id(x.seen) for verdict in (modality, video) for x in verdict.chosen or ()}
+    plain = [x for x in flat if x.kind is not None and x.apart() and x.role not in ("uncertainty", "other")]
+    left = [x for x in _roots(_distinct(plain)) if id(x.seen) not in taken and not _is_copy(x, modality, video)]
+    if not left:
+        return modality, video
+    unknown = _open(left, "not made of the segments' logits")
+    return (modality if modality.chosen else unknown), (video if video.chosen else unknown)
+
+
+def _is_copy(x: FlatOutput, modality: Verdict, video: Verdict) -> bool:
+    return any(same(x.values, y.values) for verdict in (modality, video) for y in verdict.chosen or ())
 
 
 def _open(found: Sequence[FlatOutput], what: str) -> Verdict:

@@ -155,10 +155,10 @@ def test_an_order_of_its_own_and_a_flag_are_found() -> None:
 
 def test_what_it_cannot_run_is_said() -> None:
     with pytest.raises(
-        ValueError, match=r"does not run on audio \(B,T,6\), visual .*`\.cuda\(\)`, pass follow_device=True"
+        ValueError, match=r"(?s)does not run on audio \(B,T,6\), visual .*`\.cuda\(\)`, pass follow_device=True"
     ):
         describe(nets.CudaInside(), streams=STREAMS, num_classes=NUM_CLASSES)
-    with pytest.raises(ValueError, match="LabelEmbeddings does not run on .* inputs=... with what else it takes"):
+    with pytest.raises(ValueError, match="(?s)LabelEmbeddings does not run on .* inputs=... with what else it takes"):
         describe(nets.LabelEmbeddings(), streams=STREAMS, num_classes=NUM_CLASSES)
 
 
