@@ -138,6 +138,10 @@ class Probe:
             self.folds_segments = any(sizes[0][p] == BASE[0] and sizes[1].get(p) == 2 * BASE[0] for p in sizes[0])
         longer = segments if not self.folds_segments else None
         loud = self.record({name: 4 * x.detach() for name, x in self.base.streams.items()})
+        first = {name: x.detach().clone() for name, x in self.base.streams.items()}
+        for name, x in self.draw(BASE).items():
+            first[name][0] = x[0].detach()
+        first_video = dict(self.record(first).tensors())
         shapes = [dict(_shapes(x)) if x is not None else {} for x in (videos, longer)]
         values = dict(loud.tensors())
         for place, x in self.base.tensors():
@@ -147,9 +151,21 @@ class Probe:
                 _axis(size, *(_size(shape.get(place), k, x.ndim) for shape in shapes), fixed=longer is None)
                 for k, size in enumerate(x.shape)
             )
+            axes = tuple(_ordered(axis, k, x, first_video.get(place)) for k, axis in enumerate(axes))
             both = [v.detach().float() for v in (x, values.get(place, x))]
             low, high = min(float(v.min()) for v in both), max(float(v.max()) for v in both)
             yield Seen(place, x, axes, low, high)
+
+
+def _ordered(axis: str, k: int, x: Tensor, with_another_first_video: Tensor | None) -> str:
+    """An axis that joins videos and something else, with the one first whose steps are the longer ones."""
+    if not axis.startswith("(") or with_another_first_video is None or with_another_first_video.shape != x.shape:
+        return axis
+    changed = (x.detach() != with_another_first_video.detach()).movedim(k, 0).flatten(1).any(1)
+    apart = len(changed) // BASE[0]
+    if changed[:: BASE[0]].all() and not changed[1 :: BASE[0]].any() and apart > 1:
+        return {"(b t)": "(t b)", "(b m)": "(m b)", "(b t m)": "(t m b)"}[axis]
+    return axis
 
 
 def _shapes(recording: Recording) -> Iterator[tuple[Place, torch.Size]]:

@@ -147,10 +147,9 @@ class _Proposer:
         rivals = [s for s, *_ in rest[1:] if not s.equals(first[0])]
         rivals += self._made_with(rest, candidates)
         if rivals:
-            said = [
-                found for found in rest if all(role_of(self.names[s.place.path]) == "segment" for s in found[0].sources)
-            ]
-            if len(said) == 1 and len(rivals) < len(rest):
+            roles = [{role_of(self.names[s.place.path]) for s in found[0].sources} for found in rest]
+            said = [found for found, role in zip(rest, roles, strict=True) if role == {"segment"}]
+            if len(said) == 1 and len(rivals) < len(rest) and not any(None in role for role in roles):
                 return said[0]
             self._agreed_fields(rest)
             self.proposal.leave_open(
@@ -180,7 +179,7 @@ class _Proposer:
             proposer.proposal = Proposal()
             order = proposer._order(segments, head)
             proposer._tokens(segments, head, order)
-            proposer._video_level(segments, order, flat)
+            proposer._video_level(segments, order, [x for x in flat if not x.apart()])
             proposals.append(proposer.proposal)
         heads = [head.tokens() for _, head, _ in rivals if head is not None]
         if len(heads) == len(rivals) and all(
@@ -192,7 +191,7 @@ class _Proposer:
         common = agreed(proposals)
         for name, value in common.fields.items():
             # Nothing is derived while an output that may be the field is not understood.
-            if value != DERIVE or all(x.of_one_half() for _, _, flat in rivals for x in flat):
+            if value != DERIVE or all(x.of_half(0) or x.of_half(1) for _, _, flat in rivals for x in flat):
                 self.proposal.say(name, value, common.evidence[name])
 
     def _why_segments(self, segments: Segments, head: Head, order: Order) -> str:

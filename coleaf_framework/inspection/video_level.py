@@ -135,7 +135,9 @@ def choose_video(flat: Sequence[FlatOutput], modality: Verdict, orders: Modality
     named = [x for x in plain if x.role == "video" and x.names_itself]
     if len(named) == 1:
         return Verdict((named[0],), f"its name, {named[0].name}; it has a head of its own")
-    if len(plain) == 1 and modality.chosen is not None and sum(_moved(plain[0], orders).values()) == 2:
+    others = [x for x in usable if x.apart() and id(x.seen) not in taken and x.role not in ("uncertainty", "other")]
+    alone = len(_roots(_distinct(others))) == 1
+    if len(plain) == 1 and alone and modality.chosen is not None and sum(_moved(plain[0], orders).values()) == 2:
         return Verdict((plain[0],), f"{plain[0].path} is the only other output of one row per video")
     if plain:
         return _open(plain, "not made of the segments' logits")
