@@ -349,8 +349,6 @@ NETWORKS = {
     "def give(self, x, y): raise SystemExit(3)": "SystemExit: 3",
 }
 INSPECTED = {
-    "num_classes = -1": "num_classes is -1",
-    "streams = 3": "streams is 3",
     "streams = {'audio': 128}": "'audio' is declared by 128",
     "def give(self, x, y): return torch.complex(x, y)": "cannot be analysed",
     "def give(self, x, y): return x[:0]": "cannot be analysed",

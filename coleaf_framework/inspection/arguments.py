@@ -175,9 +175,9 @@ def _assumptions(inputs: Inputs | None) -> tuple[str, ...]:
 
 
 def _failed(failures: Sequence[_Failure], needed: Sequence[str] | None, streams: Mapping[str, StreamSpec]) -> str:
-    """What was tried, a line for each error, the one that came furthest first."""
+    """What was tried, by error, the one that came furthest first."""
     if needed is not None and len(needed) < len(streams):
-        return f"\n  its forward takes {', '.join(needed)}: fewer arguments than the {len(streams)} streams"
+        return f"its forward takes {', '.join(needed)}: fewer arguments than the {len(streams)} streams"
     groups: dict[tuple[int, str], list[str]] = {}
     for failure in failures:
         groups.setdefault((failure.progress, failure.text), []).append(spelled(failure.inputs))
@@ -186,8 +186,8 @@ def _failed(failures: Sequence[_Failure], needed: Sequence[str] | None, streams:
         shown = " or ".join(orders[:_MOST_SHOWN]) + (
             f" or {len(orders) - _MOST_SHOWN} others" if orders[_MOST_SHOWN:] else ""
         )
-        lines.append(f"\n  {shown}: {text} (after {progress} of its submodules had run)")
-    return "".join(lines)
+        lines.append(f"{shown}: {text} (after {progress} of its submodules had run)")
+    return "; ".join(lines)
 
 
 def spelled(inputs: Inputs | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from coleaf_framework._config import reason
+from coleaf_framework._config import reason, shown
 from coleaf_framework.adapters import Calling, Declaration, Inputs, takes_mask
 from coleaf_framework.inspection.arguments import FoundInputs, find_inputs, spelled
 from coleaf_framework.inspection.modality_order import ModalityOrder
@@ -78,13 +78,18 @@ def describe(
     name = type(net).__name__
     own = {what: read_attribute(net, name, what) for what in ("streams", "num_classes")}
     own_streams = own["streams"] if isinstance(own["streams"], Mapping) else None
-    own_classes = own["num_classes"] if type(own["num_classes"]) is int else None
+    own_classes = own["num_classes"] if type(own["num_classes"]) is int and own["num_classes"] > 0 else None
+    passed_over = [
+        f"its attribute {what} is {shown(own[what])}, which declares nothing: it is passed over"
+        for what, usable in (("streams", own_streams), ("num_classes", own_classes))
+        if own[what] is not None and usable is None
+    ]
     given = streams if streams is not None else own_streams
     specs: Mapping[str, StreamSpec] = given if given is not None else LLP_STREAMS
     require_shape(name, specs, 1 if num_classes is None else num_classes)
     # Which arguments the proposed call must contain.
     needed = {"streams": given is None or streams is not None}
-    inspector = _Inspector(net, specs, follow_device, progress)
+    inspector = _Inspector(net, specs, follow_device, progress, passed_over)
     found = inspector.find_inputs(inputs)
     return inspector.describe(found, num_classes, own_classes, needed["streams"], assumed=given is None)
 
@@ -93,8 +98,14 @@ class _Inspector:
     """One inspection of one network."""
 
     def __init__(
-        self, net: nn.Module, specs: Mapping[str, StreamSpec], follow_device: bool, progress: Callable[[str], None]
+        self,
+        net: nn.Module,
+        specs: Mapping[str, StreamSpec],
+        follow_device: bool,
+        progress: Callable[[str], None],
+        notes: list[str],
     ) -> None:
+        self.notes = notes
         self.net, self.specs, self.follow_device, self.progress = net, specs, follow_device, progress
         self.name = type(net).__name__
 
@@ -125,7 +136,7 @@ class _Inspector:
         hint = "If it calls `.cuda()`, pass follow_device=True (--follow-device). " if cuda else ""
         how = "in any order" if inputs is None else f"with inputs={as_source(inputs)}"
         return (
-            f"{self.name} does not run on {streams_text(self.specs)} {how}: {text}\n{hint}"
+            f"{self.name} does not run on {streams_text(self.specs)} {how}: {text}. {hint}"
             "Pass streams=... (--stream) that fit it, or inputs=... with what else it takes"
         )
 
@@ -145,7 +156,11 @@ class _Inspector:
                 raise ValueError(
                     f"{self.name} runs, but its outputs cannot be analysed: {reason(problem)}"
                 ) from problem
+            if not any(seen.place.submodule is None for seen in probe.seen):
+                why = "it returns no tensor of floating-point numbers"
+                raise ValueError(f"{self.name} runs, but its outputs cannot be analysed: {why}")
             classes, notes = _classes(probe, num_classes, own_classes)
+            notes = [*self.notes, *notes]
             page = Page(self.name, self.net, self.specs, probe, classes, found, assumed)
             page.notes += notes
             if classes is None:

@@ -85,6 +85,10 @@ class FlatOutput:
         """Whether it has a head of its own that reads one half's tokens alone."""
         return self.apart() and self.reads == (half == 0, half == 1)
 
+    def of_one_half(self) -> bool:
+        """Whether it is made of one half's segments or tokens alone."""
+        return any(self.of_half(half) or self.reads_half(half) for half in (0, 1))
+
     def apart(self) -> bool:
         """Whether it has a head of its own."""
         return self.responses == ("stays", "stays")

@@ -191,7 +191,7 @@ class _Proposer:
         common = agreed(proposals)
         for name, value in common.fields.items():
             # Nothing is derived while an output that may be the field is not understood.
-            if value != DERIVE or all(x.of_half(0) or x.of_half(1) for _, _, flat in rivals for x in flat):
+            if value != DERIVE or all(x.of_one_half() for _, _, flat in rivals for x in flat):
                 self.proposal.say(name, value, common.evidence[name])
 
     def _why_segments(self, segments: Segments, head: Head, order: Order) -> str:

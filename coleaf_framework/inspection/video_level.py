@@ -153,8 +153,11 @@ def understood(flat: Sequence[FlatOutput], modality: Verdict, video: Verdict) ->
     left = [x for x in _roots(_distinct(plain)) if id(x.seen) not in taken and not _is_copy(x, modality, video)]
     if not left:
         return modality, video
-    unknown = _open(left, "not made of the segments' logits")
-    return (modality if modality.chosen else unknown), (video if video.chosen else unknown)
+    unknown = "not made of the segments' logits"
+    of_video = [x for x in left if x.reads[0] == x.reads[1]]
+    if not modality.chosen:
+        modality = _open(left, unknown)
+    return modality, video if video.chosen or not of_video else _open(of_video, unknown)
 
 
 def _is_copy(x: FlatOutput, modality: Verdict, video: Verdict) -> bool:

@@ -162,6 +162,15 @@ def test_what_it_cannot_run_is_said() -> None:
         describe(nets.LabelEmbeddings(), streams=STREAMS, num_classes=NUM_CLASSES)
 
 
+def test_attributes_that_mean_something_else_are_passed_over_with_a_note() -> None:
+    class Other(nets.PositionalTuple):
+        streams, num_classes = 3, -1
+
+    page = str(describe(telling_apart(Other), streams=STREAMS, num_classes=NUM_CLASSES))
+    assert "note       its attribute streams is 3, which declares nothing: it is passed over" in page
+    assert "note       its attribute num_classes is -1" in page
+
+
 def test_what_it_cannot_wrap_is_said() -> None:
     class NoSegments(nets.LookAlike):
         def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
