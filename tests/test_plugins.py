@@ -44,6 +44,16 @@ def test_wrong_options_are_named() -> None:
         create_anchor("han", widht=8)
 
 
+def test_a_constructor_may_have_an_argument_called_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site / "named_net.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self, name, kind=2):\n        super().__init__()\n        self.own = name, kind\n"
+    )
+    monkeypatch.chdir(site)
+    assert create_anchor("named_net:Net", **{"name": 1}).own == (1, 2)  # type: ignore[arg-type]
+    assert create_anchor("named_net:Net", **{"name": 1, "kind": 3}).own == (1, 3)  # type: ignore[arg-type]
+
+
 def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
     install(site, "rival", "han = rival:HAN")
     with pytest.raises(ValueError, match=r"declared by coleaf.* and rival 1\.0 \(rival:HAN\): uninstall one"):

@@ -108,7 +108,13 @@ class Calling:
         return _MASK in self.arguments
 
     def __call__(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None = None) -> Any:
-        """Run the network on streams (B, frames * T, width) and a mask (B,T) bool or None; returns its raw outputs."""
+        """Run the network on streams (B, frames * T, width); returns its raw outputs.
+
+        Args:
+            network: the network.
+            streams: its input streams.
+            mask: (B,T) bool; None where all videos have T segments. A declared mask is then true everywhere.
+        """
         device = next(iter(streams.values())).device
         first, spec = next(iter(self.streams.items()))
         batch, segments = len(streams[first]), streams[first].shape[1] // spec.frames
@@ -116,7 +122,9 @@ class Calling:
         def value(argument: Argument) -> Any:
             if isinstance(argument, Constant):
                 return argument.on(device, batch, segments)
-            return mask if argument == _MASK else streams[argument]
+            if argument != _MASK:
+                return streams[argument]
+            return torch.ones(batch, segments, dtype=torch.bool, device=device) if mask is None else mask
 
         with following(streams, follow=self.follow_device):
             if self.inputs is None:

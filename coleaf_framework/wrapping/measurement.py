@@ -42,6 +42,7 @@ from coleaf_framework.wrapping.summary import submodule_rows
 
 _VIDEOS, _SEGMENTS = 3, 10
 _MORE_PASSES = 1
+_PASSES_TO_DECIDE = 3
 # A gradient of contrast to the tokens below this, times the tokens, is rounding.
 _NO_CONTRAST = 1e-5
 FIELDS = ("segment_probs", "video_probs", "tokens", "modality_probs")
@@ -79,6 +80,11 @@ class Measured:
     def segment_head(self) -> set[str]:
         """Parameters that segment probabilities depend on and tokens do not; all of the former where there are none."""
         return (self.moving["segment_probs"] - self.fields["tokens"]) or self.moving["segment_probs"]
+
+    @property
+    def missed_by_video(self) -> set[str]:
+        """Parameters that segment probabilities give a gradient and video probabilities do not."""
+        return self.moving["segment_probs"] - self.moving["video_probs"]
 
     def reached_by(self, terms: tuple[str, ...]) -> set[str]:
         """Parameters that one of the terms gives a gradient."""
@@ -118,8 +124,8 @@ def measure(
     """Measure a network that has passed the dry run, on a copy; random state and gradients do not change.
 
     Contrast is measured with theta = 1 against random tokens, and the other terms of the Reference against random
-    probabilities. The default loss is decided too: BCE on both modalities where that on video probabilities would train
-    no parameter of the segment head.
+    probabilities. The default loss is decided too: BCE on video probabilities, and on both modalities too where
+    there is a parameter to which the segment probabilities give a gradient and those give none.
 
     Args:
         network: the Anchor.
@@ -235,7 +241,13 @@ class _Measuring:
     def decide_default(self) -> None:
         how, found = self.found.label_loss, self.found
         found.label_loss = replace(how, default="video")
-        if uses_default_loss(self.config, self.network, how) and not found.fields["video_probs"] & found.segment_head:
+        if not uses_default_loss(self.config, self.network, how):
+            return
+        for _ in range(_PASSES_TO_DECIDE):  # rectified units may be off, and rounding may be zero, in one of them
+            if not found.missed_by_video & found.fields["video_probs"]:
+                break
+            self.see_fields(self.forward(training=True)[0])
+        if found.missed_by_video:
             found.label_loss = replace(how, default="modalities")
 
     def see_terms(self, output: AnchorOutput, raw: object, inputs: Mapping[str, Tensor]) -> None:

@@ -170,5 +170,5 @@ def log_default(network: nn.Module, found: Measured) -> None:
             "%s: it has no loss, and BCE on video_probs alone does not train %s, on which segment_probs depends, so "
             "labels teach it by BCE on video, audio and visual probabilities",
             type(network).__name__,
-            summarize(network, sorted(found.segment_head)),
+            summarize(network, sorted(found.missed_by_video)),
         )

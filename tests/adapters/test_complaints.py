@@ -54,7 +54,8 @@ def test_of_a_tap(tap: Tap, message: str) -> None:
         (lambda: Out(0, kind="logit"), "kind 'logit' is not one of"),
         (lambda: Out(0, absence=1), "absence is for the kinds evidence and dirichlet"),
         (lambda: Out(0, visual=1, order=("visual", "audio")), "order is for modalities on one axis"),
-        (lambda: Out(0, layout=" "), "layout is empty"),
+        (lambda: Out(0, layout=" "), "layout ' ' is no axes such as 'b t m c'"),
+        (lambda: Out(0, layout=3), "layout 3 is no axes such as 'b t m c'"),  # type: ignore[arg-type]
         (lambda: Tap("x", call={"audio": 0, "visual": 1}, order=("visual", "audio")), "order must not be given"),
     ],
 )

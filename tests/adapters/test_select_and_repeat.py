@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from coleaf_framework import DERIVE, AnchorOutput, CoLeaF, Constant, Declaration, Out, Tap, load_anchor, wrap
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
 
-B, T = 3, 5
+B, T, WIDTH = 3, 5, 8
 
 
 def read(out: Out, *returned: Tensor, field: str = "segment_probs") -> Tensor:
@@ -107,8 +107,8 @@ class Scaled(TinyNet):
     num_classes = NUM_CLASSES + 1
 
     def __init__(self) -> None:
-        super().__init__()
-        self.background = nn.Linear(5, 1)
+        super().__init__(width=WIDTH)
+        self.background = nn.Linear(WIDTH, 1)
 
     def forward(self, audio: Tensor, visual: Tensor, factor: Tensor, weights: Tensor) -> Any:
         b, t = audio.shape[:2]

@@ -69,10 +69,10 @@ class TakesNamespace(Encodes):
         return returned(self.fc_prob(self.stacked(audio, visual)).sigmoid())
 
 
-@trap("not a network but a function that makes one: the error says so", raises="torch.nn.Module",
-      undecided=("inputs", "segment_probs", "video_probs", "modality_probs", "tokens"))  # fmt: skip
+@trap("not a network but a function that makes one, which may be given in its place", **FRAMES, tokens=STACKED,
+      options={"anchor_options": {"width": WIDTH}})  # fmt: skip
 def FactoryFunction() -> Any:
-    return lambda: Encodes()
+    return lambda num_classes=C, width=8: TakesNamespace(Namespace(classes=num_classes, width=width))
 
 
 @trap("equal widths, visual first, by helpful argument names in a misleading order", streams=EQUAL,

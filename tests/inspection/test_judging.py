@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from coleaf_framework import DERIVE, Out, wrap
+from coleaf_framework import DERIVE, Batch, Out, wrap
+from coleaf_framework.adapters import flatten
 from tests.helpers.judging import FIELDS, Case, judge_description
 from tests.helpers.published_traps import TRAPS
 from tests.helpers.random_networks import random_network
@@ -19,6 +21,8 @@ DECLARABLE = {
     for name, case in RUNNABLE.items()
     if case.truth.segment_probs is not None and name not in ("ClassesPlusOne", "EqualWidthsUnhelpful")
 }
+# Outputs that change from call to call in evaluation are refused, however they are declared.
+ACCEPTABLE = {name: case for name, case in DECLARABLE.items() if name != "DropoutInEvaluation"}
 SEEDS = range(100, 115)
 
 
@@ -74,7 +78,7 @@ def test_the_truth_is_right_and_silence_is_not_wrong(case: Case) -> None:
     require_truth_is_right(case)
 
 
-@pytest.mark.parametrize("case", DECLARABLE.values(), ids=DECLARABLE.keys())
+@pytest.mark.parametrize("case", ACCEPTABLE.values(), ids=ACCEPTABLE.keys())
 def test_wrap_accepts_the_truth(case: Case) -> None:
     for tokens in case.truth.tokens:
         given = {key: value for key, value in case.truth.declaration().items() if value is not None}
@@ -87,6 +91,11 @@ def test_crossed_modalities_are_wrong(case: Case) -> None:
     require_crossed_is_wrong(case)
 
 
+def all_outputs(raw: object, batch: Batch) -> Tensor:
+    """A loss that reads all that a network returns, since labels may reach no segment head by a default loss."""
+    return torch.stack([x.mean() for _, x in flatten(raw) if x.requires_grad]).sum()
+
+
 def test_the_truth_of_random_networks_is_right() -> None:
     for seed in SEEDS:
         network = random_network(seed)
@@ -96,7 +105,7 @@ def test_the_truth_of_random_networks_is_right() -> None:
             for tokens in network.truth.tokens:
                 given = {key: value for key, value in network.truth.declaration().items() if value is not None}
                 shape: dict[str, Any] = {"streams": network.streams, "num_classes": network.num_classes}
-                wrap(network.make(), **shape, **{**given, "tokens": tokens})
+                wrap(network.make(), loss=all_outputs, **shape, **{**given, "tokens": tokens})
 
 
 def test_random_networks_are_of_every_kind() -> None:

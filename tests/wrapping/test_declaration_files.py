@@ -74,7 +74,7 @@ inputs: {{v: visual, a: audio, factor: {{constant: 1.0, repeat: b}}}}
 """
 FACTORY = f"""
 network: theirs_net:make
-arguments: {{dim: 6}}
+arguments: {{dim: 10}}
 adapter: theirs_net:adapter
 tokens: {{tap: encoder, order: [visual, audio]}}
 {STREAMS_TEXT}
@@ -275,9 +275,9 @@ def test_networks_are_made_by_functions_too(files: Path) -> None:
     import theirs_net  # type: ignore[import-not-found]
 
     how = {"adapter": theirs_net.adapter, "tokens": Tap("encoder", order=("visual", "audio")), "streams": STREAMS}
-    model = wrap(theirs_net.make, num_classes=C, anchor_options={"dim": 6}, **how)
+    model = wrap(theirs_net.make, num_classes=C, anchor_options={"dim": 10}, **how)
     assert model.record is not None
-    assert (model.record.anchor.name, model.record.anchor.options) == ("theirs_net:make", {"dim": 6})
+    assert (model.record.anchor.name, model.record.anchor.options) == ("theirs_net:make", {"dim": 10})
     assert type(create_anchor("theirs_net:make", num_classes=C, streams=STREAMS)) is theirs_net.Theirs
     with pytest.raises(TypeError, match="number made a int, not a torch.nn.Module"):
         wrap(theirs_net.number, **how)
@@ -302,6 +302,40 @@ def test_a_class_from_python_comes_back_with_its_options(files: Path) -> None:
     with pytest.raises(ValueError, match="'theirs_net:Theirs', code that is no plugin and would be imported"):
         CoLeaF.load(files / "saved")
     assert type(CoLeaF.load(files / "saved", trust=True).anchor) is theirs_net.Theirs
+
+
+def test_nothing_makes_a_class_again_without_the_adapter_that_no_file_can_hold(files: Path) -> None:
+    import theirs_net
+
+    given = {"adapter": lambda *x: theirs_net.adapter(*x), "tokens": Tap("encoder", order=("visual", "audio"))}
+    model = wrap(theirs_net.make, num_classes=C, streams=STREAMS, **given)
+    assert model.record is not None
+    assert (model.record.anchor.name, model.record.model.adapter) == (None, True)
+    model.save(files / "saved")
+    with pytest.raises(ValueError, match=r"Theirs, not a plugin: pass anchor=<that network>"):
+        CoLeaF.load(files / "saved", trust=True)
+
+
+@pytest.mark.parametrize("what", ["adapter", "loss"])
+def test_a_record_of_a_plugin_with_code_that_no_file_holds_is_not_trained_again(tmp_path: Path, what: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"anchor: {{name: han}}\nmodel: {{{what}: true}}\n")
+    with pytest.raises(ValueError, match=rf"config.yaml: its Anchor was wrapped with {what}=<code> that no file"):
+        load_config(tmp_path / "config.yaml", trust=True)
+
+
+def test_what_stands_beside_the_name_of_a_file_belongs_into_it(files: Path) -> None:
+    (files / "c.yaml").write_text("anchor: {name: wrap.yaml, declaration: {segments: 3}}\n")
+    with pytest.raises(ValueError, match=r"c.yaml: .* file wrap.yaml, so anchor.declaration belongs into it"):
+        load_config("c.yaml", trust=True)
+    assert load_config("c.yaml", ["anchor.name=wrap.yaml"]).anchor.name == "theirs_net:Theirs"
+
+
+def test_a_run_is_not_scored_with_other_outputs_than_its_own(coleaf: Command, files: Path, data_root: Path) -> None:
+    coleaf("train", "--anchor", "wrap.yaml", "--data", data_root, "--out", "run", *FAST)
+    assert "Theirs in CoLeaF" in coleaf("evaluate", "run", "--anchor", "wrap.yaml")
+    (files / "other.yaml").write_text(WRAP.replace("k: 0", "k: 1"))
+    told = coleaf("evaluate", "run", "--anchor", "other.yaml", fails=True)
+    assert "other.yaml: declares other outputs, tokens, inputs, adapter or segments than the run was" in told
 
 
 def test_a_local_class_cannot_come_back_by_itself(tmp_path: Path) -> None:
@@ -351,7 +385,7 @@ def test_a_run_of_a_file_needs_the_file_no_more(coleaf: Command, files: Path, da
 def test_code_that_a_file_of_a_configuration_names_must_be_trusted(
     coleaf: Command, files: Path, data_root: Path
 ) -> None:
-    (files / "c.yaml").write_text("anchor: {name: factory.yaml, options: {dim: 4}}\n")
+    (files / "c.yaml").write_text("anchor: {name: factory.yaml, options: {dim: 12}}\n")
     flops = ("flops", "--data", data_root, "--videos", 1, "--config", "c.yaml")
     assert "its anchor is 'theirs_net:make', code that is no plugin" in coleaf(*flops, fails=True)
     assert "Theirs in CoLeaF, inference" in coleaf(*flops, "--trust")

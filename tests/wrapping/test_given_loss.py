@@ -139,6 +139,25 @@ def test_a_bad_one_is_named(loss: Any, message: str) -> None:
         put_in(TwoHeads(), loss=loss)
 
 
+def test_parameters_of_its_own_are_refused() -> None:
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, raw: Any, batch: Batch) -> Tensor:
+            return self.weight * raw[0].mean()
+
+    with pytest.raises(ValueError, match="loss has parameters of its own, which nothing would train"):
+        put_in(TwoHeads(), loss=Weighted())
+
+
+def test_a_run_without_one_is_given_none(tmp_path: Path) -> None:
+    put_in(TwoHeads(), config=ALONE).save(tmp_path)
+    with pytest.raises(ValueError, match=r"its Anchor was wrapped without a loss: leave out loss="):
+        CoLeaF.load(tmp_path, anchor=TwoHeads(), loss=mean_and_square)
+
+
 def test_it_contradicts_the_loss_video() -> None:
     with pytest.raises(ValueError, match=r"anchor_loss 'video' is BCE .* so loss=... would do nothing"):
         put_in(TwoHeads(), loss=mean_and_square, config=CoLeaFConfig(anchor_loss="video"))
@@ -195,7 +214,7 @@ def test_a_function_of_no_module_is_asked_for(tmp_path: Path) -> None:
 def test_a_recorded_loss_that_is_gone_is_named(module_of_losses: ModuleType, tmp_path: Path) -> None:
     put_in(TwoHeads(), loss=module_of_losses.f, config=ALONE).save(tmp_path)
     del module_of_losses.f
-    with pytest.raises(ValueError, match=r"config.yaml: its loss losses_of_mine:f cannot be imported"):
+    with pytest.raises(ValueError, match=r"config.yaml: loss losses_of_mine:f: losses_of_mine has no function 'f'"):
         CoLeaF.load(tmp_path, anchor=TwoHeads(), trust=True)
 
 
