@@ -42,8 +42,8 @@ class Seen:
     Args:
         place: where it was seen.
         tensor: its values at B = 3, T = 10, in evaluation mode, with their graph.
-        axes: for each axis "b", "t", "(b t)", "(b m)", "(b t m)" or with b last, as it grows with B and T; "" for a fixed length;
-            "t?" for a length of 10 in a network that runs for 10 segments alone.
+        axes: for each axis "b", "t", "(b t)", "(b m)", "(b t m)" or with b last, as it grows with B and T; "" for a
+            fixed length; "t?" for a length of 10 in a network that runs for 10 segments alone.
         low: the least value that was seen in any trial.
         high: the greatest.
     """
