@@ -72,10 +72,14 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """Of the network: wrong if a field is, absent if a field or the complete call is missing."""
+        """Of the network: wrong if a field is, absent if a field or the complete call is missing.
+
+        No call is right where no label would train the segment head: `wrap` refuses it without a loss, and says so.
+        """
         if "wrong" in self.verdicts.values():
             return "wrong"
-        missing = "absent" in self.verdicts.values() or (self.call is None and not self.truth.undecided)
+        incomplete = self.call is None and not self.truth.undecided and "no label trains" not in (self.problem or "")
+        missing = "absent" in self.verdicts.values() or incomplete
         return "absent" if missing else "right"
 
     def explain(self, name: str, verdicts: tuple[str, ...] = ("wrong",)) -> str:
