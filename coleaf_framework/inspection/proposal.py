@@ -128,7 +128,7 @@ class _Proposer:
             flat = self._flat(candidate, head)
             doubtful = any(role_of(self.names[s.place.path]) in ("uncertainty", "other") for s in candidate.sources)
             exact = classifier is not None and classifier.exact
-            alike = classifier is not None and len({run.submodule for run in classifier.runs}) == 1
+            alike = _is_one_classifier(classifier)
             rank = 16 * exact + 8 * (head is not None) + 4 * (not doubtful) + 2 * alike + _explained(flat)
             ranked.append((rank, candidate, head, flat))
         if not ranked:
@@ -191,7 +191,8 @@ class _Proposer:
         common = agreed(proposals)
         for name, value in common.fields.items():
             # Nothing is derived while an output that may be the field is not understood.
-            if value != DERIVE or all(x.of_one_half() for _, _, flat in rivals for x in flat):
+            derivable = all(_is_one_classifier(head) and x.of_one_half() for _, head, flat in rivals for x in flat)
+            if value != DERIVE or derivable:
                 self.proposal.say(name, value, common.evidence[name])
 
     def _why_segments(self, segments: Segments, head: Head, order: Order) -> str:
@@ -338,6 +339,11 @@ def _needs_more_than(probe: Probe, other: Segments, segments: Segments, head: He
     for tensor, gradient in zip(tensors, reached, strict=True):
         through = [x + y for x, y in zip(through, gradients(tensor, streams, gradient), strict=True)]
     return not all(close(x, y) for x, y in zip(gradients(scalar, streams, ones), through, strict=True))
+
+
+def _is_one_classifier(head: Head) -> bool:
+    """Whether one submodule makes both halves."""
+    return isinstance(head, Classifier) and len({run.submodule for run in head.runs}) == 1
 
 
 def _explained(flat: Sequence[FlatOutput]) -> bool:
