@@ -45,7 +45,7 @@ def test_wrap_unmodified(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     wrap_unmodified.main(videos=8, epochs=1)
     printed = capsys.readouterr().out
-    assert 'Tap("encoder")' in printed
+    assert 'tokens=Tap("fc_prob", at="input", order=("visual", "audio"))' in printed
     assert "taken out again: True" in printed
 
 
