@@ -50,8 +50,8 @@ def test_a_constructor_may_have_an_argument_called_name(site: Path, monkeypatch:
         "    def __init__(self, name, kind=2):\n        super().__init__()\n        self.own = name, kind\n"
     )
     monkeypatch.chdir(site)
-    assert create_anchor("named_net:Net", **{"name": 1}).own == (1, 2)  # type: ignore[arg-type]
-    assert create_anchor("named_net:Net", **{"name": 1, "kind": 3}).own == (1, 3)  # type: ignore[arg-type]
+    assert create_anchor("named_net:Net", name=1).own == (1, 2)
+    assert create_anchor("named_net:Net", name=1, kind=3).own == (1, 3)
 
 
 def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
