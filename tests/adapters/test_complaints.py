@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from coleaf_framework import DERIVE, Constant, Out, Tap, wrap
+from coleaf_framework.adapters import Calling
 from coleaf_framework.adapters.outputs import _warn_once
 from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, TinyNet, batch_of
@@ -221,16 +222,38 @@ def test_fields_of_their_own_names_need_not_be_said() -> None:
     assert model.infer(batch_of()).segment_probs.shape == (4, 5, 2, NUM_CLASSES)
 
 
-def test_a_mask_among_the_inputs_reaches_the_network() -> None:
-    class Masked(TinyNet):
-        def forward(self, audio: Tensor, visual: Tensor, valid: Tensor | None) -> Any:
-            output = super().forward(audio, visual)
-            if valid is None:
-                return output
-            share = valid / valid.sum(1, keepdim=True)
-            pooled = (output.segment_probs * share[:, :, None, None]).sum(1)
-            return type(output)(output.segment_probs, pooled.mean(1), output.tokens, pooled)
+class Masked(TinyNet):
+    """Pools over the segments that are there, and needs to be told which; keeps what it was told."""
 
-    inputs = {"audio": "audio", "visual": "visual", "valid": "mask"}
+    def forward(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Any:  # type: ignore[override]
+        output = super().forward(audio, visual)
+        self.told = valid
+        probs = output.segment_probs
+        pooled = torch.stack([x[there].mean(0) for x, there in zip(probs, valid, strict=True)])
+        return type(output)(probs, pooled.mean(1), output.tokens, pooled)
+
+
+class Told(nn.Module):
+    """Gives the mask that it is told."""
+
+    def forward(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Tensor:
+        return valid
+
+
+def test_a_mask_among_the_inputs_reaches_the_network() -> None:
+    model = wrap(Masked(), inputs={"audio": "audio", "visual": "visual", "valid": "mask"})
+    batch = batch_of(segments=5, lengths=[5, 4, 3, 2])
+    assert model.infer(batch).video_probs.shape == (4, NUM_CLASSES)
+    assert torch.equal(model.anchor.told, batch.mask)
+
+
+@pytest.mark.parametrize(
+    "inputs", [("audio", "visual", "mask"), {"visual": "visual", "audio": "audio", "valid": "mask"}]
+)
+def test_a_declared_mask_is_true_everywhere_where_all_videos_are_of_full_length(inputs: Any) -> None:
     model = wrap(Masked(), inputs=inputs)
-    assert model.infer(batch_of(segments=5, lengths=[5, 4, 3, 2])).video_probs.shape == (4, NUM_CLASSES)
+    assert model.infer(batch_of(2)).video_probs.shape == (2, NUM_CLASSES)
+    assert torch.equal(model.anchor.told, torch.ones(2, 5, dtype=torch.bool))
+    streams = {name: x.to("meta") for name, x in batch_of(2).streams.items()}
+    calling = Calling(inputs, STREAMS, follow_device=False)
+    assert calling(Told(), streams).device == streams["audio"].device

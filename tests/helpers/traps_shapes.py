@@ -24,7 +24,7 @@ from tests.helpers.traps import (
 )
 
 
-@trap("a background class: C + 1 columns, which no declaration can cut",
+@trap("a background class: C + 1 columns",
       tokens=STACKED, optional=("tokens",),
       undecided=("segment_probs", "video_probs", "modality_probs"))  # fmt: skip
 class Background(Encodes):

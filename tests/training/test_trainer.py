@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coleaf_framework import AnchorOutput, CoLeaFConfig, CoLeaFTrainer, StreamSpec, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, SyntheticLLP
 from coleaf_framework.metrics import DecisionConfig, all_scores
-from coleaf_framework.storage import read_tensors
+from coleaf_framework.storage import read_tensors, read_yaml, write_yaml
 from coleaf_framework.training.best import BestWeights
 from coleaf_framework.training.losslog import LossLog
 from tests.helpers.data import CLASSES, Bomb, last
@@ -71,6 +71,33 @@ def test_a_run_may_go_on_for_more_epochs(data_root: Path, tmp_path: Path) -> Non
     run(data_root, tmp_path / "a", epochs=2)
     longer = run(data_root, tmp_path / "a", epochs=3, on_existing="resume")
     assert same_weights(weights(longer), weights(run(data_root, None, epochs=3)))
+
+
+def as_it_is(network: nn.Module, streams: dict[str, Tensor]) -> AnchorOutput:
+    """An adapter for `TinyNet`."""
+    return network(**streams)  # type: ignore[no-any-return]
+
+
+def test_a_run_that_was_recorded_before_classes_and_adapters_were_named_goes_on(
+    data_root: Path, tmp_path: Path
+) -> None:
+    def train(epochs: int, on_existing: Any) -> CoLeaFTrainer:
+        config = TrainerConfig(**FAST, epochs=epochs)  # type: ignore[arg-type]
+        torch.manual_seed(0)
+        model = wrap(TinyNet, adapter=as_it_is)
+        made = CoLeaFTrainer(model, config, out=tmp_path / "run", on_existing=on_existing, quiet=True)
+        made.fit(AVVPFolder(data_root, "train"), AVVPFolder(data_root, "val"))
+        return made
+
+    train(1, "refuse")
+    record = read_yaml(tmp_path / "run/config.yaml")
+    assert record["anchor"]["name"] == "tests.helpers.networks:TinyNet"
+    record["anchor"], record["model"]["adapter"] = {"name": None, "options": {}}, True
+    write_yaml(tmp_path / "run/config.yaml", record)
+    assert len(train(2, "resume").history) == 2
+    record = read_yaml(tmp_path / "run/config.yaml")
+    assert record["anchor"]["name"] == "tests.helpers.networks:TinyNet"
+    assert record["model"]["adapter"]["adapter"] == f"{__name__}:as_it_is"
 
 
 def test_a_finished_run_resumed_does_nothing(data_root: Path, tmp_path: Path) -> None:

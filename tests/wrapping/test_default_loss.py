@@ -45,6 +45,9 @@ def test_it_reads_the_labels_of_either_modality_where_they_are_given() -> None:
 
 def test_it_is_bce_on_the_video_alone_where_that_reaches_the_segment_head() -> None:
     assert wrap(TinyNet(), config=ALONE)(batch_of()).keys() == {"anchor/video"}
+    record = wrap("han", config=ALONE, num_classes=NUM_CLASSES, anchor_options={"width": 8}).record
+    assert record is not None
+    assert record.model.default_loss == "video"
 
 
 class Prompted(TwoHeads):
