@@ -87,11 +87,11 @@ def describe(
     given = streams if streams is not None else own_streams
     specs: Mapping[str, StreamSpec] = given if given is not None else LLP_STREAMS
     require_shape(name, specs, 1 if num_classes is None else num_classes)
-    # Which arguments the proposed call must contain.
-    needed = {"streams": given is None or streams is not None}
     inspector = _Inspector(net, specs, follow_device, progress, passed_over)
     found = inspector.find_inputs(inputs)
-    return inspector.describe(found, num_classes, own_classes, needed["streams"], assumed=given is None)
+    return inspector.describe(
+        found, num_classes, own_classes, given is None or streams is not None, assumed=given is None
+    )
 
 
 class _Inspector:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coleaf_framework.adapters import Out, Tap
 from coleaf_framework.inspection.probe import Probe
-from coleaf_framework.inspection.seen import Seen, close, gradients, same
+from coleaf_framework.inspection.seen import Seen, all_passes_through, gradients, same
 from coleaf_framework.inspection.segment_heads import VISUAL_FIRST, match, which_run
 
 _MOST = 10
@@ -174,15 +174,9 @@ def _pairs(probe: Probe, first: list[Seen], second: list[Seen]) -> Iterator[tupl
 
 
 def _separates(probe: Probe, halves: Sequence[Tensor], head: FunctionalHead) -> bool:
-    streams = list(probe.base.streams.values())
-    weights = [torch.randn_like(half) for half in halves]
-    both = torch.stack([(half * w).sum() for half, w in zip(halves, weights, strict=True)])
-    whole = gradients(both, streams, torch.ones_like(both))
-    tensors = [s.tensor for s in head.sources]
-    through = [torch.zeros_like(x) for x in streams]
-    for tensor, gradient in zip(tensors, gradients(both, tensors, torch.ones_like(both)), strict=True):
-        through = [x + y for x, y in zip(through, gradients(tensor, streams, gradient), strict=True)]
-    return all(close(x, y) for x, y in zip(whole, through, strict=True))
+    """Whether the probabilities depend on the streams through these tokens alone."""
+    both = torch.stack([(half * torch.randn_like(half)).sum() for half in halves])
+    return all_passes_through(both, head.token_tensors(), list(probe.base.streams.values()))
 
 
 def _reads_other_tokens(probe: Probe, halves: Sequence[Tensor], head: FunctionalHead) -> bool:

@@ -21,7 +21,7 @@ from coleaf_framework.inspection.functional_heads import FunctionalHead, find_fu
 from coleaf_framework.inspection.modality_order import ModalityOrder, Order
 from coleaf_framework.inspection.names import role_of
 from coleaf_framework.inspection.probe import Probe
-from coleaf_framework.inspection.seen import Seen, close, gradients, same
+from coleaf_framework.inspection.seen import Seen, all_passes_through, gradients, same
 from coleaf_framework.inspection.segment_candidates import Segments, as_path, declare, segment_candidates
 from coleaf_framework.inspection.segment_heads import Classifier, find_classifier
 from coleaf_framework.inspection.video_level import choose_modality, choose_video, understood
@@ -329,16 +329,11 @@ def _without_logits_twice(candidates: list[Candidate]) -> list[Candidate]:
 def _needs_more_than(probe: Probe, other: Segments, segments: Segments, head: Head) -> bool:
     """Whether a candidate depends on the logits of another one, and not on these alone."""
     places = [run.logits for run in head.runs] if isinstance(head, Classifier) else segments.sources
-    tensors, streams = [s.tensor for s in places], list(probe.base.streams.values())
-    scalar = torch.stack([(half * torch.randn_like(half)).sum() for half in other.halves])
-    ones = torch.ones_like(scalar)
-    reached = gradients(scalar, tensors, ones)
-    if not any(g.any() for g in reached):
+    tensors = [s.tensor for s in places]
+    both = torch.stack([(half * torch.randn_like(half)).sum() for half in other.halves])
+    if not any(g.any() for g in gradients(both, tensors, torch.ones_like(both))):
         return False
-    through = [torch.zeros_like(x) for x in streams]
-    for tensor, gradient in zip(tensors, reached, strict=True):
-        through = [x + y for x, y in zip(through, gradients(tensor, streams, gradient), strict=True)]
-    return not all(close(x, y) for x, y in zip(gradients(scalar, streams, ones), through, strict=True))
+    return not all_passes_through(both, tensors, list(probe.base.streams.values()))
 
 
 def _is_one_classifier(head: Head) -> bool:

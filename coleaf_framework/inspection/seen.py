@@ -110,11 +110,6 @@ def same(x: Tensor, y: Tensor) -> bool:
     return x.shape == y.shape and torch.allclose(x.detach().float(), y.detach().float(), rtol=1e-4, atol=1e-6)
 
 
-def close(x: Tensor, y: Tensor) -> bool:
-    """Whether two gradients are the same but for rounding."""
-    return torch.allclose(x, y, rtol=1e-3, atol=1e-6 + 1e-3 * float(x.abs().max()))
-
-
 def gradients(x: Tensor, of: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:
     """Gradients of a sum over `x`, weighted by `weights` of its shape, zero where `x` does not depend on a tensor."""
     if not x.requires_grad:
@@ -126,3 +121,16 @@ def gradients(x: Tensor, of: Sequence[Tensor], weights: Tensor | None = None) ->
     found = iter(torch.autograd.grad(scalar, usable, retain_graph=True, allow_unused=True))
     grads = [next(found) if y.requires_grad else None for y in of]
     return [torch.zeros_like(y) if g is None else g for y, g in zip(of, grads, strict=True)]
+
+
+def all_passes_through(x: Tensor, tensors: Sequence[Tensor], streams: Sequence[Tensor]) -> bool:
+    """Whether the gradient of a sum over `x` to the streams is the one that passes through these tensors."""
+    ones = torch.ones_like(x)
+    through = [torch.zeros_like(stream) for stream in streams]
+    for tensor, gradient in zip(tensors, gradients(x, tensors, ones), strict=True):
+        through = [a + b for a, b in zip(through, gradients(tensor, streams, gradient), strict=True)]
+    whole = gradients(x, streams, ones)
+    return all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-6 + 1e-3 * float(a.abs().max()))
+        for a, b in zip(whole, through, strict=True)
+    )

@@ -251,7 +251,7 @@ def load_run(
         given = {"streams": streams, "num_classes": record.model.num_classes}
         declared = file.fitted(given, declaration)
         _require_declared_so(declaration, file, record)
-        anchor = create_anchor(file.network, **given, **file.arguments)
+        anchor = create_anchor(file.network, **{**given, **file.arguments})
         adapter = declared.get("adapter")
         if adapter is not None and file.tokens is not None:
             adapter = Declaration(None, declared["tokens"], streams=streams, adapter=adapter)
