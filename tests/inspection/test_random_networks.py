@@ -14,7 +14,8 @@ from coleaf_framework import describe
 from tests.helpers.judging import judge, run_call
 from tests.helpers.random_networks import random_network
 
-FIXED = 25
+pytestmark = pytest.mark.slow
+FIXED = 15
 SEEDS = st.integers(0, 1_000_000)
 
 
@@ -34,7 +35,7 @@ def test_nothing_is_wrong(seed: int) -> None:
     require_nothing_wrong(seed)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SEEDS)
 def test_nothing_is_wrong_for_others(seed: int) -> None:
     require_nothing_wrong(seed)
