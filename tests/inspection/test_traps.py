@@ -12,6 +12,8 @@ from coleaf_framework import describe
 from tests.helpers.judging import Case, judge, run_call
 from tests.helpers.published_traps import TRAPS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("case", TRAPS.values(), ids=TRAPS.keys())
 def test_no_field_is_wrong_and_the_plain_ones_are_proposed(case: Case) -> None:
