@@ -6,7 +6,7 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -150,12 +150,15 @@ class _Inspector:
         with sandbox_copy(self.net) as copied:
             self.progress("comparing batches of other sizes")
             jitter(copied)  # so that nothing is zero, or equal, only since it is initialised so
+            ways = (found.inputs, *found.rivals)
             try:
-                probe = Probe(copied, self._call(found.inputs), self.specs)
-            except (RuntimeError, RecursionError, NotImplementedError) as problem:  # its outputs may be anything
+                probes = [Probe(copied, self._call(way), self.specs) for way in ways]
+            except RuntimeError as problem:  # its outputs may be anything
                 raise ValueError(
                     f"{self.name} runs, but its outputs cannot be analysed: {reason(problem)}"
                 ) from problem
+            found, right = _settle(found, probes)
+            probe = probes[right[0]]
             if not any(seen.place.submodule is None for seen in probe.seen):
                 why = "it returns no tensor of floating-point numbers"
                 raise ValueError(f"{self.name} runs, but its outputs cannot be analysed: {why}")
@@ -167,14 +170,9 @@ class _Inspector:
                 return page.without_call("the number of classes cannot be inferred: pass num_classes (--classes)")
             modes = differences_between_modes(probe)
             self.progress("looking for the fields")
-            probes = {0: probe}
-            for k, way in enumerate(found.rivals, start=1):
-                probes[k] = Probe(copied, self._call(way), self.specs)
-            found, right = _settle(found, probes)
             names = returned_names(self.net)
             proposals = [propose(probes[k], classes, names, modes.by_path) for k in right]
-            page = Page(self.name, self.net, self.specs, probes[right[0]], classes, found, assumed)
-            page.notes += [*notes, *found.notes, *modes.notes]
+            page.notes += [*found.notes, *modes.notes]
             page.proposal = proposal = agreed(proposals)
             if found.rivals:
                 both = " and as ".join(spelled(way) for way in (found.inputs, *found.rivals))
@@ -245,12 +243,12 @@ class _Inspector:
         return True
 
 
-def _settle(found: FoundInputs, probes: Mapping[int, Probe]) -> tuple[FoundInputs, list[int]]:
+def _settle(found: FoundInputs, probes: Sequence[Probe]) -> tuple[FoundInputs, list[int]]:
     """Choose among ways of calling the network by the names of its branches.
 
     Args:
         found: the ways.
-        probes: of each, by its number; 0 is `found.inputs`.
+        probes: of each; the first is that of `found.inputs`.
 
     Returns:
         What is chosen, with the rivals that are left; and the numbers of these ways.

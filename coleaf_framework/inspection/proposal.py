@@ -27,7 +27,7 @@ from coleaf_framework.inspection.segment_heads import Classifier, find_classifie
 from coleaf_framework.inspection.video_level import choose_modality, choose_video, understood
 from coleaf_framework.wrapping.checks import MIN_WIDTH
 
-_MOST_CANDIDATES = 24
+_MOST_CANDIDATES = 66  # pairs of twelve outputs
 Head = Classifier | FunctionalHead | None
 
 
@@ -92,8 +92,17 @@ class _Proposer:
             missing = [name for name in ("tokens", "modality_probs", "video_probs") if name not in self.proposal.fields]
             for name in missing:
                 self.proposal.leave_open(name, "it is found by the segment probabilities, which are not known")
-            return self.proposal
-        segments, head, flat = chosen
+        else:
+            self._fields_of(*chosen)
+        for name in list(self.proposal.fields):
+            problem = next((p for path, p in self.modes.items() if path in paths_of(self.proposal.fields[name])), None)
+            if problem is not None:
+                del self.proposal.fields[name]
+                self.proposal.leave_open(name, problem)
+        return self.proposal
+
+    def _fields_of(self, segments: Segments, head: Head, flat: list[FlatOutput]) -> None:
+        """All fields, once it is known what the segment probabilities are."""
         order = self._order(segments, head)
         if segments.kind in ("evidence", "dirichlet") and not any("rises" in x.responses for x in flat):
             why = f"{segments.named()}: evidence, but nothing that it returns says which half of its axis e is presence"
@@ -105,12 +114,6 @@ class _Proposer:
             self.proposal.say("segment_probs", segments.out(order.audio), self._why_segments(segments, head, order))
         self._tokens(segments, head, order)
         self._video_level(segments, order, flat)
-        for name in list(self.proposal.fields):
-            problem = next((p for path, p in self.modes.items() if path in paths_of(self.proposal.fields[name])), None)
-            if problem is not None:
-                del self.proposal.fields[name]
-                self.proposal.leave_open(name, problem)
-        return self.proposal
 
     # --- segment probabilities
 
@@ -118,7 +121,11 @@ class _Proposer:
         """The segment probabilities, what makes them, and how the flat outputs respond to it."""
         ranked: list[tuple[int, Segments, Head, list[FlatOutput]]] = []
         candidates = segment_candidates(self.returned, self.num_classes)
-        for candidate in candidates[:_MOST_CANDIDATES]:
+        if len(candidates) > _MOST_CANDIDATES:
+            why = f"{len(candidates)} outputs and pairs of outputs have its shape, too many to tell apart"
+            self.proposal.leave_open("segment_probs", why)
+            return None
+        for candidate in candidates:
             classifier = find_classifier(self.probe, candidate.halves, self.num_classes)
             head = classifier or find_functional_head(self.probe, candidate.halves)
             if head is None and len(candidates) > 1 and not candidate.stacked:

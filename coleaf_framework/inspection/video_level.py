@@ -1,8 +1,8 @@
 """Tell the modality and the video probabilities among a network's outputs of one row per video.
 
 A probability rises when the logits of its class rise: one modality's with that modality's logits alone, the video's
-with both. An uncertainty does not rise everywhere. What does not move with the segments' logits has a head of its own,
-and then only names tell.
+with both. An uncertainty does not rise everywhere. What does not move with the segments' logits has a head of its own:
+then the tokens that it reads tell, or names.
 
 Shape letters: see `protocol.py`.
 """

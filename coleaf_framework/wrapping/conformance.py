@@ -15,7 +15,7 @@ from coleaf_framework.adapters import call_anchor
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 from coleaf_framework.wrapping.checks import FIELDS
-from coleaf_framework.wrapping.dry_run import synthetic
+from coleaf_framework.wrapping.sandbox import synthetic
 from coleaf_framework.wrapping.wrapper import wrap
 
 _VIDEOS, _SEGMENTS = 4, 10

@@ -34,7 +34,7 @@ from coleaf_framework.record.run_record import AnchorEntry, ModelEntry, PluginEn
 from coleaf_framework.wrapping.dry_run import DryRun, dry_run
 from coleaf_framework.wrapping.making import declared, make_network, plain_options, require_classes, require_valid
 from coleaf_framework.wrapping.measuring import checked_signal, runner, still_dead
-from coleaf_framework.wrapping.summary import summarize as summarize
+from coleaf_framework.wrapping.summary import summarize
 
 logger = logging.getLogger(__name__)
 
