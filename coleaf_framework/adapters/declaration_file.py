@@ -116,11 +116,6 @@ class WrapArguments(StrictConfig):
             return None
         return {name: entry.model_dump(exclude_defaults=True) for name, entry in streams.items()}
 
-    @property
-    def code(self) -> tuple[str, ...]:
-        """What would be imported, "module:function" each."""
-        return tuple(name for name in (self.adapter, self.loss) if name is not None)
-
     @classmethod
     def of(cls, declared: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of `wrap` as plain values, those that are not None.
@@ -231,11 +226,6 @@ class DeclarationFile(WrapArguments):
     def declared(self) -> WrapArguments:
         """The arguments of `wrap` alone."""
         return WrapArguments(**{key: getattr(self, key) for key in WrapArguments.model_fields})
-
-    @property
-    def code(self) -> tuple[str, ...]:
-        """What would be imported, "module:name" each."""
-        return (*((self.network,) if ":" in self.network else ()), *super().code)
 
 
 def is_declaration_file(name: object) -> bool:

@@ -248,7 +248,6 @@ def test_wrap_takes_a_file(files: Path) -> None:
     for made in (model, wrap(file)):
         assert isinstance(made.adapter, Declaration)
         assert made.adapter.taps == (Tap("encoder", order=("visual", "audio")),)
-    assert file.code == ("theirs_net:Theirs",)
     model.save(files / "saved")
     loaded = CoLeaF.load(files / "saved", trust=True)
     torch.testing.assert_close(loaded.infer(batch_of(2)).tokens.shape, (2, 5, 2, 8))
