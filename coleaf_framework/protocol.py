@@ -103,7 +103,11 @@ class Batch:
         segment_labels: (B,T,M,C) bool, the ground truth; None where a split has only weak labels.
         mask: (B,T) bool, True = real segment; None where all videos have T segments.
         modality_labels: (B,M,C) in [0,1], labels per modality that an Anchor's custom loss uses in place of `labels`;
-            None where there are only weak labels. Set by CoLeaF where the Reference refines labels.
+            None where there are only weak labels. Given by data sets that annotate either modality; set by CoLeaF where
+            the Reference refines labels.
+        pseudo_labels: (B,T,M,C) in [0,1], labels of segments that a teacher made; None without them.
+        pseudo_label_mask: (B,T,M,C) bool, True where `pseudo_labels` say something; None where they do everywhere that
+            `mask` does.
         ids: one per video, in order.
         fraction: share of the training step's videos that are in this batch, in [0,1]. It is below 1 for a micro-batch
             of a step that is split over ranks or accumulated; the losses of all micro-batches add up to the loss of
@@ -115,6 +119,8 @@ class Batch:
     segment_labels: Tensor | None = None
     mask: Tensor | None = None
     modality_labels: Tensor | None = None
+    pseudo_labels: Tensor | None = None
+    pseudo_label_mask: Tensor | None = None
     ids: tuple[str, ...] = ()
     fraction: float = 1.0
 
@@ -137,6 +143,8 @@ class Batch:
             segment_labels=change_if_given(self.segment_labels),
             mask=change_if_given(self.mask),
             modality_labels=change_if_given(self.modality_labels),
+            pseudo_labels=change_if_given(self.pseudo_labels),
+            pseudo_label_mask=change_if_given(self.pseudo_label_mask),
         )
 
     def each_modality_labels(self) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from einops import rearrange
@@ -23,20 +23,28 @@ class Video:
         streams: Stream name -> (frames * T, width) float32.
         labels: Weak labels, (C,) float32 in {0,1}.
         segment_labels: Ground truth, (T,M,C) bool, or None.
+        modality_labels: Weak labels of either modality, (M,C) float32 in {0,1}, or None.
+        pseudo_labels: Labels of segments that a teacher made, (T,M,C) float32 in [0,1], or None.
+        pseudo_label_mask: Where `pseudo_labels` say something, (T,M,C) bool; None where they do everywhere.
     """
 
     id: str
     streams: Mapping[str, Tensor]
     labels: Tensor
     segment_labels: Tensor | None = None
+    modality_labels: Tensor | None = None
+    pseudo_labels: Tensor | None = None
+    pseudo_label_mask: Tensor | None = None
 
 
 class AVVPDataset(Protocol):
     """One split of a data set of videos with weak labels, as `CoLeaFTrainer` takes it.
 
     A data set may also have a method `digests()`, which returns part ("annotations", or a stream's name) -> digest: a
-    resumed run compares these to notice that the data have changed. It may have an attribute `caveats`, sentences that
-    are printed beside every score on the split.
+    resumed run compares these to notice changed data. It may have the attributes `caveats`, sentences that
+    are printed beside every score on the split; `segment_seconds`, the length of a segment, 1 without it; and `truth`:
+    "modalities" where the ground truth tells audible from visible events, as without it, or "joint" where all events
+    are audible and visible, so that only the columns AV exist.
 
     Args:
         name: Name of the data set in tables, such as "LLP".
@@ -78,6 +86,20 @@ def caveats_of(dataset: AVVPDataset) -> tuple[str, ...]:
     return tuple(getattr(dataset, "caveats", ()))
 
 
+Truth = Literal["modalities", "joint"]
+
+
+def segment_seconds_of(dataset: AVVPDataset) -> float:
+    """Length of a data set's segments in seconds: its `segment_seconds`; 1 if it has none."""
+    return float(getattr(dataset, "segment_seconds", 1.0))
+
+
+def truth_of(dataset: AVVPDataset) -> Truth:
+    """What a data set's ground truth tells: its `truth`; "modalities" if it has none."""
+    truth: Truth = getattr(dataset, "truth", "modalities")
+    return truth
+
+
 def averaged(spec: StreamSpec) -> StreamSpec:
     """The spec of a stream after the frames of each segment were averaged."""
     return StreamSpec(spec.width, spec.modality, averaged=spec.frames * spec.averaged)
@@ -103,6 +125,7 @@ class AveragedFrames(Dataset[Video]):
         self.dataset = dataset
         self.name, self.split, self.classes = dataset.name, dataset.split, dataset.classes
         self.ids, self.has_ground_truth = dataset.ids, dataset.has_ground_truth
+        self.segment_seconds, self.truth = segment_seconds_of(dataset), truth_of(dataset)
         self.streams: Mapping[str, StreamSpec] = {name: averaged(spec) for name, spec in dataset.streams.items()}
 
     def __len__(self) -> int:
@@ -157,12 +180,25 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
     if min(lengths) < longest:
         mask = torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]
     pad = torch.nn.utils.rnn.pad_sequence
-    truth = [video.segment_labels for video in videos if video.segment_labels is not None]
+
+    def given(field: str) -> list[Tensor] | None:
+        """A field of every video, where all have it."""
+        found = [getattr(video, field) for video in videos]
+        return None if any(x is None for x in found) else found
+
+    def padded(field: str) -> Tensor | None:
+        found = given(field)
+        return None if found is None else pad(found, batch_first=True)
+
+    modality_labels = given("modality_labels")
     return Batch(
         streams={stream: pad([video.streams[stream] for video in videos], batch_first=True) for stream in streams},
         labels=torch.stack([video.labels for video in videos]),
-        segment_labels=pad(truth, batch_first=True) if len(truth) == len(videos) else None,
+        segment_labels=padded("segment_labels"),
         mask=mask,
+        modality_labels=None if modality_labels is None else torch.stack(modality_labels),
+        pseudo_labels=padded("pseudo_labels"),
+        pseudo_label_mask=padded("pseudo_label_mask"),
         ids=tuple(video.id for video in videos),
     )
 

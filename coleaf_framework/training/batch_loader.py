@@ -154,7 +154,7 @@ def _require_files(workers: int, streams: int) -> None:
     Raises:
         OSError: there may not be as many.
     """
-    tensors = streams + 3  # labels, ground truth and mask, each of which is a file until it is dropped
+    tensors = streams + 6  # mask, and labels of all kinds, each of which is a file until it is dropped
     files: list[int] = []
     try:
         for _ in range(workers * (4 + 2 * tensors) + 4 * tensors):
@@ -211,24 +211,34 @@ def _collate(videos: Sequence[Video | Exception], streams: Any) -> Batch | Excep
     return collate([video for video in videos if isinstance(video, Video)], streams)
 
 
+_BY_SEGMENT = ("segment_labels", "pseudo_labels", "pseudo_label_mask")  # fields (B,T,M,C) of a batch
+
+
 class _Resident:
     """All videos of a data set in one tensor a stream, (segments of all videos, frames * width)."""
 
     def __init__(self, videos: Iterator[Batch], data: AVVPDataset, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.ids, self.streams = device, data.ids, data.streams
         rows: dict[str, _Rows] = {}
-        truth, labels, self.lengths = _Rows(len(data), device), [], []
+        by_segment: dict[str, _Rows] = {}
+        labels: list[Tensor] = []
+        modality_labels: list[Tensor] = []
+        self.lengths: list[int] = []
         for batch in videos:
             for name, x in batch.streams.items():
                 frames = rearrange(x[0], "(t k) d -> t (k d)", k=data.streams[name].frames)
                 rows.setdefault(name, _Rows(len(data), device)).add(frames.to(dtype))
             labels.append(batch.labels.clone())  # a reading process's tensor would keep a file open
-            if batch.segment_labels is not None:
-                truth.add(batch.segment_labels[0])
+            if batch.modality_labels is not None:
+                modality_labels.append(batch.modality_labels.clone())
+            for name in _BY_SEGMENT:
+                if (given := getattr(batch, name)) is not None:
+                    by_segment.setdefault(name, _Rows(len(data), device)).add(given[0])
             self.lengths.append(len(frames))
         self.rows = {name: x.whole() for name, x in rows.items()}
         self.labels = torch.cat(labels).to(device)
-        self.truth = truth.whole() if data.has_ground_truth else None
+        self.modality_labels = torch.cat(modality_labels).to(device) if modality_labels else None
+        self.by_segment = {name: x.whole() for name, x in by_segment.items()}
         self.starts = torch.tensor([0, *accumulate(self.lengths)][:-1])
         self.segments = torch.tensor(self.lengths)
 
@@ -246,14 +256,16 @@ class _Resident:
             found = x[rows]
             return found if mask is None else found * mask.view(*mask.shape, *[1] * (found.ndim - 2))
 
+        videos_on_device = chosen.to(self.device, non_blocking=True)
         return Batch(
             streams={
                 name: rearrange(gather(x), "b t (k d) -> b (t k) d", k=self.streams[name].frames)
                 for name, x in self.rows.items()
             },
-            labels=self.labels[chosen.to(self.device, non_blocking=True)],
-            segment_labels=None if self.truth is None else gather(self.truth),
+            labels=self.labels[videos_on_device],
             mask=mask,
+            modality_labels=None if self.modality_labels is None else self.modality_labels[videos_on_device],
+            **{name: gather(x) for name, x in self.by_segment.items()},  # type: ignore[arg-type]
             ids=tuple(self.ids[i] for i in videos),
         )
 
