@@ -9,7 +9,7 @@ import typer
 
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.labels import label_settings
+from coleaf_framework.cli.labels import ratio_settings, source_settings
 from coleaf_framework.cli.options import (
     CONCLUDING,
     AcceptChanges,
@@ -66,7 +66,7 @@ def compare(
             "--table 7 needs --labels KIND=PATH" if not labels else "--table 7 is of --recipes paper alone"
         )
     study = LABELS_STUDY if table == 7 else compare_study([x.strip() for x in recipes.split(",") if x.strip()])
-    set_ = [*label_settings(labels, _names(anchors)), *(set_ or ())]
+    set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
     grid = _run_grid(
         study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
     )
@@ -101,7 +101,7 @@ def ablate(
         raise ValueError("coleaf ablate takes --table 2, 3 or 4, or one --variant or more")
     require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
-    set_ = [*label_settings(labels, _names(anchors)), *(set_ or ())]
+    set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
     grid = _run_grid(
         study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
     )

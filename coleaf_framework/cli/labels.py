@@ -75,16 +75,31 @@ def convert_labels(
     say(convert(path, out))
 
 
-def label_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefixed: bool = True) -> list[str]:
-    """Settings that `--labels KIND=PATH` stands for.
+def source_settings(texts: Sequence[str] | None) -> list[str]:
+    """Settings that `--labels KIND=PATH` stands for, noise ratios aside.
+
+    Raises:
+        ValueError: a text is wrong.
+    """
+    if not texts:
+        return []
+    with importing():
+        from coleaf_framework.data.labels import parse_labels
+        from coleaf_framework.record.settings import labels_settings
+
+    return labels_settings(parse_labels(texts)[0])
+
+
+def ratio_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefixed: bool = True) -> list[str]:
+    """Settings that give the noise ratios of `--labels jomold=FILE` to the Anchors that take them.
 
     Args:
-        texts: KIND=PATH each. Of kind jomold the ratios become the option `noise_ratios` of the Anchors that take it.
+        texts: KIND=PATH each.
         anchors: names of the Anchors that are trained.
         prefixed: whether an Anchor's own setting begins with its name, as in grids.
 
     Raises:
-        ValueError: a text is wrong; or there are noise ratios, and no Anchor takes them.
+        ValueError: a text or file is wrong; or there are noise ratios, and no Anchor takes them.
     """
     if not texts:
         return []
@@ -94,19 +109,14 @@ def label_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefi
         from coleaf_framework.adapters import is_declaration_file
         from coleaf_framework.data.labels import parse_labels, read_noise_ratios
         from coleaf_framework.plugins import takes_option
-        from coleaf_framework.record.settings import labels_settings
 
-    sources, path = parse_labels(texts)
-    settings = labels_settings(sources)
+    path = parse_labels(texts)[1]
     if path is None:
-        return settings
-    ratios = json.dumps(read_noise_ratios(path))
-    taking = [
-        name for name in anchors if not is_declaration_file(name) and takes_option("anchor", name, "noise_ratios")
-    ]
+        return []
+    option, ratios = "noise_ratios", json.dumps(read_noise_ratios(path))
+    taking = [name for name in anchors if not is_declaration_file(name) and takes_option("anchor", name, option)]
     if not taking:
         raise ValueError(
-            f"--labels jomold={path}: {', '.join(anchors)} takes no noise ratios (an option noise_ratios, as cmpae has)"
+            f"--labels jomold={path}: {', '.join(anchors)} takes no noise ratios (an option {option}, as cmpae has)"
         )
-    own = [f"{name}:" if prefixed else "" for name in taking]
-    return [*settings, *(f"{prefix}anchor.options.noise_ratios={ratios}" for prefix in own)]
+    return [f"{name + ':' if prefixed else ''}anchor.options.{option}={ratios}" for name in taking]

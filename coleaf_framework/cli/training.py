@@ -10,7 +10,7 @@ import typer
 
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.labels import label_settings
+from coleaf_framework.cli.labels import ratio_settings, source_settings
 from coleaf_framework.cli.options import Anchor, ConfigFile, Constructor, Data, Labels, Overwrite, Settings, Trust
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def train(
     settings = [as_setting(key, value) for key, value in given.items() if value is not None]
     if resume and config is None and out is not None and (out / CONFIG).is_file():
         config = out / CONFIG
-    settings += set_ or []
+    settings += [*source_settings(labels), *(set_ or [])]
     resolved = load_config(config, settings, trust=trust)
-    if own := label_settings(labels, [str(resolved.anchor.name)], prefixed=False):
+    if own := ratio_settings(labels, [str(resolved.anchor.name)], prefixed=False):
         resolved = load_config(config, [*settings, *own], trust=trust)
     out = out or _folder_name(resolved)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it reads data, before training listens to both

@@ -190,8 +190,8 @@ def pseudo_label_terms(
     if batch.pseudo_labels is None:
         name = "segment_label_weight" if c.segment_label_weight else "modality_label_weight"
         raise ValueError(f"coleaf.{name} is {getattr(c, name):g}, but the batch has no pseudo_labels to read")
-    given = batch.pseudo_labels, batch.mask, batch.pseudo_label_mask
-    form = {"hard": c.segment_label_form == "hard", "smoothing": c.segment_label_smoothing}
+    labels, masks = batch.pseudo_labels, (batch.mask, batch.pseudo_label_mask)
+    hard, smoothing = c.segment_label_form == "hard", c.segment_label_smoothing
     terms = {}
     if c.segment_label_weight:
         weight = None
@@ -201,13 +201,16 @@ def pseudo_label_terms(
                     "coleaf.segment_label_balance needs LabelLoss.positive_shares, the share of positive labels in the "
                     "training split, which CoLeaFTrainer sets"
                 )
-            shares = how.positive_shares.to(given[0].device)
-            weight = losses.positive_weights(shares, c.segment_label_balance)
-        term = losses.segment_label_cross_entropy(output.segment_probs, *given, **form, positive_weight=weight)
+            weight = losses.positive_weights(how.positive_shares.to(labels.device), c.segment_label_balance)
+        term = losses.segment_label_cross_entropy(
+            output.segment_probs, labels, *masks, hard=hard, smoothing=smoothing, positive_weight=weight
+        )
         terms["segment_labels"] = c.segment_label_weight * term
     if c.modality_label_weight:
         assert output.modality_probs is not None
-        term = losses.modality_label_cross_entropy(output.modality_probs, *given, **form)
+        term = losses.modality_label_cross_entropy(
+            output.modality_probs, labels, *masks, hard=hard, smoothing=smoothing
+        )
         terms["modality_labels"] = c.modality_label_weight * term
     return terms
 

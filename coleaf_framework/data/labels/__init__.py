@@ -12,13 +12,12 @@ from coleaf_framework.data.labels.config import (
 )
 from coleaf_framework.data.labels.converting import convert_labels, read_noise_ratios
 from coleaf_framework.data.labels.removals import Removals, read_removals, write_removals
-from coleaf_framework.data.labels.sources import LabelSource, SourceLabels, open_source
+from coleaf_framework.data.labels.sources import SourceLabels
 
 __all__ = [
     "KINDS",
     "LABELS_FILE",
     "Agreement",
-    "LabelSource",
     "LabelsConfig",
     "Removals",
     "SourceConfig",
@@ -26,7 +25,6 @@ __all__ = [
     "WithPseudoLabels",
     "check_labels",
     "convert_labels",
-    "open_source",
     "parse_labels",
     "read_labels_file",
     "read_noise_ratios",

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from coleaf_framework.data.dataset import AVVPDataset, Video, caveats_of, digests_of, segment_seconds_of, truth_of
 from coleaf_framework.data.labels.config import LabelsConfig
-from coleaf_framework.data.labels.sources import LabelSource, SegmentFolder, SourceLabels, open_source
+from coleaf_framework.data.labels.sources import RemovalLists, SegmentFolder, SourceLabels, open_source
 from coleaf_framework.protocol import MODALITIES
 
 _log = logging.getLogger("coleaf_framework.data")
@@ -71,8 +71,8 @@ class WithPseudoLabels(Dataset[Video]):
             if config.kind == "ma" and self.split != "train":
                 raise ValueError(f"{config.path}: removals (kind ma) are of the training split, not of {self.split!r}")
             sources.append(open_source(config, self.classes, order, weak))
-        self._of_segments = [source for source in sources if source.level == "segments"]
-        self._of_modalities = [source for source in sources if source.level == "modalities"]
+        self._of_segments = [source for source in sources if isinstance(source, SegmentFolder)]
+        self._of_modalities = [source for source in sources if isinstance(source, RemovalLists)]
         if len(self._of_modalities) > 1:
             raise ValueError(
                 f"{self._of_modalities[1].config.path}: the second file of removals (kind ma); one is read"
@@ -191,14 +191,13 @@ def _many_hot(indices: Collection[int], classes: int) -> Tensor:
     return labels
 
 
-def _require_complete(source: LabelSource, dataset: AVVPDataset) -> None:
+def _require_complete(source: SegmentFolder, dataset: AVVPDataset) -> None:
     """Check that a source has labels of all videos, and of no video that is in no split; its `partial` allows both."""
-    assert isinstance(source, SegmentFolder)
     path, every = source.config.path, len(dataset.ids)
     lacking = {modality: videos for modality, videos in source.lacking(dataset.ids).items() if videos}
     splits = getattr(getattr(_innermost(dataset), "annotations", None), "weak", None)
     known = set().union(*splits.values()) if splits is not None else None
-    unknown = sorted(set(source.ids) - known) if known is not None else []
+    unknown = sorted(source.ids - known) if known is not None else []
     accepts = f"`partial: true` in {path}/labels.yaml accepts that"
     for modality, videos in lacking.items():
         text = f"{len(videos)} of the {every} videos of split {dataset.split!r} have no {modality} labels"

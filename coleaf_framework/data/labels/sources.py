@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -39,35 +38,6 @@ class SourceLabels:
     mask: Tensor
 
 
-class LabelSource(Protocol):
-    """A source of pseudo-labels.
-
-    Args:
-        level: "segments"; or "modalities" where the labels of a video are the same in all of its segments.
-        about: Sentence for the log: what the labels are, and whether they are confined to the weak label.
-        ids: Videos that it says something of; None where it does of every video.
-        config: Its configuration.
-    """
-
-    level: Literal["segments", "modalities"]
-    about: str
-    ids: Collection[str] | None
-    config: SourceConfig
-
-    def read(self, video: str, weak: Tensor, segments: int) -> SourceLabels:
-        """What it says of a video.
-
-        Args:
-            video: Id of the video.
-            weak: (C,) in {0,1}, its weak label.
-            segments: T of the video.
-
-        Raises:
-            ValueError: The labels do not fit the video. The message names it.
-        """
-        ...
-
-
 class SegmentFolder:
     """Labels of segments in one npy file a video and modality, (T,C) in [0,1].
 
@@ -77,11 +47,13 @@ class SegmentFolder:
         config: Of kind valor, npy or lsld.
         classes: The C class names.
 
+    Attributes:
+        ids: Videos with a file of either modality.
+        about: Sentence for the log: what the labels are, and whether they are confined to the weak label.
+
     Raises:
         FileNotFoundError: There is no folder of either modality; names both.
     """
-
-    level: Literal["segments", "modalities"] = "segments"
 
     def __init__(self, config: SourceConfig, classes: Sequence[str]) -> None:
         self.config, self.classes, root = config, classes, Path(config.path)
@@ -91,7 +63,7 @@ class SegmentFolder:
         if not any(folder.is_dir() for folder in self.folders):
             raise FileNotFoundError(f"{self.folders[0]} and {self.folders[1]}: no such folders (kind {config.kind})")
         self._files = tuple(ids_in(folder) for folder in self.folders)
-        self.ids: Collection[str] = self._files[0] | self._files[1]
+        self.ids = self._files[0] | self._files[1]
         self.about = f"{root} ({config.kind}): {self._confinement}{self._silent}"
 
     @property
@@ -115,7 +87,12 @@ class SegmentFolder:
         return {name: [video for video in videos if video not in files] for name, files in each if files}
 
     def read(self, video: str, weak: Tensor, segments: int) -> SourceLabels:
-        """See `LabelSource.read`.
+        """What the files say of a video.
+
+        Args:
+            video: Id of the video.
+            weak: (C,) in {0,1}, its weak label.
+            segments: T of the video.
 
         Raises:
             ValueError: As `read_label_array`; or labels that its kind confines to the weak label are outside it.
@@ -153,12 +130,12 @@ class RemovalLists:
         order: Ids of the rows of the file of weak labels, which lists of row numbers refer to.
         weak: Video -> class indices, of these rows.
 
+    Attributes:
+        about: Sentence for the log: how many labels are removed.
+
     Raises:
         ValueError: A listed row or id does not exist, or its weak label lacks the class. Names file, row and class.
     """
-
-    level: Literal["segments", "modalities"] = "modalities"
-    ids = None
 
     def __init__(
         self, config: SourceConfig, classes: Sequence[str], order: Sequence[str], weak: Mapping[str, Collection[int]]
@@ -171,7 +148,7 @@ class RemovalLists:
         self.about = f"{config.path} (ma): weak labels per modality, {audio} removed from audio, {visual} from visual"
 
     def read(self, video: str, weak: Tensor, segments: int) -> SourceLabels:
-        """See `LabelSource.read`; the same in every segment."""
+        """The labels of a video, the same in every segment; arguments as of `SegmentFolder.read`."""
         labels = weak.repeat(len(MODALITIES), 1)
         for m, pairs in enumerate(self.removals.of(video)):
             labels[m, list(pairs)] = 0
@@ -181,7 +158,7 @@ class RemovalLists:
 
 def open_source(
     config: SourceConfig, classes: Sequence[str], order: Sequence[str], weak: Mapping[str, Collection[int]]
-) -> LabelSource:
+) -> SegmentFolder | RemovalLists:
     """Open a source; arguments and errors as of `SegmentFolder` and `RemovalLists`."""
     if not isinstance(config, SourceConfig):
         raise ValueError(f"{shown(config)} is no source of labels: expected a SourceConfig")
