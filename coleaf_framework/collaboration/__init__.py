@@ -15,6 +15,13 @@ from coleaf_framework.collaboration.label_loss import (
     takes_progress,
     uses_default_loss,
 )
+from coleaf_framework.collaboration.noise_ratios import (
+    NoiseRatios,
+    denoised_labels,
+    read_noise_ratios,
+    unimodal_probs,
+    write_noise_ratios,
+)
 from coleaf_framework.collaboration.reduction import Reduction, Term, share_of_step
 from coleaf_framework.collaboration.terms import (
     COLLABORATIVE_TERMS,
@@ -47,6 +54,7 @@ __all__ = [
     "DefaultLoss",
     "LabelLoss",
     "MovingAverage",
+    "NoiseRatios",
     "RawLoss",
     "Reduction",
     "StepOutput",
@@ -58,18 +66,22 @@ __all__ = [
     "contrast",
     "custom_loss",
     "custom_modality_labels",
+    "denoised_labels",
     "event_weights",
     "has_own_loss",
     "head_start_update",
     "modality_labels",
     "raw_loss_terms",
+    "read_noise_ratios",
     "reference_teaches",
     "reference_terms",
     "reference_update",
     "share_of_step",
     "supervised_outputs",
     "takes_progress",
+    "unimodal_probs",
     "uses_default_loss",
     "weak_modality_labels",
     "with_reference_labels",
+    "write_noise_ratios",
 ]

@@ -14,6 +14,7 @@ from coleaf_framework.losses.distillation import (
     pseudo_label_cross_entropy,
     self_modality_distillation,
 )
+from coleaf_framework.losses.label_noise import exchange_removals, noise_ratios
 from coleaf_framework.losses.weak import (
     asymmetric_focal_loss,
     binary_cross_entropy,
@@ -29,7 +30,9 @@ __all__ = [
     "denoise_labels",
     "event_aware_contrast",
     "event_weights",
+    "exchange_removals",
     "modality_cross_entropy",
+    "noise_ratios",
     "per_modality",
     "pool_segments",
     "pseudo_label_cross_entropy",
