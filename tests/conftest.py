@@ -55,6 +55,12 @@ def pseudo_label_files() -> Path:
 
 
 @pytest.fixture
+def procedures() -> Path:
+    """Recorded answers of the published procedures that remove labels."""
+    return _shared("parity/zoo/procedures.npz")
+
+
+@pytest.fixture
 def data_root(tmp_path: Path) -> Path:
     """A tiny data set in LLP's layout: 3 classes, 6 training, 3 validation and 3 test videos."""
     return write_data_set(tmp_path / "tiny")

@@ -18,6 +18,13 @@ from coleaf_framework.collaboration.label_loss import (
     takes_progress,
     uses_default_loss,
 )
+from coleaf_framework.collaboration.noise_ratios import (
+    NoiseRatios,
+    denoised_labels,
+    read_noise_ratios,
+    unimodal_probs,
+    write_noise_ratios,
+)
 from coleaf_framework.collaboration.reduction import Reduction, Term, share_of_step
 from coleaf_framework.collaboration.terms import (
     COLLABORATIVE_TERMS,
@@ -51,6 +58,7 @@ __all__ = [
     "DefaultLoss",
     "LabelLoss",
     "MovingAverage",
+    "NoiseRatios",
     "RawLoss",
     "Reduction",
     "StepOutput",
@@ -62,12 +70,14 @@ __all__ = [
     "contrast",
     "custom_loss",
     "custom_modality_labels",
+    "denoised_labels",
     "event_weights",
     "has_own_loss",
     "head_start_update",
     "modality_labels",
     "pseudo_label_terms",
     "raw_loss_terms",
+    "read_noise_ratios",
     "reads_modality_labels",
     "reference_teaches",
     "reference_terms",
@@ -75,7 +85,9 @@ __all__ = [
     "share_of_step",
     "supervised_outputs",
     "takes_progress",
+    "unimodal_probs",
     "uses_default_loss",
     "weak_modality_labels",
     "with_reference_labels",
+    "write_noise_ratios",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig
+from coleaf_framework.collaboration.noise_ratios import NoiseRatios, read_noise_ratios
 
 
 class CoLeaFConfig(StrictConfig):
@@ -80,8 +82,15 @@ class CoLeaFConfig(StrictConfig):
     reference_loss: Literal["paper", "official"] = Field(
         "paper", description="BCE; or an asymmetric focal BCE in two phases, with pseudo-labels inside the label"
     )
-    labels: Literal["weak", "refined"] = Field(
-        "weak", description="what modalities are taught: weak labels; or the Anchor's refined ones (denoised, smoothed)"
+    labels: Literal["weak", "refined", "denoised"] = Field(
+        "weak",
+        description="what modalities are taught: weak labels; the Anchor's refined ones (denoised, smoothed); or, for "
+        "any Anchor, weak ones denoised by noise_ratios from the second epoch on (JoMoLD)",
+    )
+    noise_ratios: NoiseRatios | None = Field(
+        None,
+        description="for labels denoised: an .npz file of `coleaf noise-ratios`, or JoMoLD's; read at once, so that "
+        "the run's config.yaml holds its numbers",
     )
     anchor_loss: Literal["own", "video", "official"] = Field(
         "own",
@@ -124,6 +133,23 @@ class CoLeaFConfig(StrictConfig):
                 continue
             if name == "segment_label_balance" or not self.modality_label_weight:
                 raise ValueError(f"{name} does nothing while segment_label_weight is 0")
+        return self
+
+    @field_validator("noise_ratios", mode="before")
+    @classmethod
+    def _read_file(cls, given: Any) -> Any:
+        return read_noise_ratios(Path(given)) if isinstance(given, str | Path) else given
+
+    @model_validator(mode="after")
+    def _denoise_by_ratios_that_something_reads(self) -> CoLeaFConfig:
+        if (self.labels == "denoised") != (self.noise_ratios is not None):
+            raise ValueError("labels denoised and noise_ratios need each other")
+        if self.labels == "denoised" and self.reference_labels:
+            raise ValueError(
+                "labels denoised and reference_labels exclude each other: both replace the Anchor's labels"
+            )
+        if self.labels == "denoised" and self.anchor_loss == "video" and not self.enabled:
+            raise ValueError("labels denoised are of modalities, which anchor_loss video does not read")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from coleaf_framework.losses.distillation import (
     pseudo_label_cross_entropy,
     self_modality_distillation,
 )
+from coleaf_framework.losses.label_noise import exchange_removals, noise_ratios
 from coleaf_framework.losses.segment_labels import (
     label_targets,
     modality_from_segments,
@@ -36,10 +37,12 @@ __all__ = [
     "denoise_labels",
     "event_aware_contrast",
     "event_weights",
+    "exchange_removals",
     "label_targets",
     "modality_cross_entropy",
     "modality_from_segments",
     "modality_label_cross_entropy",
+    "noise_ratios",
     "per_modality",
     "pool_segments",
     "positive_weights",

@@ -40,6 +40,8 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
             "wrap the network with num_classes of the data set"
         )
     decision.require_classes(model.num_classes, data.classes)
+    if model.config.noise_ratios is not None:
+        model.config.noise_ratios.require_classes(data.classes)
     trained_on = model.record.model.classes if model.record is not None else None
     if trained_on is not None and list(data.classes) != list(trained_on):
         raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
