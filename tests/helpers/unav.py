@@ -1,0 +1,68 @@
+"""UnAV-100's annotations and recorded answers, where they lie beside the repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coleaf_framework.metrics.localization import TimedEvents
+
+UNAV = Path(__file__).resolve().parents[3] / "shared" / "datasets" / "unav100"
+ANNOTATIONS = UNAV / "unav100_annotations.json"
+needs_unav = pytest.mark.skipif(not UNAV.is_dir(), reason="needs UnAV-100's annotations in ../shared/datasets/unav100")
+
+
+def recorded(name: str):
+    return json.loads((UNAV / "recorded" / name).read_text())
+
+
+def database(name: str) -> dict:
+    """The videos of a JSON file, in the folder of the data set or among the recorded answers."""
+    path = ANNOTATIONS if name == ANNOTATIONS.name else UNAV / "recorded" / name
+    return json.loads(path.read_text())["database"]
+
+
+def true_rows(name: str, subset: str) -> list[tuple[str, int, float, float]]:
+    """Video, class, start and end of every event of a subset, in the file's order."""
+    return [
+        (video, event["label_id"], *event["segment"])
+        for video, entry in database(name).items()
+        if entry["subset"] == subset
+        for event in entry["annotations"]
+    ]
+
+
+def events(rows: list[tuple]) -> TimedEvents:
+    return TimedEvents(*zip(*rows, strict=True)) if rows else TimedEvents([], [], [], [], [])
+
+
+def predicted_rows(arrays, prefix: str) -> list[tuple[str, int, float, float, float]]:
+    """Video, class, start, end and score of each recorded prediction under a prefix."""
+    videos = arrays[f"{prefix}/video_ids"][arrays[f"{prefix}/video"]].tolist()
+    columns = (arrays[f"{prefix}/{name}"].tolist() for name in ("label", "start", "end", "score"))
+    return list(zip(videos, *columns, strict=True))
+
+
+def case_rows(arrays, case: str) -> list[tuple[str, int, float, float, float]]:
+    """The predictions of a recorded case, built from those of "base" as its note says."""
+    base = predicted_rows(arrays, "base")
+    absent = set(recorded("scores.json")["absent_classes_in_val200"])
+    if case == "no_predictions_at_all":
+        return []
+    if case == "val200_known_classes":
+        return [row for row in base if row[1] not in absent]
+    if case == "no_predictions_for_classes_3_50_99":
+        return [row for row in base if row[1] not in (3, 50, 99)]
+    if case == "every_detection_twice":
+        return base + [(*row[:4], row[4] * 0.999) for row in base]
+    if case == "every_detection_twice_equal_scores":
+        return base + base
+    if case == "single_prediction":
+        return [max(base, key=lambda row: row[4])]
+    if case == "base_rounded_to_float32":
+        return [(*row[:2], *(float(np.float32(x)) for x in row[2:])) for row in base]
+    extra = {"zero_length_predictions": "zero_length_extra", "predictions_for_foreign_videos": "foreign_extra"}
+    return base + (predicted_rows(arrays, extra[case]) if case in extra else [])
