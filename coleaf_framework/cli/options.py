@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
+Data = Annotated[Path | None, typer.Option(help="folder of a data set; synthetic LLP if left out")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file, such as a run's config.yaml")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
+Streams = Annotated[
+    Path | None, typer.Option(help="file that says where the streams lie; streams.yaml of the folder if left out")
+]
+SkipIncomplete = Annotated[bool, typer.Option("--skip-incomplete", help="leave out videos that lack a stream's file")]
 Decision = Annotated[Path | None, typer.Option(help="thresholds that `coleaf thresholds` wrote")]
 Trust = Annotated[bool, typer.Option("--trust", help="import code that a run or file names and that is no plugin")]
 Anchor = Annotated[
@@ -25,7 +29,7 @@ Constructor = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
-Root = Annotated[Path, typer.Argument(help="folder in LLP's layout")]
+Root = Annotated[Path, typer.Argument(help="folder of a data set")]
 
 # Of the commands that train many runs.
 Anchors = Annotated[str, typer.Option(help="Anchor plugins, module:Class or declaration files, with commas between")]

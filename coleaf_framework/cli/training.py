@@ -10,7 +10,17 @@ import typer
 
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import Anchor, ConfigFile, Constructor, Data, Overwrite, Settings, Trust
+from coleaf_framework.cli.options import (
+    Anchor,
+    ConfigFile,
+    Constructor,
+    Data,
+    Overwrite,
+    Settings,
+    SkipIncomplete,
+    Streams,
+    Trust,
+)
 
 if TYPE_CHECKING:
     from coleaf_framework.record.config import RunConfig
@@ -30,6 +40,8 @@ def train(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="resume though code or data have changed; scores then say so")
     ] = False,
+    streams: Streams = None,
+    skip_incomplete: SkipIncomplete = False,
     trust: Trust = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="print where a step's time goes; trace in the run")
@@ -51,6 +63,8 @@ def train(
     given: dict[str, str | None] = {
         "recipe": recipe,
         "data.root": data.as_posix() if data is not None else None,
+        "data.streams": streams.as_posix() if streams is not None else None,
+        "data.skip_incomplete": "true" if skip_incomplete else None,
         "anchor.name": anchor,
         "reference.name": reference,
     }

@@ -1,8 +1,9 @@
-"""Data sets: folders in LLP's layout, LLP itself, and a synthetic LLP that needs no files."""
+"""Data sets: folders on disk, LLP itself, and a synthetic LLP that needs no files."""
 
 from coleaf_framework.data.annotations import AnnotationIssues
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, Video, collate, stream_statistics
-from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder, open_folder
+from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder
+from coleaf_framework.data.opening import open_folder
 from coleaf_framework.data.packing import pack
 from coleaf_framework.data.synthetic import SyntheticLLP
 

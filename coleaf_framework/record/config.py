@@ -20,7 +20,13 @@ _MOST_SYNTHETIC = 1_000_000  # videos of a split, whose ids are kept in memory
 class DataConfig(StrictConfig):
     """The data set."""
 
-    root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
+    root: str | None = Field(None, description="folder of a data set (docs/data.md); none trains on synthetic LLP")
+    streams: str | None = Field(
+        None, description="file that says where the streams lie; none is streams.yaml in the folder, or LLP's layout"
+    )
+    skip_incomplete: bool = Field(
+        False, description="leave out videos that lack a file of a stream, and say so, instead of refusing the split"
+    )
     standardize: bool = Field(
         False,
         description="each feature to zero mean and unit deviation, by the training split. Published networks take raw "
@@ -105,8 +111,11 @@ class RunConfig(StrictConfig):
         return name
 
     def with_absolute_root(self) -> RunConfig:
-        """The same with an absolute data folder."""
+        """The same with absolute paths of the data."""
         if self.data.root is None:
             return self
-        data = self.data.model_copy(update={"root": Path(self.data.root).resolve().as_posix()})
+        update = {"root": Path(self.data.root).resolve().as_posix()}
+        if self.data.streams is not None:
+            update["streams"] = Path(self.data.streams).resolve().as_posix()
+        data = self.data.model_copy(update=update)
         return self.model_copy(update={"data": data})
