@@ -19,6 +19,7 @@ from torch import Tensor
 
 from coleaf_framework._config import shown
 from coleaf_framework.data.annotation_files import (
+    CLASSES_FILE,
     DENSE_FILES,
     WEAK_FILES,
     find_file,
@@ -26,11 +27,8 @@ from coleaf_framework.data.annotation_files import (
     video_seconds,
 )
 from coleaf_framework.data.annotations import AnnotationIssues, Annotations, dense_labels, read_annotations
-from coleaf_framework.data.features import Features, NpyFeatures
-from coleaf_framework.data.layout import STREAMS_FILE, Layout, find_layout
-from coleaf_framework.data.store import INDEX, PackedFeatures
-from coleaf_framework.data.timed_features import TimedFeatures
-from coleaf_framework.data.video_folder import VideoFolder, log_once
+from coleaf_framework.data.layout import find_layout
+from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 
 LLP_CLASSES = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -77,6 +75,8 @@ class AVVPFolder(VideoFolder):
         True
     """
 
+    annotation_files = (CLASSES_FILE, *WEAK_FILES.values(), *DENSE_FILES.values())
+
     def __init__(
         self,
         root: Path | str,
@@ -104,7 +104,7 @@ class AVVPFolder(VideoFolder):
             name=root.resolve().name,
             classes=names,
             ids=tuple(self.annotations.weak[split]),
-            features=self._open_features(root, layout),
+            features=open_features(root, layout, self._known_seconds),
             layout=layout,
             has_ground_truth=split != "train" and None not in dense,
             skip_incomplete=skip_incomplete,
@@ -163,19 +163,6 @@ class AVVPFolder(VideoFolder):
 
     def _known_seconds(self, video: str) -> float | None:
         return next(iter(self.seconds(video)), None)
-
-    def _open_features(self, root: Path, layout: Layout | None) -> Features:
-        if (root / INDEX).exists():
-            if layout is not None:
-                raise ValueError(
-                    f"{root / INDEX}: a packed store says itself what its streams are, so it takes no {STREAMS_FILE}"
-                )
-            if (root / "feats").exists():
-                raise ValueError(f"{root / INDEX} and {root / 'feats'} both exist: remove one of them")
-            return PackedFeatures(root)
-        if layout is None:
-            return NpyFeatures(root)
-        return TimedFeatures(root, layout, self._known_seconds)
 
 
 class LLP(AVVPFolder):
