@@ -149,8 +149,8 @@ class UnAV100(VideoFolder):
         expected = unav_segments(duration) if tokens else max(1, round(duration / self.segment_seconds))
         if not expected <= _MOST_APART * segments <= _MOST_APART**2 * expected:
             raise ValueError(
-                f"{self.root}: video {video!r} has {segments} segments of features, where some {expected} were expected "
-                f"for its {duration:g} s: they are incomplete or another video's"
+                f"{self.root}: video {video!r} has {segments} segments of features, where about {expected} were "
+                f"expected for its {duration:g} s: they are incomplete or another video's"
             )
 
     def training_split(self) -> UnAV100:
