@@ -174,7 +174,7 @@ def _video(where: str, entry: Any, names: dict[int, str], index: dict[str, int],
             raise ValueError(f"{where}: the event [{start:g}, {end:g}] of {names[label]!r} is listed twice")
         events.append((start, end, label))
     starts, ends, labels = (tuple(column) for column in zip(*events, strict=True)) if events else ((), (), ())
-    return UnAVVideo(float(duration), starts, ends, labels)  # type: ignore[arg-type]
+    return UnAVVideo(float(duration), starts, ends, labels)
 
 
 def _segment(where: str, segment: Any, duration: float) -> tuple[float, float]:

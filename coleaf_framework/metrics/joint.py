@@ -8,7 +8,7 @@ from torch import Tensor
 from coleaf_framework.metrics.scores import _check, _video_scores, event_counts, segment_counts
 
 JOINT_KEYS = ("segment/AV", "event/AV")
-_CHUNK = 32  # videos; event counts need T x T values for each class of a video
+_CHUNK = 32  # videos
 
 
 def joint_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
@@ -35,8 +35,7 @@ def joint_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
     if not len(predictions):
         raise ValueError("no videos to score")
     sums = torch.zeros(len(JOINT_KEYS), dtype=torch.float64)
-    chunks = (x.split(_CHUNK) for x in (predictions, ground_truth))
-    for predicted, true in zip(*chunks, strict=True):
-        both = predicted.all(2), true.all(2)  # (K,T,C)
+    for at in range(0, len(predictions), _CHUNK):
+        both = predictions[at : at + _CHUNK].all(2), ground_truth[at : at + _CHUNK].all(2)  # (K,T,C)
         sums += torch.stack([_video_scores(count(*both))[0].sum() for count in (segment_counts, event_counts)]).cpu()
     return dict(zip(JOINT_KEYS, (100 * sums / len(predictions)).tolist(), strict=True))

@@ -5,7 +5,6 @@ The evaluation of UnAV-100 (Geng et al., CVPR 2023), which is that of ActivityNe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,20 +52,20 @@ class TimedEvents:
         if len({len(x) for x in columns.values()}) > 1:
             lengths = ", ".join(f"{name} {len(x)}" for name, x in columns.items())
             raise ValueError(f"the columns of events differ in length: {lengths}")
-        for name in columns.keys() & {"start", "end", "score"}:
-            self._require(np.isfinite(columns[name]), lambda i, name=name: f"its {name} is {columns[name][i]}")
+        for name in ("start", "end", "score"):
+            if name in columns:
+                self._require(np.isfinite(columns[name]), f"its {name} is {{{name}}}")
         self._require(
-            self.end > self.start,
-            lambda i: f"it ends at {self.end[i]} s, where a time after its start at {self.start[i]} s was expected",
+            self.end > self.start, "it ends at {end} s, where a time after its start at {start} s was expected"
         )
 
-    def _require(self, fine: NDArray[np.bool_], problem: Callable[[int], str]) -> None:
+    def _require(self, fine: NDArray[np.bool_], problem: str) -> None:
         wrong = np.flatnonzero(~fine)
         if len(wrong):
+            i = int(wrong[0])
+            values = {name: x[i] for name, x in vars(self).items() if x is not None}
             more = f", and {len(wrong) - 1} more events" if len(wrong) > 1 else ""
-            raise ValueError(
-                f"event {wrong[0]}, of video {self.video[wrong[0]].item()!r}: {problem(int(wrong[0]))}{more}"
-            )
+            raise ValueError(f"event {i}, of video {self.video[i].item()!r}: {problem.format(**values)}{more}")
 
     def __len__(self) -> int:
         return len(self.video)

@@ -144,4 +144,5 @@ def to_whole_seconds(segment_probs: Tensor, grid: TimeGrid, duration: float) -> 
     none = ~inside.any(1)
     inside[none, np.abs(centres - (seconds[none, None] + 0.5)).argmin(1)] = True
     weights = torch.from_numpy(inside / inside.sum(1, keepdims=True)).to(segment_probs)
-    return torch.tensordot(weights, segment_probs, dims=1)
+    means: Tensor = torch.einsum("st,t...->s...", weights, segment_probs)
+    return means

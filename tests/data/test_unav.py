@@ -8,6 +8,7 @@ import math
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,10 @@ import torch
 from coleaf_framework import StreamSpec
 from coleaf_framework.data import UnAV100, collate, open_folder, pack, video_folder
 from coleaf_framework.data.opening import splits_of
-from coleaf_framework.data.unav import OUR_DEFINITION, unav_segments, unav_truth
+from coleaf_framework.data.unav import OUR_DEFINITION, unav_truth
 from coleaf_framework.data.unav_annotations import KNOWN_SHA256, UnAVVideo, read_unav
-from coleaf_framework.metrics.joint import joint_scores
 from coleaf_framework.metrics.time_grid import TimeGrid
-from tests.helpers.unav import ANNOTATIONS, CLASSES, UNAV, WIDTHS, needs_unav, recorded, small_database, write_unav
+from tests.helpers.unav import ANNOTATIONS, CLASSES, UNAV, WIDTHS, needs_unav, small_database, write_unav
 
 
 def test_reads_streams_labels_and_truth(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ WRONG = {
 def test_wrong_annotations_are_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
     *change, said = WRONG[name]
     event = {"segment": [0, 5], "label": "dog", "label_id": 0}
-    entry = {"duration": 10, "subset": "test", "annotations": [event]}
+    entry: dict[str, Any] = {"duration": 10, "subset": "test", "annotations": [event]}
     if isinstance(change[0], dict):
         entry |= change[0]
     elif isinstance(change[0], list):
@@ -270,23 +270,6 @@ def test_the_published_annotations_are_as_their_readme_counts_them() -> None:
     assert annotations.classes == tuple((UNAV / "classes.txt").read_text().split("\n")[:100])
     assert annotations.sha256 == KNOWN_SHA256
     assert "compare it with the authors' download" in annotations.provenance
-
-
-@needs_unav
-def test_the_spread_label_scores_as_recorded_by_durations_alone() -> None:
-    annotations, answers = read_unav(ANNOTATIONS), recorded("table8_definition.json")
-    sums, marked = torch.zeros(2, dtype=torch.float64), 0
-    videos = annotations.videos["test"]
-    for video in videos.values():
-        truth, nearest = unav_truth(video, unav_segments(video.duration), 100)
-        spread = torch.zeros_like(truth)
-        spread[..., list(video.classes)] = True
-        scores = joint_scores(spread[None], truth[None])
-        sums += torch.tensor(list(scores.values()), dtype=torch.float64)
-        marked += nearest
-    answer = answers["spread_true_label/test"]
-    assert (sums / len(videos)).tolist() == pytest.approx([answer["av_seg"], answer["av_evn"]], abs=1e-6)
-    assert marked == answer["events_marked_by_nearest_token"]
 
 
 def test_truth_may_be_drawn_in_whole_seconds() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+
+Rows = list[tuple[Any, ...]]
 
 
 def tiou(a: tuple[float, float], b: tuple[float, float]) -> float:
@@ -13,7 +16,7 @@ def tiou(a: tuple[float, float], b: tuple[float, float]) -> float:
     return both / union if union else math.nan  # 0 / 0 in the published code
 
 
-def slow_ap(predictions: list[tuple], truth: list[tuple], threshold: float) -> float:
+def slow_ap(predictions: Rows, truth: Rows, threshold: float) -> float:
     """AP of one class from rows (video, start, end, score) and (video, start, end)."""
     taken, hits = set(), []
     for video, start, end, _ in sorted(predictions, key=lambda row: -row[3]):
@@ -35,22 +38,24 @@ def slow_ap(predictions: list[tuple], truth: list[tuple], threshold: float) -> f
     return ap
 
 
-def slow_localization(predictions: list[tuple], truth: list[tuple], thresholds, *, collide: bool = False):
+def slow_localization(
+    predictions: Rows, truth: Rows, thresholds: Any, *, collide: bool = False
+) -> tuple[np.ndarray, list[int]]:
     """Rows (video, class, start, end, score) and (video, class, start, end) -> AP (K,G) and the G classes.
 
     `collide` keeps the ids of classes without a true event while the others are numbered anew, as published.
     """
-    kept: list[tuple] = []
+    kept: Rows = []
     for row in truth:
         if not any(row[:2] == x[:2] and abs(row[2] - x[2]) <= 1e-3 and abs(row[3] - x[3]) <= 1e-3 for x in kept):
             kept.append(row)
     classes = sorted({row[1] for row in kept})
     number = {c: i for i, c in enumerate(classes)}
-    predicted: dict[int, list[tuple]] = {}
+    predicted: dict[int, Rows] = {}
     for video, c, *rest in predictions:
         if collide or c in number:
             predicted.setdefault(number.get(c, c), []).append((video, *rest))
-    true: dict[int, list[tuple]] = {}
+    true: dict[int, Rows] = {}
     for video, c, *rest in kept:
         true.setdefault(number[c], []).append((video, *rest))
     by_class = range(len(classes))

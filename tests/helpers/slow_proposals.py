@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from tests.helpers.slow_localization import tiou
+from coleaf_framework.metrics.proposals import ProposalConfig
+from tests.helpers.slow_localization import Rows, tiou
 from tests.helpers.slow_scores import runs
 
 
-def slow_soft_nms(rows: list[tuple], sigma: float, least: float) -> list[tuple]:
+def slow_soft_nms(rows: Rows, sigma: float, least: float) -> Rows:
     """Rows (start, end, score) of one class -> the same with lower scores, best first, without those below `least`."""
     left, done = [row for row in rows if row[2] >= least], []
     while left:
@@ -22,7 +23,7 @@ def slow_soft_nms(rows: list[tuple], sigma: float, least: float) -> list[tuple]:
     return done
 
 
-def slow_proposals(probs: np.ndarray, seconds: float, duration: float, config) -> list[tuple]:
+def slow_proposals(probs: np.ndarray, seconds: float, duration: float, config: ProposalConfig) -> Rows:
     """(T,C) on a grid of whole segments from 0 -> rows (class, start, end, score), best first."""
     found = set()
     for threshold in config.thresholds:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from coleaf_framework.metrics.localization import TimedEvents
+from tests.helpers.slow_localization import Rows
 
 UNAV = Path(__file__).resolve().parents[3] / "shared" / "datasets" / "unav100"
 ANNOTATIONS = UNAV / "unav100_annotations.json"
 needs_unav = pytest.mark.skipif(not UNAV.is_dir(), reason="needs UnAV-100's annotations in ../shared/datasets/unav100")
 
 
-def recorded(name: str):
+def recorded(name: str) -> Any:
     return json.loads((UNAV / "recorded" / name).read_text())
 
 
-def database(name: str) -> dict:
+def database(name: str) -> dict[str, Any]:
     """The videos of a JSON file, in the folder of the data set or among the recorded answers."""
     path = ANNOTATIONS if name == ANNOTATIONS.name else UNAV / "recorded" / name
     return json.loads(path.read_text())["database"]
@@ -35,18 +37,18 @@ def true_rows(name: str, subset: str) -> list[tuple[str, int, float, float]]:
     ]
 
 
-def events(rows: list[tuple]) -> TimedEvents:
+def events(rows: Rows) -> TimedEvents:
     return TimedEvents(*zip(*rows, strict=True)) if rows else TimedEvents([], [], [], [], [])
 
 
-def predicted_rows(arrays, prefix: str) -> list[tuple[str, int, float, float, float]]:
+def predicted_rows(arrays: Any, prefix: str) -> list[tuple[str, int, float, float, float]]:
     """Video, class, start, end and score of each recorded prediction under a prefix."""
     videos = arrays[f"{prefix}/video_ids"][arrays[f"{prefix}/video"]].tolist()
     columns = (arrays[f"{prefix}/{name}"].tolist() for name in ("label", "start", "end", "score"))
     return list(zip(videos, *columns, strict=True))
 
 
-def case_rows(arrays, case: str) -> list[tuple[str, int, float, float, float]]:
+def case_rows(arrays: Any, case: str) -> list[tuple[str, int, float, float, float]]:
     """The predictions of a recorded case, built from those of "base" as its note says."""
     base = predicted_rows(arrays, "base")
     absent = set(recorded("scores.json")["absent_classes_in_val200"])
@@ -72,10 +74,10 @@ CLASSES = ("dog barking", "car passing by", "people clapping")
 WIDTHS = {"vggish": 6, "rgb": 5, "flow": 4}
 
 
-def small_database() -> dict[str, dict]:
+def small_database() -> dict[str, dict[str, Any]]:
     """Three training, two validation and two test videos of 4 to 7 s, with the three classes."""
 
-    def video(subset: str, duration: float, *found: tuple[int, float, float]) -> dict:
+    def video(subset: str, duration: float, *found: tuple[int, float, float]) -> dict[str, Any]:
         listed = [{"segment": [start, end], "label": CLASSES[c], "label_id": c} for c, start, end in found]
         return {"duration": duration, "subset": subset, "annotations": listed}
 
@@ -90,7 +92,9 @@ def small_database() -> dict[str, dict]:
     }
 
 
-def write_unav(root: Path, videos: dict[str, dict] | None = None, folder: str = "", cut: dict[str, int] | None = None):
+def write_unav(
+    root: Path, videos: dict[str, Any] | None = None, folder: str = "", cut: dict[str, int] | None = None
+) -> Path:
     """A folder with the annotations and features of `small_database`; `cut` takes rows off each file of a kind."""
     videos = small_database() if videos is None else videos
     (root / folder).mkdir(parents=True, exist_ok=True)

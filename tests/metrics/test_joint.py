@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def tokens(duration: float) -> int:
     return math.floor((25 * duration - 25) / 8) + 1
 
 
-def segment_truth(entry: dict, centres: np.ndarray, *, nearest: bool = True) -> tuple[np.ndarray, int]:
+def segment_truth(entry: dict[str, Any], centres: np.ndarray, *, nearest: bool = True) -> tuple[np.ndarray, int]:
     kept = [a for a in entry["annotations"] if nearest or met(a["segment"], centres)]
     spans = np.array([a["segment"] for a in kept], dtype=float).reshape(-1, 2)
     return mark_segments(spans[:, 0], spans[:, 1], [a["label_id"] for a in kept], centres, 100)
@@ -57,7 +58,7 @@ def both(truth: torch.Tensor) -> torch.Tensor:
     return truth[:, :, None].expand(-1, -1, 2, -1)
 
 
-def spread(videos: list[dict], lengths: list[int]) -> torch.Tensor:
+def spread(videos: list[dict[str, Any]], lengths: list[int]) -> torch.Tensor:
     labels = torch.zeros(len(videos), 100)
     for row, entry in zip(labels, videos, strict=True):
         row[[a["label_id"] for a in entry["annotations"]]] = 1
@@ -65,7 +66,7 @@ def spread(videos: list[dict], lengths: list[int]) -> torch.Tensor:
     return video_label_parser(labels, mask)
 
 
-def subset(name: str) -> list[dict]:
+def subset(name: str) -> list[dict[str, Any]]:
     return [entry for entry in database(ANNOTATIONS.name).values() if entry["subset"] == name]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coleaf_framework.metrics.localization import TIOUS, TimedEvents, localization_scores, without_repeats
-from tests.helpers.slow_localization import slow_localization
+from tests.helpers.slow_localization import Rows, slow_localization
 from tests.helpers.unav import UNAV, case_rows, events, needs_unav, recorded, true_rows
 
 CASES = (
@@ -37,21 +38,21 @@ def answers():
     return recorded("scores.json")["cases"]
 
 
-def truth_of_case(case: str) -> list[tuple]:
+def truth_of_case(case: str) -> Rows:
     return true_rows(answers()[case]["ground_truth"], answers()[case]["split"])
 
 
-def tiny_rows(case: str) -> list[tuple]:
+def tiny_rows(case: str) -> Rows:
     rows = answers()[case]["predictions_video_start_end_label_score"]
     return [(video, label, start, end, score) for video, start, end, label, score in rows]
 
 
-def with_a_moment(rows: list[tuple]) -> list[tuple]:
+def with_a_moment(rows: Rows) -> Rows:
     """Events without length get a nanosecond, so that they may be scored."""
     return [(*row[:3], row[3] + 1e-9, *row[4:]) if row[3] == row[2] else row for row in rows]
 
 
-def require_recorded(case: str, predictions: list[tuple], truth: list[tuple]) -> None:
+def require_recorded(case: str, predictions: Rows, truth: Rows) -> None:
     scores = localization_scores(events(predictions), events(truth))
     np.testing.assert_allclose(scores.ap, arrays()[f"{case}/ap"], atol=1e-6)
     np.testing.assert_allclose(scores.mean_ap, arrays()[f"{case}/mAP"], atol=1e-6)
@@ -137,7 +138,7 @@ found = st.tuples(st.sampled_from("abc"), st.integers(0, 3), spans).map(lambda x
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(true_events, min_size=1, max_size=10), st.lists(found, max_size=15), st.randoms())
-def test_equals_the_slow_implementation(truth: list[tuple], rows: list[tuple], random) -> None:
+def test_equals_the_slow_implementation(truth: Rows, rows: Rows, random: Any) -> None:
     scores = random.sample(range(100), len(rows))
     predictions = [(*row, float(score)) for row, score in zip(rows, scores, strict=True)]
     ap, classes = slow_localization(predictions, truth, TIOUS)
@@ -183,7 +184,7 @@ def test_scores_in_percent_are_named_by_their_threshold() -> None:
         (([["a"]], [0], [0.0], [1.0], [0.5]), "video is <U1 of shape (1, 1), where (events,) texts or whole numbers"),
     ],
 )
-def test_wrong_events_are_refused(columns, problem: str) -> None:
+def test_wrong_events_are_refused(columns: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         TimedEvents(*columns)
 
@@ -198,6 +199,6 @@ def test_wrong_events_are_refused(columns, problem: str) -> None:
         ((["a"], [0], [0], [1], [1]), (["a"], [0], [0], [1]), [], "thresholds in (0,1] were expected"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(predictions, truth, tious, problem: str) -> None:
+def test_what_cannot_be_scored_is_refused(predictions: Any, truth: Any, tious: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         localization_scores(TimedEvents(*predictions), TimedEvents(*truth), tious)
