@@ -42,9 +42,8 @@ def event_counts(predicted: Tensor, true: Tensor) -> Tensor:
     both = (p_runs > 0) & (t_runs > 0)  # only these rows can match, and they are few
     ps, pe, p_there = list_runs(predicted[both])  # (R,P), and (R,Q) of the true ones
     ts, te, t_there = list_runs(true[both])
-    overlap = (torch.minimum(pe[:, :, None], te[:, None, :]) - torch.maximum(ps[:, :, None], ts[:, None, :])).clamp(
-        min=0
-    )
+    first, last = torch.maximum(ps[:, :, None], ts[:, None, :]), torch.minimum(pe[:, :, None], te[:, None, :])
+    overlap = (last - first).clamp(min=0)
     union = (pe - ps)[:, :, None] + (te - ts)[:, None, :] - overlap
     match = p_there[:, :, None] & t_there[:, None, :] & (2 * overlap >= union)
     hits = match.any(2).sum(-1)
