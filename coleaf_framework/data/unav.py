@@ -22,7 +22,7 @@ from coleaf_framework.data.layout import Layout, StreamFiles, find_layout
 from coleaf_framework.data.unav_annotations import SUBSETS, UNAV_FILE, UnAVAnnotations, UnAVVideo, read_unav
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 from coleaf_framework.metrics.localization import TimedEvents
-from coleaf_framework.metrics.time_grid import TimeGrid, mark_segments
+from coleaf_framework.metrics.time_grid import TimeGrid, mark_segments, to_whole_seconds
 from coleaf_framework.protocol import MODALITIES
 
 UNAV_GRID = TimeGrid(0.32, first=0.48)
@@ -162,6 +162,31 @@ class UnAV100(VideoFolder):
         rows = [(v, x) for v in self.ids for x in zip(*self._columns(self.videos[v]), strict=True)]
         label, start, end = zip(*(x for _, x in rows), strict=True)
         return TimedEvents([v for v, _ in rows], label, start, end)
+
+    @property
+    def durations(self) -> tuple[float, ...]:
+        """Duration of each video in seconds."""
+        return tuple(self.videos[video].duration for video in self.ids)
+
+    def whole_seconds(self, segment_probs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Segment probabilities of the split's videos, and their ground truth, on a grid of whole seconds.
+
+        Args:
+            segment_probs: (N,T,M,C) in [0,1], of all videos in order.
+            mask: (N,T) bool, True = real segment; None where all are.
+
+        Returns:
+            Probabilities (N,S,M,C) by `to_whole_seconds`, ground truth (N,S,M,C) bool by `unav_truth`, and the mask
+            (N,S) bool. S is the longest duration, rounded up.
+        """
+        lengths = [segment_probs.shape[1]] * len(self) if mask is None else mask.sum(1).tolist()
+        probs, truth = [], []
+        for video, x, length in zip(self.ids, segment_probs, lengths, strict=True):
+            probs.append(to_whole_seconds(x[:length], self.grid, self.videos[video].duration))
+            truth.append(unav_truth(self.videos[video], len(probs[-1]), len(self.classes), TimeGrid(1.0))[0])
+        pad = torch.nn.utils.rnn.pad_sequence
+        real = pad([torch.ones(len(x), dtype=torch.bool) for x in probs], batch_first=True)
+        return pad(probs, batch_first=True), pad(truth, batch_first=True), real
 
     @property
     def caveats(self) -> tuple[str, ...]:

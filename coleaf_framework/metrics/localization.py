@@ -5,6 +5,7 @@ The evaluation of UnAV-100 (Geng et al., CVPR 2023), which is that of ActivityNe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,16 @@ class TimedEvents:
         """The events of a mask or of indices, in the order of the indices."""
         score = None if self.score is None else self.score[which]
         return TimedEvents(self.video[which], self.label[which], self.start[which], self.end[which], score)
+
+
+def join_events(parts: Sequence[TimedEvents]) -> TimedEvents:
+    """Predicted events of several videos as one.
+
+    Args:
+        parts: each with scores; at least one.
+    """
+    columns = zip(*((x.video, x.label, x.start, x.end, x.score) for x in parts), strict=True)
+    return TimedEvents(*(np.concatenate(column) for column in columns))
 
 
 def _column(name: str, values: ArrayLike, kinds: str) -> NDArray[Any]:

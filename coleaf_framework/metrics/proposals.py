@@ -6,13 +6,14 @@ Shape letters: see `protocol.py`; R proposals of one video.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from coleaf_framework._config import StrictConfig
-from coleaf_framework.metrics.localization import Floats, Ints, TimedEvents
+from coleaf_framework.metrics.localization import Floats, Ints, TimedEvents, join_events
 from coleaf_framework.metrics.time_grid import TimeGrid
 
 Runs = tuple[Ints, Ints, Ints, Floats]
@@ -91,6 +92,48 @@ def propose(
     kept = np.argsort(-score, kind="stable")[: config.most]
     kept = kept[score[kept] >= config.min_score]
     return TimedEvents(np.full(len(kept), video), label[kept], onset[kept], offset[kept], score[kept])
+
+
+def propose_videos(
+    ids: Sequence[str],
+    segment_probs: Tensor,
+    mask: Tensor | None,
+    durations: Sequence[float],
+    grid: TimeGrid,
+    config: ProposalConfig = DEFAULT,
+) -> TimedEvents:
+    """Proposals of many videos whose events are both audible and visible; see `propose`.
+
+    The probability of a class in a segment is the smaller one of the two modalities'. Modality or video probabilities
+    have no part in it: multiply by them before, if proposals are to be gated.
+
+    Args:
+        ids: N video ids, at least one.
+        segment_probs: (N,T,M,C) in [0,1].
+        mask: (N,T) bool, True = real segment; None where all are.
+        durations: N durations in seconds.
+        grid: where the segments lie in time.
+        config: thresholds and soft-NMS.
+
+    Raises:
+        ValueError: as `propose` does, or the numbers of videos differ.
+
+    Example:
+        >>> import torch
+        >>> probs = torch.tensor([0.9, 0.6]).expand(2, 3, 1, 2).mT  # two videos of 3 segments, heard more than seen
+        >>> propose_videos(["a", "b"], probs, None, [3.0, 2.5], TimeGrid(1.0), ProposalConfig(thresholds=(0.5,))).end
+        array([3. , 2.5])
+    """
+    shape = tuple(segment_probs.shape)
+    if len(shape) != 4 or not len(ids) == shape[0] == len(durations) > 0:
+        raise ValueError(
+            f"segment_probs has shape {shape}, of {len(ids)} ids and {len(durations)} durations, where (N,T,M,C) and N "
+            "of each were expected, N at least 1"
+        )
+    joint = segment_probs.amin(2)
+    lengths = [joint.shape[1]] * len(joint) if mask is None else mask.sum(1).tolist()
+    videos = zip(ids, joint, lengths, durations, strict=True)
+    return join_events([propose(video, x[:length], grid, duration, config) for video, x, length, duration in videos])
 
 
 def _runs(probs: Floats, config: ProposalConfig) -> Runs:

@@ -277,3 +277,14 @@ def test_truth_may_be_drawn_in_whole_seconds() -> None:
     truth, nearest = unav_truth(video, 3, 2, TimeGrid(1.0))
     assert truth[:, 0].tolist() == [[True, False], [False, False], [False, True]]
     assert nearest == 1
+
+
+def test_probabilities_and_truth_of_a_split_in_whole_seconds(tmp_path: Path) -> None:
+    data = UnAV100(write_unav(tmp_path), "test")
+    probs = torch.rand(2, 13, 2, 3)
+    mask = torch.arange(13) < torch.tensor([10, 13])[:, None]
+    seconds, truth, real = data.whole_seconds(probs, mask)
+    assert real.sum(1).tolist() == [4, 5] == list(data.durations)
+    torch.testing.assert_close(seconds[0, 0], probs[0, :2].mean(0))  # centres 0.48 and 0.8
+    assert truth[0, :, 0, 1].tolist() == [False, False, True, True, False]
+    assert torch.equal(truth[:, :, 0], truth[:, :, 1])

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coleaf_framework.metrics.proposals import ProposalConfig, propose, soft_nms
+from coleaf_framework.metrics.proposals import ProposalConfig, propose, propose_videos, soft_nms
 from coleaf_framework.metrics.time_grid import TimeGrid
 from tests.helpers.slow_proposals import slow_proposals
 
@@ -100,3 +100,17 @@ def test_bad_input_is_refused(probs: torch.Tensor, duration: float, problem: str
 def test_thresholds_of_the_sweep_are_in_range_and_each_once(thresholds: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected thresholds in \(0,1\], each once"):
         ProposalConfig(thresholds=thresholds)
+
+
+def test_proposals_of_many_videos_are_of_their_real_segments_and_both_modalities() -> None:
+    probs = torch.zeros(2, 6, 2, 1)
+    probs[0, :, 0], probs[0, :3, 1] = 0.9, 0.6  # heard throughout, seen in the first half
+    probs[1] = 0.8  # of which two segments are real
+    mask = torch.arange(6) < torch.tensor([6, 2])[:, None]
+    found = propose_videos(["a", "b"], probs, mask, [6.0, 2.0], TimeGrid(1.0), HALF)
+    assert (found.video.tolist(), found.start.tolist(), found.end.tolist()) == (["a", "b"], [0, 0], [3, 2])
+
+
+def test_every_video_needs_its_duration() -> None:
+    with pytest.raises(ValueError, match="of 2 ids and 1 durations"):
+        propose_videos(["a", "b"], torch.rand(2, 6, 2, 1), None, [6.0], TimeGrid(1.0))
