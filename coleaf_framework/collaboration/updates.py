@@ -6,7 +6,7 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -110,6 +110,8 @@ def anchor_update(
     """
     seen = with_reference_labels(c, batch, reference, progress)
     labels = own.labels if seen is batch else modality_labels(c, anchor, own.output, seen, progress)
+    if c.labels == "denoised":
+        seen = replace(batch, modality_labels=labels)
     terms = anchor_loss(c, anchor, own.output, labels, seen, progress, how, own.raw)
     observations: dict[str, Tensor] = {}
     if reference is not None:
