@@ -6,6 +6,7 @@ from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder
 from coleaf_framework.data.opening import open_folder
 from coleaf_framework.data.packing import pack
 from coleaf_framework.data.synthetic import SyntheticLLP
+from coleaf_framework.data.unav import UnAV100
 
 __all__ = [
     "LLP",
@@ -15,6 +16,7 @@ __all__ = [
     "AnnotationIssues",
     "AveragedFrames",
     "SyntheticLLP",
+    "UnAV100",
     "Video",
     "collate",
     "open_folder",

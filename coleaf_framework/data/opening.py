@@ -9,11 +9,15 @@ from coleaf_framework.data.annotation_files import CLASSES_FILE, WEAK_FILES, fin
 from coleaf_framework.data.folder import LLP, AVVPFolder
 from coleaf_framework.data.layout import STREAMS_FILE
 from coleaf_framework.data.store import INDEX
+from coleaf_framework.data.unav import UnAV100, unav_splits
+from coleaf_framework.data.unav_annotations import UNAV_FILE
 from coleaf_framework.data.video_folder import VideoFolder
 
 SPLITS = ("train", "val", "test")
 # A file that tells the data set -> opens a split of it, and says which splits a folder has.
-_FORMATS: Mapping[str, tuple[Callable[..., VideoFolder], Callable[[Path], tuple[str, ...]]]] = {}
+_FORMATS: Mapping[str, tuple[Callable[..., VideoFolder], Callable[[Path], tuple[str, ...]]]] = {
+    UNAV_FILE: (UnAV100, unav_splits),
+}
 
 
 def open_folder(
@@ -21,7 +25,8 @@ def open_folder(
 ) -> VideoFolder:
     """Open a split of a data folder.
 
-    A folder in LLP's layout is an `AVVPFolder` if it has a `classes.txt`, and `LLP` otherwise.
+    A folder with `unav100_annotations.json` is `UnAV100`. One in LLP's layout is an `AVVPFolder` if it has a
+    `classes.txt`, and `LLP` otherwise.
 
     Args:
         root: Folder of the data set, with npy files or packed.
