@@ -10,7 +10,6 @@ import typer
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import (
-    CONCLUDING,
     AcceptChanges,
     Anchors,
     Column,
@@ -40,24 +39,25 @@ def compare(
     jobs: Jobs = 1,
     rerun: Rerun = False,
     accept_changes: AcceptChanges = False,
-    column: Column = CONCLUDING,
+    column: Column = None,
     markdown: Markdown = False,
     recipes: Annotated[str, typer.Option(help="paper, official, strong, with commas between")] = "paper",
 ) -> None:
     """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5)."""
     with importing():
         from coleaf_framework.experiments.studies import compare_study
-        from coleaf_framework.results.comparison import require_column
+        from coleaf_framework.results.columns import require_column
         from coleaf_framework.storage import read_yaml
 
-    require_column(column)
+    if column is not None:
+        require_column(column)
     told = next((text for text in set_ or () if text.partition("=")[0].rpartition(":")[2] == "recipe"), None)
     if told is not None or (config is not None and read_yaml(config).get("recipe", "paper") != "paper"):
         where = f"--set {told!r}" if told is not None else f"--config {config}"
         raise ValueError(f"{where}: names a recipe; a comparison is told its recipes by --recipes")
     study = compare_study([name.strip() for name in recipes.split(",") if name.strip()])
     grid = _run_grid(
-        study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
+        study, anchors, data, seeds, out, split, config, set_, jobs, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -77,20 +77,21 @@ def ablate(
     jobs: Jobs = 1,
     rerun: Rerun = False,
     accept_changes: AcceptChanges = False,
-    column: Column = CONCLUDING,
+    column: Column = None,
     markdown: Markdown = False,
 ) -> None:
     """Train CoLeaF without a part of it, as the paper's Tables 2 to 4, or with any change."""
     with importing():
         from coleaf_framework.experiments.studies import ablation_table, own_ablation
-        from coleaf_framework.results.comparison import require_column
+        from coleaf_framework.results.columns import require_column
 
     if (table is None) == (not variant):
         raise ValueError("coleaf ablate takes --table 2, 3 or 4, or one --variant or more")
-    require_column(column)
+    if column is not None:
+        require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
     grid = _run_grid(
-        study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
+        study, anchors, data, seeds, out, split, config, set_, jobs, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -158,6 +159,7 @@ def _run_grid(
     config: Path | None,
     settings: list[str] | None,
     jobs: int,
+    column: str | None = None,
     *,
     rerun: bool,
     accept_changes: bool,
@@ -182,6 +184,7 @@ def _run_grid(
         config=config,
         settings=settings or (),
         on_change="rerun" if rerun else "accept" if accept_changes else "refuse",
+        column=column,
     )
     try:
         run_grid(grid, jobs)
@@ -192,7 +195,7 @@ def _run_grid(
     return grid
 
 
-def _show_comparison(grid: Grid, column: str, *, markdown: bool) -> None:
+def _show_comparison(grid: Grid, column: str | None, *, markdown: bool) -> None:
     """Print a grid's comparison, and write it beside the runs."""
     with importing():
         from coleaf_framework.experiments.comparing import compare_groups, gather
