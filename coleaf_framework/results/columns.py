@@ -52,7 +52,7 @@ def require_column(column: str, asked: str = "--column", truth: Truth = "modalit
         ValueError: no column has this name (names the closest match), or the split has no such column (says why).
     """
     if column not in ALL_KEYS:
-        raise ValueError(f"{asked} {column!r}: no such column.{nearest(column, ALL_KEYS)}")
+        raise ValueError(f"{asked} {column!r}: no such column.{nearest(str(column), columns_of(truth))}")
     if column not in columns_of(truth):
         raise ValueError(f"{asked} {column!r}: {where} has no such column, since {_WHY}: take {' or '.join(_JOINT)}")
 

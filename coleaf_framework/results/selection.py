@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coleaf_framework._config import validated
-from coleaf_framework.metrics import ALL_KEYS, ChosenGates, DecisionConfig, ModalityThresholds, choose_gates
+from coleaf_framework.metrics import ChosenGates, DecisionConfig, ModalityThresholds, choose_gates
 from coleaf_framework.results.columns import require_column
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
@@ -59,7 +59,7 @@ def select_thresholds(
     truth = predictions.known_truth
     if column is None:
         column = "event/AV" if predictions.truth_kind == "joint" else "event/V"
-    elif column in ALL_KEYS:  # `choose_gates` says which others there are
+    elif predictions.truth_kind == "joint":  # otherwise `choose_gates` says which there are
         require_column(column, "column", predictions.truth_kind, predictions.where)
     how = {"column": column, **how}
     chosen = choose_gates(predictions.output, truth, predictions.decision, mask=predictions.mask, **how)
