@@ -104,8 +104,8 @@ def plan_grid(
         new += [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
     else:
         grid = replace(grid, notes=(*notes, *merge_caveats(doubtful)))
-    for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
-        _build(cell)
+    for i, cell in enumerate({(cell.anchor, cell.variant.name): cell for cell in new}.values()):
+        _build(cell, log=i == 0)  # what is said of the data holds for every cell
     if on_change == "accept":
         for cell in cells:
             _accept(cell, changed.get(cell.name, ()))
@@ -226,11 +226,15 @@ def _require_same_scored_videos(cells: Sequence[Cell]) -> None:
                 raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
 
 
-def _build(cell: Cell) -> None:
-    """Build a cell's model without training it, to check its options.
+def _build(cell: Cell, *, log: bool) -> None:
+    """Build a cell's model without training it, and check its options and what it monitors.
+
+    Args:
+        cell: the cell.
+        log: whether to say which columns it monitors, where its data do not have the default's.
 
     Raises:
-        ValueError: the model cannot be built; names the Anchor and the variant.
+        ValueError: the model cannot be built or monitored; names the Anchor and the variant.
     """
     try:
         data = open_training_split(cell.config)
@@ -238,7 +242,7 @@ def _build(cell: Cell) -> None:
         cell.config.decision.require_classes(len(data.classes), data.classes)
         choose_device(cell.config.trainer.device)
         if has_split(cell.config.data, "val"):
-            with_fitting_monitor(cell.config.trainer, open_split(cell.config.data, "val"), log=False)
+            with_fitting_monitor(cell.config.trainer, open_split(cell.config.data, "val"), log=log)
     except (ValueError, TypeError, ImportError) as problem:
         raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
 

@@ -112,9 +112,9 @@ def test_averaged_frames_keep_what_the_data_are() -> None:
     assert made.predict(AveragedFrames(TinyJoint("val"))).further == {}
 
 
-def test_own_scores_of_another_form_are_refused() -> None:
+def test_own_scores_of_another_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = TinyWithScores("val")
-    data.further_scores = lambda parsed: {"mAP": "high"}  # type: ignore[assignment, return-value, misc, method-assign]
+    monkeypatch.setattr(data, "further_scores", lambda parsed: {"mAP": "high"})
     with pytest.raises(TypeError, match=r"tiny-joint: further_scores gave \{'mAP': 'high'\}, where name -> number was"):
         trainer().predict(data)
 
@@ -174,10 +174,13 @@ def test_a_grid_is_refused_before_it_trains(coleaf: Command, monkeypatch: pytest
     assert not (tmp_path / "grid").exists()
 
 
-def test_a_grid_on_such_data_is_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_grid_on_such_data_is_planned_and_says_its_monitor_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = open_as(monkeypatch, TinyJoint)
     settings = ("anchor.options.width=8", "trainer.epochs=1")
     grid = plan_grid(compare_study(), ["han"], 1, tmp_path, data=data, settings=settings, column="segment/AV")
     assert len(grid.cells) == 2
+    assert caplog.text.count("trainer.monitor is support/segment/AV, support/event/AV") == 1
     with pytest.raises(ValueError, match="coleaf rates counts types of events"):
         plan_grid(RATES, ["han"], 1, tmp_path, data=data, settings=settings)
