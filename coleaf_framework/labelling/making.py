@@ -192,7 +192,8 @@ def write_pseudo_labels(
         "digest": digest.hexdigest()[:16],
     }
     write_yaml(out / LABELS, {"kind": "npy", "intersect": True, "classes": classes, **before, modality: record})
-    return positive / possible
+    shares: Tensor = positive / possible
+    return shares
 
 
 def _read_record(path: Path, classes: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from coleaf_backbones.cmpae_output import CMPAEOutput
 from torch import Tensor
 
 from coleaf_framework import CoLeaFConfig, wrap
@@ -42,6 +43,7 @@ def test_probabilities_without_cross_attention_come_first() -> None:
     batch = batch_of()
     options = {"width": 8, "noise_ratios": {"audio": 0, "visual": 0}}
     output = wrap("cmpae", streams=STREAMS, num_classes=3, anchor_options=options).infer(batch)
+    assert isinstance(output, CMPAEOutput)
     assert torch.equal(unimodal_probs(output), output.unimodal.modality_probs)
     assert not torch.equal(unimodal_probs(output), output.modality_probs)
     plain = output_of(torch.rand(8, 2, 3))

@@ -65,9 +65,10 @@ def test_removals_are_those_of_three_forwards(data_root: Path) -> None:
         for parameter in model.anchor.parameters():
             parameter.mul_(4)  # so that probabilities are on either side of the threshold
     trainer = CoLeaFTrainer(model, TrainerConfig(device="cpu", batch_size=4), quiet=True)
-    found = find_removals(trainer, data, seed=3)
+    found, weak = find_removals(trainer, data, seed=3)
     videos = [data[i] for i in range(6)]
     labels = torch.stack([video.labels for video in videos])
+    assert torch.equal(weak, labels)
     partners = draw_partners(data.ids, labels, 3)
 
     def answer(i: int, audio: int, visual: int) -> Tensor:
@@ -92,7 +93,7 @@ def test_removals_are_those_of_three_forwards(data_root: Path) -> None:
 def test_the_command_writes_ids_by_class(coleaf: Command, data_root: Path, tmp_path: Path) -> None:
     fit(data_root, tmp_path / "run", epochs=1)
     printed = coleaf("remove-labels", "run", "--data", data_root, "--out", "r.json", "--seed", 1)
-    assert "labels to remove, of 6 videos of tiny" in printed
+    assert "visual labels, of 6 each, from 6 videos of tiny" in printed
     content = read_json(tmp_path / "r.json")
     assert (content["kind"], content["method"], content["made_by"]["seed"]) == ("removals", "ma", 1)
     data = AVVPFolder(data_root, "train")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from coleaf_backbones.cmpae_output import CMPAEOutput
 from torch import Tensor
 
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
@@ -39,7 +40,8 @@ def test_a_network_without_cross_attention_forward_answers_by_its_own_probabilit
         found = estimate_noise_ratios(CoLeaFTrainer(model, TrainerConfig(device="cpu", batch_size=4), quiet=True), data)
         with torch.no_grad():
             output = model.infer(batch)
-        own = output.unimodal if name == "cmpae" else output
+        own = output.unimodal if isinstance(output, CMPAEOutput) else output
+        assert isinstance(output, CMPAEOutput) == (name == "cmpae")
         assert found.tolist() == slow_ratios(batch.labels, own.modality_probs)
 
 
@@ -59,6 +61,13 @@ def test_the_command_writes_what_training_reads(coleaf: Command, data_root: Path
     (tmp_path / "r.npz").unlink()
     coleaf("evaluate", "again", "--split", "val")
     coleaf("train", "--out", "again", "--resume", "--set", "trainer.epochs=3")
+
+
+def test_the_published_file_is_read(published_noise_ratios: Path) -> None:
+    ratios = read_noise_ratios(published_noise_ratios)
+    assert ratios.visual[0] == pytest.approx(0.994, abs=5e-4)  # Speech
+    assert all(0.016 <= ratio <= 0.0745 for ratio in ratios.audio)
+    assert len(ratios.audio) == len(ratios.visual) == 25
 
 
 @pytest.mark.parametrize(

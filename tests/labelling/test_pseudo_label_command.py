@@ -125,6 +125,10 @@ def test_centroids_of_a_stream_need_weak_labels_alone(coleaf: Command, data_root
             ("--modality", "audio", "--positive-share", 0.5, "--frames", "x"),
             "--frames is not for the teacher embeddings",
         ),
+        (
+            ("--modality", "audio", "--positive-share", 0.5, "--device", "cpu"),
+            "--device is not for the teacher embeddings",
+        ),
         (("--modality", "audio", "--positive-share", 0.5, "--split", "test"), "te00.npy: no such file"),
         (("--modality", "audio", "--positive-share", 0.5, "--embeddings", "stream:none"), "has no stream 'none'"),
         (("--modality", "audio", "--positive-share", 0.5, "--embeddings", "none"), "none: no such folder"),
