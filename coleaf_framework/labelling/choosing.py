@@ -175,7 +175,14 @@ def resolve_thresholds(request: Request, judged: Callable[[str], Judged], classe
     if request.thresholds == CHOOSE:
         return choose_by_truth(judged("val"))
     if request.thresholds in (None, VALOR):
-        return Thresholds(valor_thresholds(classes, request.sees), "VALOR's, for LLP's classes")
+        values = valor_thresholds(classes, request.sees)
+        if request.thresholds is None and (request.model is not None or request.prompts is not None):
+            raise ValueError(
+                "VALOR's thresholds are for its own model and prompts: with --model or --prompts pass --thresholds "
+                "FILE, choose or valor, --positive-share or --false-positive-rate"
+            )
+        note = "; they are for laion-clap's checkpoint 630k, which this model need not be"
+        return Thresholds(values, "VALOR's, for LLP's classes" + (note if request.teacher == "clap" else ""))
     path = Path(request.thresholds)
     if not path.exists() and not path.suffix:
         raise ValueError(f"--thresholds {shown(request.thresholds)}: expected a file, {CHOOSE} or {VALOR}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from coleaf_framework.data import AVVPFolder
+from coleaf_framework.data import LLP_CLASSES, AVVPFolder
+from coleaf_framework.labelling.choosing import Request, resolve_thresholds
 from coleaf_framework.storage import read_yaml
 from tests.helpers.command import Command
 from tests.helpers.data import CLASSES, SEGMENTS, video_names
@@ -143,6 +145,24 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     assert told in coleaf(*arguments, *more, fails=True)
     assert not (tmp_path / "pl" / "labels.yaml").exists()
+
+
+@pytest.mark.parametrize("own", [{"model": "mine"}, {"prompts": Path("mine.yaml")}])
+def test_valors_thresholds_are_no_default_for_another_model(own: dict[str, Any]) -> None:
+    clip = {"teacher": "clip", "frames": Path("frames")}
+    with pytest.raises(ValueError, match="VALOR's thresholds are for its own model and prompts"):
+        resolve_thresholds(Request(**clip, **own), pytest.fail, LLP_CLASSES)
+    for request in (Request(**clip), Request(**clip, **own, thresholds="valor")):
+        assert resolve_thresholds(request, pytest.fail, LLP_CLASSES).told == "VALOR's, for LLP's classes"
+
+
+def test_a_class_in_every_weak_label_has_no_false_positives(
+    coleaf: Command, arguments: tuple[object, ...], data_root: Path
+) -> None:
+    path = data_root / "AVVP_train.csv"
+    path.write_text(path.read_text().replace("Car", "Car,Dog").replace("Speech", "Speech,Dog"))
+    told = coleaf(*arguments, "--modality", "audio", "--false-positive-rate", 0.1, fails=True)
+    assert "tiny train: no weak label lacks 'Dog', so this rule has no segments to choose by" in told
 
 
 def test_an_unknown_teacher_is_refused(coleaf: Command, data_root: Path) -> None:
