@@ -61,6 +61,12 @@ def procedures() -> Path:
 
 
 @pytest.fixture
+def published_noise_ratios() -> Path:
+    """JoMoLD's noise ratios of LLP."""
+    return _shared("datasets/pseudo_labels/real/jomold_noise_ratios.npz")
+
+
+@pytest.fixture
 def data_root(tmp_path: Path) -> Path:
     """A tiny data set in LLP's layout: 3 classes, 6 training, 3 validation and 3 test videos."""
     return write_data_set(tmp_path / "tiny")
