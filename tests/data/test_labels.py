@@ -73,7 +73,7 @@ def test_lslds_file_is_converted_to_arrays(
     require_equal(labels_of(data, "visual"), expected["lsld_final_visual"])
 
 
-def test_lslds_visual_labels_outside_the_weak_label_are_kept_unless_confined(
+def test_lslds_visual_labels_outside_the_weak_label_are_kept_unless_intersected(
     sampled: LLP, expected: Any, pseudo_label_files: Path, tmp_path: Path
 ) -> None:
     convert_labels(pseudo_label_files / "samples" / "LSLD" / "refine_label" / "final_label.npz", tmp_path / "lsld")
@@ -82,7 +82,7 @@ def test_lslds_visual_labels_outside_the_weak_label_are_kept_unless_confined(
     weak = torch.tensor(expected["weak"])
     plain, confined = (
         torch.stack(
-            [*labels_of(WithPseudoLabels(sampled, of("lsld", tmp_path / "lsld", confine=c)), "visual").values()]
+            [*labels_of(WithPseudoLabels(sampled, of("lsld", tmp_path / "lsld", intersect=c)), "visual").values()]
         )
         for c in (False, True)
     )
@@ -191,7 +191,7 @@ def test_a_data_set_without_annotations_is_read_for_its_weak_labels(tmp_path: Pa
         (tmp_path / modality).mkdir()
         for i, video in enumerate(data.ids):
             np.save(tmp_path / modality / f"{video}.npy", data[i].labels.expand(10, -1).numpy())
-    found = WithPseudoLabels(data, of("npy", tmp_path, confine=True))
+    found = WithPseudoLabels(data, of("npy", tmp_path, intersect=True))
     assert all(torch.equal(found.pseudo_labels(i).labels[0, 0], data[i].labels) for i in range(3))
 
 
@@ -218,9 +218,9 @@ def test_agreement_is_counted_segment_by_segment(data_root: Path, tmp_path: Path
 
 def test_a_labels_file_names_one_source_or_several(tmp_path: Path) -> None:
     path = tmp_path / "labels.yaml"
-    path.write_text("kind: npy\nconfine: true\nabout: {teacher: anything}\n")
+    path.write_text("kind: npy\nintersect: true\nabout: {teacher: anything}\naudio: {thresholds: 1}\n")
     (one,) = read_labels_file(path).sources
-    assert (one.kind, one.confine, one.path) == ("npy", True, tmp_path.resolve().as_posix())
+    assert (one.kind, one.intersect, one.path) == ("npy", True, tmp_path.resolve().as_posix())
     assert parse_labels([f"npy={tmp_path}"])[0].sources == (one,)
     path.write_text("sources:\n- {kind: ma, path: removals.json}\n- {kind: npy, path: soft}\n")
     assert [Path(source.path).name for source in read_labels_file(path).sources] == ["removals.json", "soft"]

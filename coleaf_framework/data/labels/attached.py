@@ -78,8 +78,8 @@ class WithPseudoLabels(Dataset[Video]):
                 f"{self._of_modalities[1].config.path}: the second file of removals (kind ma); one is read"
             )
         self.has_modality_labels = bool(self._of_modalities)
-        for source in self._of_segments:
-            _require_complete(source, dataset)
+        for folder in self._of_segments:
+            _require_complete(folder, dataset)
         self._check()
         for source in sources:
             _say_once(source.about)
