@@ -19,7 +19,6 @@ from coleaf_framework.record.settings import load_config
 from tests.helpers.labels import write_labels
 from tests.helpers.networks import NUM_CLASSES, TinyNet, batch_of
 
-
 ALONE = CoLeaFConfig(enabled=False)
 
 
@@ -157,12 +156,12 @@ def test_labels_per_modality_are_refused_where_the_video_alone_is_taught(data_ro
     labels = LabelsConfig(sources=({"kind": "ma", "path": str(tmp_path / "removals.json")},))
     data = WithPseudoLabels(AVVPFolder(data_root, "train"), labels)
     batch = collate([data[i] for i in range(6)], data.streams)
-    model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8}, config=ALONE)
+    model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8}, config=ALONE).eval()
     output, heard = model.infer(batch), batch.labels.clone()
     heard[0, 0] = 0
     assert output.modality_probs is not None
     torch.testing.assert_close(
-        model.eval()(batch)["anchor/audio"], losses.binary_cross_entropy(output.modality_probs[:, 0], heard)
+        model(batch)["anchor/audio"], losses.binary_cross_entropy(output.modality_probs[:, 0], heard)
     )
     trained(data, enabled=False)
     with pytest.raises(ValueError, match="HAN is trained by its video probabilities alone"):

@@ -24,7 +24,9 @@ from coleaf_framework.data.labels import (
     read_removals,
 )
 from coleaf_framework.protocol import MODALITIES
-from tests.helpers.data import write_features
+from coleaf_framework.training.batch_loader import BatchLoader
+from coleaf_framework.training.plan import MicroBatch
+from tests.helpers.data import last, write_features
 from tests.helpers.labels import label, write_labels
 
 
@@ -159,6 +161,21 @@ def test_videos_may_lack_labels_where_the_source_says_so(data_root: Path, tmp_pa
     root = write_labels(tmp_path / "own", videos=4)
     data = WithPseudoLabels(AVVPFolder(data_root, "train"), of("npy", root, partial=True))
     assert [bool(data.pseudo_labels(i).mask.any()) for i in range(6)] == [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_a_cache_keeps_labels_and_what_they_say_nothing_of(data_root: Path, tmp_path: Path, cache: Any) -> None:
+    last(data_root, "tr01", 6)
+    root = write_labels(tmp_path / "own", videos=4)
+    for modality in MODALITIES:
+        np.save(root / modality / "tr01.npy", np.full((6, 3), 0.25))
+    data = WithPseudoLabels(AVVPFolder(data_root, "train"), of("npy", root, partial=True))
+    (batch,) = BatchLoader(data, torch.device("cpu"), cache=cache)([MicroBatch((0, 1, 5))])
+    expected = collate([data[i] for i in (0, 1, 5)], data.streams)
+    assert batch.mask is not None
+    for name in ("pseudo_labels", "pseudo_label_mask", "mask"):
+        assert torch.equal(getattr(batch, name), getattr(expected, name))
+    assert (batch.pseudo_labels[1] == 0.25).all() if batch.pseudo_labels is not None else False
 
 
 def test_the_digest_follows_the_content(data_root: Path, tmp_path: Path) -> None:

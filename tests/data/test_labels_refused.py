@@ -108,6 +108,13 @@ def test_removals_that_do_not_fit_are_named(data_root: Path, tmp_path: Path, con
         opened(data_root, "ma", path)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("lsld", "final.npz"), ("ma", "lists.pkl")])
+def test_a_pickle_is_to_be_converted_first(data_root: Path, tmp_path: Path, kind: str, name: str) -> None:
+    bomb(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name}: convert it first, by coleaf convert-labels"):
+        opened(data_root, kind, tmp_path / name)
+
+
 def test_removals_are_of_the_training_split_alone(data_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="of the training split, not of 'val'"):
         opened(data_root, "ma", tmp_path / "removals.json", split="val")

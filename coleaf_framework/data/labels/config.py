@@ -41,7 +41,8 @@ class LabelsConfig(StrictConfig):
         (),
         description="mappings with kind (valor, npy, lsld, ma), path, intersect (labels outside the weak label become "
         "0), partial (videos may lack labels) and classes (names in the order of the files); where several say "
-        "something of a segment, the first wins. `--labels KIND=PATH` sets it; where it is not set, a file labels.yaml in data.root does",
+        "something of a segment, the first wins. `--labels KIND=PATH` sets it; where it is not set, a file labels.yaml "
+        "in data.root does",
     )
 
     @property
