@@ -18,6 +18,8 @@ from coleaf_framework.collaboration.label_loss import (
     takes_progress,
     uses_default_loss,
 )
+from coleaf_framework.collaboration.label_teacher import teaching_labels, with_teachers_labels
+from coleaf_framework.collaboration.mixup import mix_videos
 from coleaf_framework.collaboration.reduction import Reduction, Term, share_of_step
 from coleaf_framework.collaboration.terms import (
     COLLABORATIVE_TERMS,
@@ -65,6 +67,7 @@ __all__ = [
     "event_weights",
     "has_own_loss",
     "head_start_update",
+    "mix_videos",
     "modality_labels",
     "pseudo_label_terms",
     "raw_loss_terms",
@@ -75,7 +78,9 @@ __all__ = [
     "share_of_step",
     "supervised_outputs",
     "takes_progress",
+    "teaching_labels",
     "uses_default_loss",
     "weak_modality_labels",
     "with_reference_labels",
+    "with_teachers_labels",
 ]

@@ -24,7 +24,12 @@ from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
 from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
-from coleaf_framework.training.data_fit import require_fitting_data, require_read_labels, warn_of_no_teaching
+from coleaf_framework.training.data_fit import (
+    require_fitting_data,
+    require_read_labels,
+    require_videos_to_mix,
+    warn_of_no_teaching,
+)
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
@@ -154,6 +159,7 @@ class CoLeaFTrainer:
                 "segments(index)"
             )
         require_read_labels(self.model, train)
+        require_videos_to_mix(self.model, self.config.batch_size, self.config.accumulate * self.distributed.size)
         shares = getattr(train, "positive_shares", None)
         self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
         warn_of_no_teaching(self.model, self.config.epochs)
