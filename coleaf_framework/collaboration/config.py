@@ -97,6 +97,9 @@ class CoLeaFConfig(StrictConfig):
         "the sum of a mean for each modality (VALOR). Where labels of segments are given and neither this nor "
         "modality_label_weight is, it is 1",
     )
+    segment_label_modalities: tuple[float, float] = Field(
+        (1.0, 1.0), description="weights of audio and visual in that sum; [3, 1] as LSLD"
+    )
     modality_label_weight: float = Field(
         0.0,
         ge=0,
@@ -158,10 +161,16 @@ class CoLeaFConfig(StrictConfig):
     @model_validator(mode="after")
     def _refuse_pseudo_label_options_that_would_do_nothing(self) -> CoLeaFConfig:
         fields = type(self).model_fields
-        for name in ("segment_label_form", "segment_label_smoothing", "segment_label_balance"):
+        if not (min(self.segment_label_modalities) >= 0 < max(self.segment_label_modalities)):
+            raise ValueError(
+                f"segment_label_modalities is {self.segment_label_modalities}, where two weights of at least 0, not "
+                "both 0, were expected"
+            )
+        of_modalities_too = ("segment_label_form", "segment_label_smoothing")
+        for name in (*of_modalities_too, "segment_label_balance", "segment_label_modalities"):
             if getattr(self, name) == fields[name].default or self.segment_label_weight:
                 continue
-            if name == "segment_label_balance" or not self.modality_label_weight:
+            if name not in of_modalities_too or not self.modality_label_weight:
                 raise ValueError(f"{name} does nothing while segment_label_weight is 0")
         return self
 

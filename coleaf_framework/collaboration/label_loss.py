@@ -207,7 +207,13 @@ def pseudo_label_terms(
                 )
             weight = losses.positive_weights(how.positive_shares.to(labels.device), c.segment_label_balance)
         term = losses.segment_label_cross_entropy(
-            output.segment_probs, labels, *masks, hard=hard, smoothing=smoothing, positive_weight=weight
+            output.segment_probs,
+            labels,
+            *masks,
+            hard=hard,
+            smoothing=smoothing,
+            positive_weight=weight,
+            modality_weights=c.segment_label_modalities,
         )
         terms["segment_labels"] = c.segment_label_weight * term
     if c.modality_label_weight:
