@@ -89,7 +89,8 @@ def main() -> None:
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if "--memory" in sys.argv:
-        print(peak_memory(make_step(*sys.argv[-3:], device)))
+        anchor, recipe, size = sys.argv[-3:]
+        print(peak_memory(make_step(anchor, recipe, size, device)))
         return
     rounds, path = main_arguments(3)
     rows: list[list[Any]] = []

@@ -128,6 +128,45 @@ class CoLeaFConfig(StrictConfig):
         "in the training split, between 1 and this; 1 is off",
     )
 
+    label_teacher_ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="a moving average of the Anchor, of this decay a step, refines the labels of segments: the mean of "
+        "its segment probabilities, times the weak label, and the data's pseudo-labels where there are any",
+    )
+    label_teacher_warmup: int = Field(
+        1, ge=0, description="epochs before the refined labels start; until then the data's pseudo-labels, if any"
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="alpha of Beta(alpha, alpha): each video of a micro-batch is mixed with another of its length, "
+        "features and labels; 0 is off. For the Anchor alone as well",
+    )
+
+    @model_validator(mode="after")
+    def _refuse_a_label_teacher_that_would_do_nothing(self) -> CoLeaFConfig:
+        if self.label_teacher_ema and not self.reads_segment_labels:
+            raise ValueError(
+                "label_teacher_ema does nothing while segment_label_weight and modality_label_weight are 0"
+            )
+        if not self.label_teacher_ema and self.label_teacher_warmup != 1:
+            raise ValueError("label_teacher_warmup does nothing while label_teacher_ema is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_mixup_where_labels_must_be_binary(self) -> CoLeaFConfig:
+        if not self.mixup:
+            return self
+        for name, value in BINARY_LABELS.items():
+            if getattr(self, name) == value and (self.enabled or name == "segment_label_form"):
+                shown = str(value).lower() if isinstance(value, bool) else value
+                raise ValueError(
+                    f"mixup makes soft labels, but {name} {shown} reads labels as present or absent: use one of the two"
+                )
+        return self
+
     @model_validator(mode="after")
     def _refuse_pseudo_label_options_that_would_do_nothing(self) -> CoLeaFConfig:
         fields = type(self).model_fields
@@ -202,6 +241,16 @@ class CoLeaFConfig(StrictConfig):
         """The authors' code instead of the paper, wherever the two differ; `changes` on top."""
         return cls(**{**OFFICIAL, **changes})
 
+
+# Values that read a label as present or absent (above 0.5), which a mixture of two videos' labels is not.
+BINARY_LABELS: dict[str, Any] = {
+    "labels": "refined",
+    "cooccurrence_form": "official",
+    "reference_loss": "official",
+    "reference_labels": True,
+    "pseudo_label_classes": "weak",
+    "segment_label_form": "hard",
+}
 
 OFFICIAL = {
     "update": "reference_first",

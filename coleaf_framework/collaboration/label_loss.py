@@ -181,6 +181,8 @@ def pseudo_label_terms(
 ) -> dict[str, Tensor]:
     """The weighted terms of the data's pseudo-labels, means over videos; empty where their weights are 0.
 
+    Empty too where only the Anchor's moving average makes them and has not begun (`label_teacher_warmup`).
+
     Raises:
         ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and how many
             are positive is not known.
@@ -188,6 +190,8 @@ def pseudo_label_terms(
     if not c.reads_segment_labels:
         return {}
     if batch.pseudo_labels is None:
+        if c.label_teacher_ema:
+            return {}
         name = "segment_label_weight" if c.segment_label_weight else "modality_label_weight"
         raise ValueError(f"coleaf.{name} is {getattr(c, name):g}, but the batch has no pseudo_labels to read")
     labels, masks = batch.pseudo_labels, (batch.mask, batch.pseudo_label_mask)

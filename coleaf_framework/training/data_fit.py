@@ -7,7 +7,7 @@ import math
 from typing import get_args
 
 from coleaf_framework._config import WrongTypeError, shown
-from coleaf_framework.collaboration import reads_modality_labels, reference_teaches
+from coleaf_framework.collaboration import reads_modality_labels, reference_teaches, teaching_labels
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import Truth, averaged, segment_seconds_of, truth_of
 from coleaf_framework.data.labels import WithPseudoLabels
@@ -87,11 +87,16 @@ def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:
         ValueError: a weight asks for pseudo-labels that the split lacks, or nothing reads those that it has.
     """
     c, where, name = model.config, f"{train.name} {train.split}", type(model.anchor).__name__
-    if c.reads_segment_labels and train[0].pseudo_labels is None:
+    if c.reads_segment_labels and not c.label_teacher_ema and train[0].pseudo_labels is None:
         weight = "segment_label_weight" if c.segment_label_weight else "modality_label_weight"
         raise ValueError(
             f"coleaf.{weight} is {getattr(c, weight):g}, but {where} has no pseudo-labels of segments: pass --labels "
             "KIND=PATH, or from Python wrap the data set in WithPseudoLabels"
+        )
+    if c.segment_label_balance > 1 and getattr(train, "positive_shares", None) is None:
+        raise ValueError(
+            f"coleaf.segment_label_balance is {c.segment_label_balance:g}, but {where} does not say how many of its "
+            "pseudo-labels are positive: pass --labels KIND=PATH, or leave it at 1"
         )
     if not isinstance(train, WithPseudoLabels):
         return
@@ -137,14 +142,39 @@ def with_fitting_monitor(config: TrainerConfig, val: AVVPDataset, *, log: bool =
     return config.model_copy(update={"monitor": monitor})
 
 
+def require_videos_to_mix(model: CoLeaF, batch_size: int, parts: int) -> None:
+    """Check that micro-batches have more than one video, where mixup is to mix them.
+
+    Args:
+        model: to be trained.
+        batch_size: videos a step.
+        parts: micro-batches a step, over all ranks.
+
+    Raises:
+        ValueError: they have not.
+    """
+    if model.config.mixup and -(-batch_size // parts) < 2:
+        raise ValueError(
+            f"coleaf.mixup is {model.config.mixup:g}, but a step of {batch_size} videos in {parts} parts "
+            "(trainer.accumulate, ranks) leaves one video a part, with none to mix it with: raise trainer.batch_size"
+        )
+
+
 def warn_of_no_teaching(model: CoLeaF, epochs: int) -> None:
-    """Log a warning if a training ends within the warm-up, so that its Anchor is trained as if alone.
+    """Log a warning if a training ends within a warm-up, so that its Anchor is trained as if alone, or by other labels.
 
     Args:
         model: to be trained.
         epochs: of the training, the Reference's head start included.
     """
-    if model.reference is None or reference_teaches(model.config, Progress(epochs - model.head_start)):
+    c, last = model.config, Progress(epochs - model.head_start)
+    if c.label_teacher_ema and not teaching_labels(c, last):
+        logger.warning(
+            "trainer.epochs=%d ends before the Anchor's moving average refines labels (coleaf.label_teacher_warmup=%d)",
+            epochs,
+            c.label_teacher_warmup,
+        )
+    if model.reference is None or reference_teaches(c, last):
         return
     if reference_teaches(model.config, PAST_EVERY_WARMUP):
         logger.warning(

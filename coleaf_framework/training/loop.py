@@ -211,7 +211,7 @@ class TrainingLoop:
         raise KeyboardInterrupt(self.saved())
 
     def _step(self, micro_batches: list[Batch], progress: Progress) -> None:
-        self.stepper.step([self._smoothed(batch) for batch in micro_batches], progress, self._note)
+        self.stepper.step([self.model.mix(self._smoothed(batch)) for batch in micro_batches], progress, self._note)
 
     def _smoothed(self, batch: Batch) -> Batch:
         smoothing = self.config.label_smoothing

@@ -29,6 +29,7 @@ from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.data_fit import (
     require_fitting_data,
     require_read_labels,
+    require_videos_to_mix,
     warn_of_no_teaching,
     with_fitting_monitor,
 )
@@ -163,6 +164,7 @@ class CoLeaFTrainer:
                 "segments(index)"
             )
         require_read_labels(self.model, train)
+        require_videos_to_mix(self.model, self.config.batch_size, self.config.accumulate * self.distributed.size)
         shares = getattr(train, "positive_shares", None)
         self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
         warn_of_no_teaching(self.model, self.config.epochs)

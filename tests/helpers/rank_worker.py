@@ -27,6 +27,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "accumulated": {"config": CoLeaFConfig(**PAST), "accumulate": 2},
     "official, accumulated": {"config": CoLeaFConfig.official(**PAST), "accumulate": 2},
     "warming up": {"config": CoLeaFConfig(anchor_loss="video", anchor_warmup=1)},
+    "label teacher": {
+        "config": CoLeaFConfig(**PAST, segment_label_weight=1.0, label_teacher_ema=0.5, label_teacher_warmup=0),
+        "data": "random",
+    },
     "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
 
@@ -34,7 +38,7 @@ RUNS: dict[str, dict[str, Any]] = {
 def data_sets(root: Path, kind: str) -> tuple[AVVPDataset, AVVPDataset]:
     """Training and validation split: LLP's streams from the folder, or UnAV's names in memory."""
     if kind == "random":
-        return RandomVideos("train", [5, 9, 2, 7, 3, 4]), RandomVideos("val", [3, 6, 4])
+        return RandomVideos("train", [5, 9, 2, 7, 3, 4], pseudo=True), RandomVideos("val", [3, 6, 4])
     return AVVPFolder(root, "train"), AVVPFolder(root, "val")
 
 
