@@ -19,6 +19,7 @@ from torch import Tensor
 
 from coleaf_framework._config import shown
 from coleaf_framework.data.annotation_files import (
+    CLASSES_FILE,
     DENSE_FILES,
     WEAK_FILES,
     find_file,
@@ -27,8 +28,8 @@ from coleaf_framework.data.annotation_files import (
 )
 from coleaf_framework.data.annotations import AnnotationIssues, Annotations, dense_labels, read_annotations
 from coleaf_framework.data.features import Features, NpyFeatures
-from coleaf_framework.data.layout import STREAMS_FILE, Layout, find_layout
-from coleaf_framework.data.store import INDEX, PackedFeatures
+from coleaf_framework.data.layout import Layout, find_layout
+from coleaf_framework.data.store import find_store
 from coleaf_framework.data.timed_features import TimedFeatures
 from coleaf_framework.data.video_folder import VideoFolder, log_once
 
@@ -76,6 +77,8 @@ class AVVPFolder(VideoFolder):
         >>> data[0].segment_labels.shape == (data.segments(0), 2, len(data.classes))
         True
     """
+
+    annotation_files = (CLASSES_FILE, *WEAK_FILES.values(), *DENSE_FILES.values())
 
     def __init__(
         self,
@@ -150,6 +153,10 @@ class AVVPFolder(VideoFolder):
         """Sentences to print beside scores on this split: videos that it shares with another, or that are left out."""
         return (*self.issues.overlaps(self.split), *super().caveats)
 
+    def issues_lines(self) -> list[str]:
+        """See `VideoFolder.issues_lines`."""
+        return self.issues.lines()
+
     def annotated(self) -> list[object]:
         """See `VideoFolder.annotated`."""
         notes = self.annotations
@@ -165,14 +172,8 @@ class AVVPFolder(VideoFolder):
         return next(iter(self.seconds(video)), None)
 
     def _open_features(self, root: Path, layout: Layout | None) -> Features:
-        if (root / INDEX).exists():
-            if layout is not None:
-                raise ValueError(
-                    f"{root / INDEX}: a packed store says itself what its streams are, so it takes no {STREAMS_FILE}"
-                )
-            if (root / "feats").exists():
-                raise ValueError(f"{root / INDEX} and {root / 'feats'} both exist: remove one of them")
-            return PackedFeatures(root)
+        if (packed := find_store(root, layout)) is not None:
+            return packed
         if layout is None:
             return NpyFeatures(root)
         return TimedFeatures(root, layout, self._known_seconds)

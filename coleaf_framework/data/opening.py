@@ -6,14 +6,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from coleaf_framework.data.annotation_files import CLASSES_FILE, WEAK_FILES, find_file
+from coleaf_framework.data.ave import AVE, ave_splits
+from coleaf_framework.data.ave_files import ROWS_FILE
 from coleaf_framework.data.folder import LLP, AVVPFolder
 from coleaf_framework.data.layout import STREAMS_FILE
+from coleaf_framework.data.lfav import LFAV, lfav_splits
+from coleaf_framework.data.lfav_files import WEAK as LFAV_WEAK_FILES
 from coleaf_framework.data.store import INDEX
 from coleaf_framework.data.video_folder import VideoFolder
 
 SPLITS = ("train", "val", "test")
 # A file that tells the data set -> opens a split of it, and says which splits a folder has.
-_FORMATS: Mapping[str, tuple[Callable[..., VideoFolder], Callable[[Path], tuple[str, ...]]]] = {}
+_FORMATS: Mapping[str, tuple[Callable[..., VideoFolder], Callable[[Path], tuple[str, ...]]]] = {
+    ROWS_FILE: (AVE, ave_splits),
+    **dict.fromkeys(LFAV_WEAK_FILES.values(), (LFAV, lfav_splits)),
+}
 
 
 def open_folder(
@@ -21,7 +28,8 @@ def open_folder(
 ) -> VideoFolder:
     """Open a split of a data folder.
 
-    A folder in LLP's layout is an `AVVPFolder` if it has a `classes.txt`, and `LLP` otherwise.
+    A folder in LLP's layout is an `AVVPFolder` if it has a `classes.txt`, and `LLP` otherwise. `AVE` and `LFAV`
+    are told by their annotation files.
 
     Args:
         root: Folder of the data set, with npy files or packed.

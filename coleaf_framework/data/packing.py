@@ -1,4 +1,4 @@
-"""Packing a folder in LLP's layout into a store; see `store.py` for what is written."""
+"""Packing a data folder into a store; see `store.py` for what is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from coleaf_framework._config import shown, validated
-from coleaf_framework.data.annotation_files import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
+from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.opening import open_folder, splits_of
@@ -41,7 +41,6 @@ _UNFINISHED = "packing.json"
 _MEGABYTES = 256
 _MOST_LOST = 0.01  # root mean square of the rounding error, against the deviation
 _SAMPLED = 100  # videos of a split on which it is measured
-_ANNOTATIONS = (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FILES.values())
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def pack(
     source files have changed since.
 
     Args:
-        root: Folder in LLP's layout.
+        root: Folder of a data set that `open_folder` opens.
         out: A new or empty folder, or that of an interrupted packing.
         average_frames: Store the mean of each segment's frames. The result of networks that average the frames after a
             linear layer stays the same (HAN, the class-token Reference); CMPAE refuses such data.
@@ -117,7 +116,8 @@ def pack(
     about["segment_seconds"] = segment_seconds
     about["videos"] = {split: checksum(torch.tensor(list("\n".join(d.ids).encode()))) for split, d in splits.items()}
     _begin(out, about)
-    _copy_annotations(root, out)
+    annotations = (SYNTHETIC_MARKER, *next(iter(folders.values())).annotation_files)
+    _copy_annotations(root, out, annotations)
     sources = {split: folder.features for split, folder in folders.items()}
     parts = list(_parts(splits, sources, shard_megabytes, dtype))
     entries = _pack_parts(parts, out, dtype, jobs, done)
@@ -127,7 +127,7 @@ def pack(
     content: dict[str, Any] = {"format": FORMAT, "dtype": dtype, "streams": described_streams, "shards": entries}
     content["segment_seconds"] = segment_seconds
     content["sources"] = {split: _npy_digests(folder) for split, folder in folders.items()}
-    _finish(out, content, parts)
+    _finish(out, content, parts, annotations)
     return {split: len(data) for split, data in splits.items()}
 
 
@@ -174,9 +174,9 @@ def _pack_parts(
     return entries
 
 
-def _finish(out: Path, content: dict[str, Any], parts: Sequence[_Part]) -> None:
+def _finish(out: Path, content: dict[str, Any], parts: Sequence[_Part], annotations: Sequence[str]) -> None:
     """Write the index, which makes a store of the folder, then the statistics, and remove what resuming needed."""
-    content["annotations"] = {name: annotations_checksum(out / name) for name in _ANNOTATIONS if (out / name).exists()}
+    content["annotations"] = {name: annotations_checksum(out / name) for name in annotations if (out / name).exists()}
     write_json(out / INDEX, content)
     if any(part.data.split == "train" for part in parts):
         write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))
@@ -197,8 +197,8 @@ def _begin(out: Path, about: dict[str, Any]) -> None:
     write_json(unfinished, about)
 
 
-def _copy_annotations(root: Path, out: Path) -> None:
-    for name in _ANNOTATIONS:
+def _copy_annotations(root: Path, out: Path, names: Sequence[str]) -> None:
+    for name in names:
         if (source := find_file(root, name)) is not None:
             write_atomically(out / name, lambda file, source=source: shutil.copyfile(source, file))  # type: ignore[misc]
 

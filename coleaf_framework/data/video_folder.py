@@ -58,6 +58,9 @@ class VideoFolder(Dataset[Video]):
         ValueError: The files do not fit each other or the layout.
     """
 
+    annotation_files: tuple[str, ...] = ()
+    """Names of the files that annotations are read from, where they exist; a packed store has copies of them."""
+
     def __init__(
         self,
         root: Path,
@@ -100,6 +103,10 @@ class VideoFolder(Dataset[Video]):
     @abstractmethod
     def training_split(self) -> AVVPDataset:
         """The training split of the same data set."""
+
+    def issues_lines(self) -> list[str]:
+        """Sentences about everything odd in the annotations, which `coleaf check-data` prints."""
+        return []
 
     def modality_labels(self, video: str) -> Tensor | None:
         """Weak labels of either modality, (M,C) float32 in {0,1}; None where there are only those of the video."""
