@@ -36,8 +36,8 @@ from coleaf_framework.data.ave_files import (
 )
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.layout import Layout, find_layout
-from coleaf_framework.data.store import find_store
-from coleaf_framework.data.video_folder import VideoFolder, log_once
+from coleaf_framework.data.store import INDEX
+from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 from coleaf_framework.metrics.parsed import ParsedSplit
 from coleaf_framework.metrics.segment_accuracy import segment_accuracy
 from coleaf_framework.protocol import MODALITIES
@@ -159,8 +159,8 @@ class AVE(VideoFolder):
         return float(SECONDS)
 
     def _open_features(self, root: Path, layout: Layout | None, background: int) -> Features:
-        if (packed := find_store(root, layout)) is not None:
-            return packed
+        if (root / INDEX).exists():
+            return open_features(root, layout, self._known_seconds)
         if layout is not None:
             return AVENpyFeatures(root, layout, self._known_seconds)
         return AVEFeatures(root, len(self.rows), background)

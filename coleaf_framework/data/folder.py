@@ -27,11 +27,8 @@ from coleaf_framework.data.annotation_files import (
     video_seconds,
 )
 from coleaf_framework.data.annotations import AnnotationIssues, Annotations, dense_labels, read_annotations
-from coleaf_framework.data.features import Features, NpyFeatures
-from coleaf_framework.data.layout import Layout, find_layout
-from coleaf_framework.data.store import find_store
-from coleaf_framework.data.timed_features import TimedFeatures
-from coleaf_framework.data.video_folder import VideoFolder, log_once
+from coleaf_framework.data.layout import find_layout
+from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 
 LLP_CLASSES = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -107,7 +104,7 @@ class AVVPFolder(VideoFolder):
             name=root.resolve().name,
             classes=names,
             ids=tuple(self.annotations.weak[split]),
-            features=self._open_features(root, layout),
+            features=open_features(root, layout, self._known_seconds),
             layout=layout,
             has_ground_truth=split != "train" and None not in dense,
             skip_incomplete=skip_incomplete,
@@ -170,13 +167,6 @@ class AVVPFolder(VideoFolder):
 
     def _known_seconds(self, video: str) -> float | None:
         return next(iter(self.seconds(video)), None)
-
-    def _open_features(self, root: Path, layout: Layout | None) -> Features:
-        if (packed := find_store(root, layout)) is not None:
-            return packed
-        if layout is None:
-            return NpyFeatures(root)
-        return TimedFeatures(root, layout, self._known_seconds)
 
 
 class LLP(AVVPFolder):

@@ -19,12 +19,9 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.data.annotation_files import find_file
-from coleaf_framework.data.features import Features
 from coleaf_framework.data.layout import Layout, StreamFiles, find_layout
 from coleaf_framework.data.lfav_files import LFAV_CLASSES, LFAV_FILES, WEAK, read_lfav
-from coleaf_framework.data.store import find_store
-from coleaf_framework.data.timed_features import TimedFeatures
-from coleaf_framework.data.video_folder import VideoFolder, log_once
+from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 from coleaf_framework.metrics.parsed import ParsedSplit
 from coleaf_framework.metrics.snippet_map import snippet_map
 from coleaf_framework.protocol import MODALITIES
@@ -88,7 +85,7 @@ class LFAV(VideoFolder):
             filled = [name for name, videos in self.annotations.weak.items() if videos]
             raise ValueError(f"{root}: split {split!r} has no videos ({WEAK[split]}); it has {filled}")
         layout = find_layout(root, streams)
-        features = self._open_features(root, layout)
+        features = open_features(root, layout, self._known_seconds, LFAV_LAYOUT)
         if features.segment_seconds != 1:
             raise ValueError(
                 f"{root}: LFAV is annotated by the second, so segment_seconds is 1, not {features.segment_seconds:g}"
@@ -168,11 +165,6 @@ class LFAV(VideoFolder):
 
     def _known_seconds(self, video: str) -> None:
         return None
-
-    def _open_features(self, root: Path, layout: Layout | None) -> Features:
-        if (packed := find_store(root, layout)) is not None:
-            return packed
-        return TimedFeatures(root, layout or LFAV_LAYOUT, self._known_seconds)
 
 
 def lfav_splits(root: Path) -> tuple[str, ...]:

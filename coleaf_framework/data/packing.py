@@ -127,7 +127,8 @@ def pack(
     content: dict[str, Any] = {"format": FORMAT, "dtype": dtype, "streams": described_streams, "shards": entries}
     content["segment_seconds"] = segment_seconds
     content["sources"] = {split: _npy_digests(folder) for split, folder in folders.items()}
-    _finish(out, content, parts, annotations)
+    content["annotations"] = {name: annotations_checksum(out / name) for name in annotations if (out / name).exists()}
+    _finish(out, content, parts)
     return {split: len(data) for split, data in splits.items()}
 
 
@@ -174,9 +175,8 @@ def _pack_parts(
     return entries
 
 
-def _finish(out: Path, content: dict[str, Any], parts: Sequence[_Part], annotations: Sequence[str]) -> None:
+def _finish(out: Path, content: dict[str, Any], parts: Sequence[_Part]) -> None:
     """Write the index, which makes a store of the folder, then the statistics, and remove what resuming needed."""
-    content["annotations"] = {name: annotations_checksum(out / name) for name in annotations if (out / name).exists()}
     write_json(out / INDEX, content)
     if any(part.data.split == "train" for part in parts):
         write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))

@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from torch import Tensor
 
 from coleaf_framework._config import validated
-from coleaf_framework.data.layout import STREAMS_FILE, Layout
 from coleaf_framework.protocol import Modality, StreamSpec
 from coleaf_framework.storage import checksum, read_json, read_tensors, require_file, text_digest
 
@@ -240,27 +239,6 @@ class PackedFeatures:
     def _checksum(self, video: str, stream: str) -> Any:
         shard, i = self._place[video]
         return video, shard.checksums[stream][i]
-
-
-def find_store(root: Path, layout: Layout | None) -> PackedFeatures | None:
-    """The features of the store that a data folder is; None if it is none.
-
-    Args:
-        root: Folder of the data set.
-        layout: What its `streams.yaml` declares, if it has one.
-
-    Raises:
-        ValueError: The folder has npy files or a `streams.yaml` too, or the store is damaged.
-    """
-    if not (root / INDEX).exists():
-        return None
-    if layout is not None:
-        raise ValueError(
-            f"{root / INDEX}: a packed store says itself what its streams are, so it takes no {STREAMS_FILE}"
-        )
-    if (root / "feats").exists():
-        raise ValueError(f"{root / INDEX} and {root / 'feats'} both exist: remove one of them")
-    return PackedFeatures(root)
 
 
 def annotations_checksum(path: Path) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 
 from coleaf_framework.data.annotation_files import find_file
 from coleaf_framework.data.dataset import AVVPDataset, Truth, Video, stream_statistics
-from coleaf_framework.data.features import Features
-from coleaf_framework.data.layout import Layout, described
+from coleaf_framework.data.features import Features, NpyFeatures
+from coleaf_framework.data.layout import STREAMS_FILE, Layout, described
+from coleaf_framework.data.store import INDEX, PackedFeatures
 from coleaf_framework.data.timed_features import TimedFeatures
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.storage import text_digest
@@ -38,8 +39,37 @@ def log_once(root: Path, what: str, lines: Sequence[str]) -> None:
         _log.warning("%s: %s: %s", root, what, "; ".join(lines))
 
 
+def open_features(
+    root: Path, declared: Layout | None, seconds: Callable[[str], float | None], usual: Layout | None = None
+) -> Features:
+    """The features of a data folder: a packed store, npy files as a `streams.yaml` declares, or as is usual.
+
+    Args:
+        root: Folder of the data set.
+        declared: What a `streams.yaml` says; None without one.
+        seconds: Length of a video in seconds, or None where it is not known.
+        usual: Layout of the data set without a `streams.yaml`; None for LLP's.
+
+    Raises:
+        ValueError: There are two kinds of features, or a store and a `streams.yaml`.
+    """
+    if (root / INDEX).exists():
+        if declared is not None:
+            raise ValueError(
+                f"{root / INDEX}: a packed store says itself what its streams are, so it takes no {STREAMS_FILE}"
+            )
+        if (root / "feats").exists():
+            raise ValueError(f"{root / INDEX} and {root / 'feats'} both exist: remove one of them")
+        return PackedFeatures(root)
+    layout = declared or usual
+    return NpyFeatures(root) if layout is None else TimedFeatures(root, layout, seconds)
+
+
 class VideoFolder(Dataset[Video]):
     """One split of a data set on disk; implements `AVVPDataset`. Subclasses read the annotations.
+
+    `annotation_files` are the names of all files, in the folder or in its folder "annotations", that a copy needs
+    beside the features.
 
     Args:
         root: Folder of the data set.
@@ -59,7 +89,6 @@ class VideoFolder(Dataset[Video]):
     """
 
     annotation_files: tuple[str, ...] = ()
-    """Names of the files that annotations are read from, where they exist; a packed store has copies of them."""
 
     def __init__(
         self,
