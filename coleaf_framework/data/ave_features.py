@@ -64,7 +64,7 @@ class AVEFeatures:
                     "files that a streams.yaml declares"
                 )
             self._widths[stream] = _width(root / name, rows)
-        for stream, name in BACKGROUND_FEATURES.items():
+        for stream, name in BACKGROUND_FEATURES.items() if background else ():
             if (root / name).exists() and _width(root / name, background) != self._widths[stream]:
                 raise ValueError(
                     f"{root / name}: its width is not {self._widths[stream]}, as of {FEATURE_FILES[stream]}"

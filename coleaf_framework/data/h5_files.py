@@ -19,14 +19,27 @@ from coleaf_framework.storage import require_file
 _LONGEST_REASON = 200
 
 
+def require_h5py(path: Path) -> Any:
+    """The module h5py.
+
+    Args:
+        path: The file that needs it, for the message.
+
+    Raises:
+        ImportError: It is not installed; says how to install it.
+    """
+    try:
+        import h5py
+    except ImportError as problem:
+        raise ImportError(f"{path}: AVE's files need h5py: pip install 'coleaf-framework[h5]'") from problem
+    return h5py
+
+
 @contextmanager
 def _dataset(path: Path, key: str) -> Iterator[Any]:
     """The data set `key` of an HDF5 file while it is open."""
     require_file(path)
-    try:
-        import h5py
-    except ImportError as problem:
-        raise ImportError(f"{path}: reading it needs h5py: pip install 'coleaf-framework[h5]'") from problem
+    h5py = require_h5py(path)
     try:
         file = h5py.File(path, "r")
     except OSError as problem:
