@@ -67,6 +67,18 @@ def tuxav() -> Path:
 
 
 @pytest.fixture
+def pseudo_label_files() -> Path:
+    """Samples of pseudo-labels in their published formats, and real ones as numbers."""
+    return _shared("datasets/pseudo_labels")
+
+
+@pytest.fixture
+def procedures() -> Path:
+    """Recorded answers of the published procedures that remove labels."""
+    return _shared("parity/zoo/procedures.npz")
+
+
+@pytest.fixture
 def data_root(tmp_path: Path) -> Path:
     """A tiny data set in LLP's layout: 3 classes, 6 training, 3 validation and 3 test videos."""
     return write_data_set(tmp_path / "tiny")

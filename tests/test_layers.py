@@ -28,6 +28,7 @@ LAYERS = (
     "results",
     "report",
     "training",
+    "labelling",
     "experiments",
     "cli",
     "__init__",

@@ -9,6 +9,7 @@ import typer
 
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
+from coleaf_framework.cli.labels import ratio_settings, source_settings
 from coleaf_framework.cli.options import (
     CONCLUDING,
     AcceptChanges,
@@ -16,6 +17,7 @@ from coleaf_framework.cli.options import (
     Column,
     Data,
     Jobs,
+    Labels,
     Markdown,
     Rerun,
     RunsConfig,
@@ -43,10 +45,12 @@ def compare(
     column: Column = CONCLUDING,
     markdown: Markdown = False,
     recipes: Annotated[str, typer.Option(help="paper, official, strong, with commas between")] = "paper",
+    table: Annotated[int, typer.Option(help="of the paper: 5; or 7, each way with and without --labels")] = 5,
+    labels: Labels = None,
 ) -> None:
-    """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5)."""
+    """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5; Table 7 with pseudo-labels)."""
     with importing():
-        from coleaf_framework.experiments.studies import compare_study
+        from coleaf_framework.experiments.studies import LABELS_STUDY, compare_study
         from coleaf_framework.results.comparison import require_column
         from coleaf_framework.storage import read_yaml
 
@@ -55,7 +59,14 @@ def compare(
     if told is not None or (config is not None and read_yaml(config).get("recipe", "paper") != "paper"):
         where = f"--set {told!r}" if told is not None else f"--config {config}"
         raise ValueError(f"{where}: names a recipe; a comparison is told its recipes by --recipes")
-    study = compare_study([name.strip() for name in recipes.split(",") if name.strip()])
+    if table not in (5, 7):
+        raise ValueError(f"--table {table}: no such comparison; the paper's are 5 and 7 (2 to 4 are `coleaf ablate`)")
+    if table == 7 and (not labels or recipes != "paper"):
+        raise ValueError(
+            "--table 7 needs --labels KIND=PATH" if not labels else "--table 7 is of --recipes paper alone"
+        )
+    study = LABELS_STUDY if table == 7 else compare_study([x.strip() for x in recipes.split(",") if x.strip()])
+    set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
     grid = _run_grid(
         study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
     )
@@ -79,6 +90,7 @@ def ablate(
     accept_changes: AcceptChanges = False,
     column: Column = CONCLUDING,
     markdown: Markdown = False,
+    labels: Labels = None,
 ) -> None:
     """Train CoLeaF without a part of it, as the paper's Tables 2 to 4, or with any change."""
     with importing():
@@ -89,6 +101,7 @@ def ablate(
         raise ValueError("coleaf ablate takes --table 2, 3 or 4, or one --variant or more")
     require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
+    set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
     grid = _run_grid(
         study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
     )
@@ -148,6 +161,11 @@ def report(
     say(made.comparison.conclusion)
 
 
+def _names(anchors: str) -> list[str]:
+    """The Anchors that an option names."""
+    return [name.strip() for name in anchors.split(",") if name.strip()]
+
+
 def _run_grid(
     study: Study,
     anchors: str,
@@ -174,7 +192,7 @@ def _run_grid(
     require_place(out, "--out", folder=True)
     grid = plan_grid(
         study,
-        [name.strip() for name in anchors.split(",") if name.strip()],
+        _names(anchors),
         seeds,
         out,
         data=data,

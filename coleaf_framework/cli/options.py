@@ -22,6 +22,13 @@ Anchor = Annotated[
 DeclarationFile = Annotated[
     Path | None, typer.Option("--anchor", help="declaration file (wrap.yaml), for a network that was made in Python")
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="pseudo-labels of the training split, KIND=PATH: valor, npy, lsld, ma; or jomold, noise ratios; may be "
+        "repeated, and the first that says something wins"
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="run folder")]
 Split = Annotated[str, typer.Option(help="train, val or test")]
 Constructor = Annotated[

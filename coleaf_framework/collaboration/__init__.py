@@ -3,6 +3,7 @@
 from coleaf_framework.collaboration.averaging import MovingAverage
 from coleaf_framework.collaboration.config import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.collaboration.label_loss import (
+    PSEUDO_LABEL_TERMS,
     VIDEO_ALONE,
     DefaultLoss,
     LabelLoss,
@@ -10,10 +11,19 @@ from coleaf_framework.collaboration.label_loss import (
     anchor_loss,
     custom_loss,
     has_own_loss,
+    pseudo_label_terms,
     raw_loss_terms,
+    reads_modality_labels,
     supervised_outputs,
     takes_progress,
     uses_default_loss,
+)
+from coleaf_framework.collaboration.noise_ratios import (
+    NoiseRatios,
+    denoised_labels,
+    read_noise_ratios,
+    unimodal_probs,
+    write_noise_ratios,
 )
 from coleaf_framework.collaboration.reduction import Reduction, Term, share_of_step
 from coleaf_framework.collaboration.terms import (
@@ -40,6 +50,7 @@ from coleaf_framework.collaboration.updates import (
 __all__ = [
     "COLLABORATIVE_TERMS",
     "OFFICIAL",
+    "PSEUDO_LABEL_TERMS",
     "STRONG",
     "VIDEO_ALONE",
     "AnchorPass",
@@ -47,6 +58,7 @@ __all__ = [
     "DefaultLoss",
     "LabelLoss",
     "MovingAverage",
+    "NoiseRatios",
     "RawLoss",
     "Reduction",
     "StepOutput",
@@ -58,18 +70,24 @@ __all__ = [
     "contrast",
     "custom_loss",
     "custom_modality_labels",
+    "denoised_labels",
     "event_weights",
     "has_own_loss",
     "head_start_update",
     "modality_labels",
+    "pseudo_label_terms",
     "raw_loss_terms",
+    "read_noise_ratios",
+    "reads_modality_labels",
     "reference_teaches",
     "reference_terms",
     "reference_update",
     "share_of_step",
     "supervised_outputs",
     "takes_progress",
+    "unimodal_probs",
     "uses_default_loss",
     "weak_modality_labels",
     "with_reference_labels",
+    "write_noise_ratios",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig
+from coleaf_framework.collaboration.noise_ratios import NoiseRatios, read_noise_ratios
 
 
 class CoLeaFConfig(StrictConfig):
@@ -80,8 +82,15 @@ class CoLeaFConfig(StrictConfig):
     reference_loss: Literal["paper", "official"] = Field(
         "paper", description="BCE; or an asymmetric focal BCE in two phases, with pseudo-labels inside the label"
     )
-    labels: Literal["weak", "refined"] = Field(
-        "weak", description="what modalities are taught: weak labels; or the Anchor's refined ones (denoised, smoothed)"
+    labels: Literal["weak", "refined", "denoised"] = Field(
+        "weak",
+        description="what modalities are taught: weak labels; the Anchor's refined ones (denoised, smoothed); or, for "
+        "any Anchor, weak ones denoised by noise_ratios from the second epoch on (JoMoLD)",
+    )
+    noise_ratios: NoiseRatios | None = Field(
+        None,
+        description="for labels denoised: an .npz file of `coleaf noise-ratios`, or JoMoLD's; read at once, so that "
+        "the run's config.yaml holds its numbers",
     )
     anchor_loss: Literal["own", "video", "official"] = Field(
         "own",
@@ -90,6 +99,59 @@ class CoLeaFConfig(StrictConfig):
         "video: BCE on video probabilities alone; "
         "official: its terms audio, visual, video replaced by 2, 1, 2 x BCE",
     )
+
+    segment_label_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of BCE on the Anchor's segment probabilities against the data's pseudo-labels (section labels), "
+        "the sum of a mean for each modality (VALOR). Where labels of segments are given and neither this nor "
+        "modality_label_weight is, it is 1",
+    )
+    modality_label_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of BCE on the Anchor's modality probabilities against the largest pseudo-label of any segment "
+        "(LEAP)",
+    )
+    segment_label_form: Literal["hard", "soft"] = Field(
+        "soft", description="the data's pseudo-labels as they are; or hard, those above 0.5 as 1 and others as 0"
+    )
+    segment_label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="pseudo-labels y become (1 - s) y + s / 2, after segment_label_form"
+    )
+    segment_label_balance: float = Field(
+        1.0,
+        ge=1,
+        description="largest weight of a positive label of a segment: negatives / positives of its class and modality "
+        "in the training split, between 1 and this; 1 is off",
+    )
+
+    @model_validator(mode="after")
+    def _refuse_pseudo_label_options_that_would_do_nothing(self) -> CoLeaFConfig:
+        fields = type(self).model_fields
+        for name in ("segment_label_form", "segment_label_smoothing", "segment_label_balance"):
+            if getattr(self, name) == fields[name].default or self.segment_label_weight:
+                continue
+            if name == "segment_label_balance" or not self.modality_label_weight:
+                raise ValueError(f"{name} does nothing while segment_label_weight is 0")
+        return self
+
+    @field_validator("noise_ratios", mode="before")
+    @classmethod
+    def _read_file(cls, given: Any) -> Any:
+        return read_noise_ratios(Path(given)) if isinstance(given, str | Path) else given
+
+    @model_validator(mode="after")
+    def _denoise_by_ratios_that_something_reads(self) -> CoLeaFConfig:
+        if (self.labels == "denoised") != (self.noise_ratios is not None):
+            raise ValueError("labels denoised and noise_ratios need each other")
+        if self.labels == "denoised" and self.reference_labels:
+            raise ValueError(
+                "labels denoised and reference_labels exclude each other: both replace the Anchor's labels"
+            )
+        if self.labels == "denoised" and self.anchor_loss == "video" and not self.enabled:
+            raise ValueError("labels denoised are of modalities, which anchor_loss video does not read")
+        return self
 
     @model_validator(mode="after")
     def _refuse_what_would_do_nothing(self) -> CoLeaFConfig:
@@ -116,6 +178,11 @@ class CoLeaFConfig(StrictConfig):
         if self.positive_in_denominator and (self.contrast in ("bce", "none") or self.contrast_form == "official"):
             raise ValueError("positive_in_denominator is for the paper's form of contrast event_aware or nce alone")
         return self
+
+    @property
+    def reads_segment_labels(self) -> bool:
+        """Whether some term reads the data's pseudo-labels of segments."""
+        return bool(self.segment_label_weight or self.modality_label_weight)
 
     @classmethod
     def strong(cls, **changes: Any) -> CoLeaFConfig:

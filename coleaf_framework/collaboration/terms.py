@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from coleaf_framework import losses
 from coleaf_framework.collaboration.config import CoLeaFConfig
+from coleaf_framework.collaboration.noise_ratios import denoised_labels
 from coleaf_framework.collaboration.reduction import Reduction, Term
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput
 
@@ -41,8 +42,10 @@ def modality_labels(
 
     Weak labels, those of either modality where the data set gives them; or the Anchor's own
     `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak labels smoothed as in the authors'
-    code but not denoised.
+    code but not denoised; or weak labels denoised by given ratios.
     """
+    if c.noise_ratios is not None:
+        return denoised_labels(c.noise_ratios, output, batch, progress)
     refine = custom_modality_labels(anchor) if c.labels == "refined" else None
     if refine is not None:
         return refine(output, batch, progress).detach()
@@ -52,7 +55,7 @@ def modality_labels(
 def weak_modality_labels(c: CoLeaFConfig, batch: Batch) -> Tensor:
     """Weak labels of each modality (B,M,C) in [0,1]; smoothed as in the authors' code where labels are refined."""
     weak = batch.each_modality_labels()
-    return weak if c.labels == "weak" else losses.smooth_visual_labels(weak)
+    return losses.smooth_visual_labels(weak) if c.labels == "refined" else weak
 
 
 def collaborating(c: CoLeaFConfig, progress: Progress) -> bool:

@@ -112,6 +112,8 @@ def anchor_update(
     labels = own.labels if seen is batch else modality_labels(c, anchor, own.output, seen, progress)
     if batch.modality_labels is not None:  # given by the data set, unlike those of `seen`: the default reads them
         how = replace(how, default="modalities")
+    if c.labels == "denoised":
+        seen = replace(batch, modality_labels=labels)
     terms = anchor_loss(c, anchor, own.output, labels, seen, progress, how, own.raw)
     observations: dict[str, Tensor] = {}
     if reference is not None:

@@ -29,8 +29,9 @@ from coleaf_framework.record.run_record import read_record
 from coleaf_framework.record.settings import as_setting, load_config
 from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.storage import CONFIG, read_yaml, require_place
+from coleaf_framework.training.data_fit import require_read_labels
 from coleaf_framework.training.device import choose_device
-from coleaf_framework.training.experiment import build_model, open_split, run_made_of
+from coleaf_framework.training.experiment import build_model, open_split, open_training_split, run_made_of
 from coleaf_framework.training.run_folder import RESUME
 
 logger = logging.getLogger(__name__)
@@ -226,8 +227,8 @@ def _build(cell: Cell) -> None:
         ValueError: the model cannot be built; names the Anchor and the variant.
     """
     try:
-        data = open_split(cell.config.data, "train")
-        build_model(cell.config, data)
+        data = open_training_split(cell.config)
+        require_read_labels(build_model(cell.config, data), data)
         cell.config.decision.require_classes(len(data.classes), data.classes)
         choose_device(cell.config.trainer.device)
     except (ValueError, TypeError, ImportError) as problem:

@@ -40,7 +40,9 @@ def smooth_visual_labels(labels: Tensor) -> Tensor:
 
 
 @in_float32
-def denoise_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor) -> Tensor:
+def denoise_labels(
+    labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor, targets: Tensor | None = None
+) -> Tensor:
     """Modality labels: the weak labels without those that are likely wrong for a modality.
 
     For class i with n videos in the batch, the visual label of a video becomes 0 where the video is both among the
@@ -52,6 +54,8 @@ def denoise_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor)
         labels: (B,C) in [0,1], weak labels; a class above 0.5 is present.
         unimodal_probs: (B,M,C) in [0,1], modality probabilities computed without cross-modal attention.
         noise_ratios: (M,C) in [0,1], r: for each class, the share of its videos whose label is wrong in a modality.
+        targets: (B,M,C) in [0,1], what the losses are taken against; the labels where None. Against JoMoLD's smoothed
+            visual label, 0.95, a probability above 0.95 has a higher loss again, so that the order differs there.
 
     Returns:
         (B,M,C) in {0,1}, without gradient.
@@ -64,7 +68,8 @@ def denoise_labels(labels: Tensor, unimodal_probs: Tensor, noise_ratios: Tensor)
                 [1., 1.]])
     """
     positive = (labels > 0.5)[:, None]  # (B,1,C)
-    losses = -unimodal_probs.detach().clamp(EPS, 1 - EPS).log()
+    probs = unimodal_probs.detach().clamp(EPS, 1 - EPS)
+    losses = -probs.log() if targets is None else -(targets * probs.log() + (1 - targets) * (1 - probs).log())
     losses = torch.where(positive, losses, torch.inf)
     rank = losses.argsort(dim=0, stable=True).argsort(dim=0)  # (B,M,C), videos of the class first
     count = positive.sum(0)  # (1,C)

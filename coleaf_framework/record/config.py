@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.adapters import WrapArguments
 from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.data.labels import LabelsConfig
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.trainer_config import TrainerConfig as TrainerConfig
 
@@ -87,6 +88,7 @@ class RunConfig(StrictConfig):
         "measured to help both Anchors",
     )
     data: DataConfig = Field(default_factory=DataConfig)
+    labels: LabelsConfig = Field(default_factory=LabelsConfig)
     anchor: AnchorConfig = Field(default_factory=AnchorConfig)
     reference: ReferenceConfig = Field(default_factory=ReferenceConfig)
     coleaf: CoLeaFConfig = Field(default_factory=CoLeaFConfig)
@@ -102,6 +104,15 @@ class RunConfig(StrictConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _read_the_labels(self) -> RunConfig:
+        if self.labels.of_segments and not self.coleaf.reads_segment_labels:
+            raise ValueError(
+                "labels.sources are given, but coleaf.segment_label_weight and coleaf.modality_label_weight are 0, so "
+                "no loss reads them"
+            )
+        return self
+
     @field_validator("recipe", mode="before")
     @classmethod
     def _known_recipe(cls, name: Any) -> Any:
@@ -111,7 +122,9 @@ class RunConfig(StrictConfig):
         return name
 
     def with_absolute_root(self) -> RunConfig:
-        """The same with absolute paths of the data."""
+        """The same with absolute paths of data and labels."""
+        if self.labels.sources:
+            self = self.model_copy(update={"labels": self.labels.with_absolute_paths()})
         if self.data.root is None:
             return self
         update = {"root": Path(self.data.root).resolve().as_posix()}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 
 from coleaf_framework._config import WrongTypeError, shown
-from coleaf_framework.collaboration import reference_teaches
+from coleaf_framework.collaboration import reads_modality_labels, reference_teaches
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import averaged
+from coleaf_framework.data.labels import WithPseudoLabels
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, Progress
@@ -39,6 +40,8 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
             "wrap the network with num_classes of the data set"
         )
     decision.require_classes(model.num_classes, data.classes)
+    if model.config.noise_ratios is not None:
+        model.config.noise_ratios.require_classes(data.classes)
     trained_on = model.record.model.classes if model.record is not None else None
     if trained_on is not None and list(data.classes) != list(trained_on):
         raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
@@ -61,6 +64,37 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
             )
     if truth and not data.has_ground_truth:
         raise ValueError(f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)")
+
+
+def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:
+    """Check that a loss reads the labels that a training split has beside the weak ones, and the other way round.
+
+    Args:
+        model: to be trained.
+        train: its training split.
+
+    Raises:
+        ValueError: a weight asks for pseudo-labels that the split lacks, or nothing reads those that it has.
+    """
+    c, where, name = model.config, f"{train.name} {train.split}", type(model.anchor).__name__
+    if c.reads_segment_labels and train[0].pseudo_labels is None:
+        weight = "segment_label_weight" if c.segment_label_weight else "modality_label_weight"
+        raise ValueError(
+            f"coleaf.{weight} is {getattr(c, weight):g}, but {where} has no pseudo-labels of segments: pass --labels "
+            "KIND=PATH, or from Python wrap the data set in WithPseudoLabels"
+        )
+    if not isinstance(train, WithPseudoLabels):
+        return
+    if train.positive_shares is not None and not c.reads_segment_labels:
+        raise ValueError(
+            f"{where} has pseudo-labels of segments, but coleaf.segment_label_weight and coleaf.modality_label_weight "
+            "are 0, so no loss reads them"
+        )
+    if train.has_modality_labels and not reads_modality_labels(c, model.anchor, model.label_loss):
+        raise ValueError(
+            f"{where} has labels per modality (kind ma), but {name} is trained by its video probabilities alone, so no "
+            "loss reads them: train it in CoLeaF, or give it a loss that reads Batch.modality_labels"
+        )
 
 
 def warn_of_no_teaching(model: CoLeaF, epochs: int) -> None:

@@ -24,7 +24,7 @@ from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
 from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
-from coleaf_framework.training.data_fit import require_fitting_data, warn_of_no_teaching
+from coleaf_framework.training.data_fit import require_fitting_data, require_read_labels, warn_of_no_teaching
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
@@ -153,6 +153,9 @@ class CoLeaFTrainer:
                 f"trainer.bucket_by_length needs the lengths of videos, but {type(train).__name__} has no "
                 "segments(index)"
             )
+        require_read_labels(self.model, train)
+        shares = getattr(train, "positive_shares", None)
+        self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
         warn_of_no_teaching(self.model, self.config.epochs)
         self._record(train, [split for split in (train, val, test) if split is not None])
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None

@@ -125,15 +125,16 @@ class SignalChecks:
     def _warn_of_modality_labels(self) -> None:
         official = self.config.anchor_loss == "official"
         reads = self.found.reads_modality_labels or official
-        if self.config.enabled and self.config.reference_labels and not reads:
+        useless = "reference_labels does nothing" if self.config.enabled and self.config.reference_labels else None
+        if self.config.labels == "denoised":
+            useless = "labels=denoised teaches the Anchor nothing"
+        if useless is not None and not reads:
             whose = (
                 "the default loss"
                 if uses_default_loss(self.config, self.network, self.found.label_loss)
                 else "its loss"
             )
-            logger.warning(
-                "%s: %s never reads Batch.modality_labels, so reference_labels does nothing", self.name, whose
-            )
+            logger.warning("%s: %s never reads Batch.modality_labels, so %s", self.name, whose, useless)
 
     def run_on_dead(self, dead: tuple[str, ...]) -> None:
         """Check the parameters that no loss gives a gradient.
