@@ -13,10 +13,10 @@ from torch import Tensor
 from coleaf_framework.data.ave_files import KEY, SECONDS, is_background, row_of
 from coleaf_framework.data.h5_files import h5_row, h5_shape
 from coleaf_framework.data.timed_features import TimedFeatures
-from coleaf_framework.protocol import Modality, StreamSpec
+from coleaf_framework.protocol import MODALITIES, StreamSpec
 
-FEATURE_FILES: Mapping[Modality, str] = {"audio": "audio_feature.h5", "visual": "visual_feature.h5"}
-BACKGROUND_FEATURES: Mapping[Modality, str] = {
+FEATURE_FILES: Mapping[str, str] = {"audio": "audio_feature.h5", "visual": "visual_feature.h5"}
+BACKGROUND_FEATURES: Mapping[str, str] = {
     "audio": "audio_feature_noisy.h5",
     "visual": "visual_feature_noisy.h5",
 }
@@ -56,7 +56,7 @@ class AVEFeatures:
 
     def __init__(self, root: Path, rows: int, background: int) -> None:
         self.root = root
-        self._widths: dict[Modality, int] = {}
+        self._widths: dict[str, int] = {}
         for stream, name in FEATURE_FILES.items():
             if not (root / name).exists():
                 raise FileNotFoundError(
@@ -72,7 +72,7 @@ class AVEFeatures:
 
     def path(self, stream: str, sample: str) -> Path:
         """The file that has a sample's stream."""
-        files: Mapping[str, str] = BACKGROUND_FEATURES if is_background(sample) else FEATURE_FILES
+        files = BACKGROUND_FEATURES if is_background(sample) else FEATURE_FILES
         return self.root / files[stream]
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
@@ -82,7 +82,7 @@ class AVEFeatures:
 
     def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
         """See `Features.streams`."""
-        return {stream: StreamSpec(width, stream) for stream, width in self._widths.items()}
+        return {modality: StreamSpec(self._widths[modality], modality) for modality in MODALITIES}
 
     def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
         """See `Features.read`."""
@@ -104,7 +104,7 @@ class AVEFeatures:
 
     def digests(self, videos: Sequence[str], split: str) -> dict[str, str]:
         """See `Features.digests`. Kind "h5": covers up to 64 videos, evenly spaced, and the size of the file."""
-        found = {}
+        found: dict[str, str] = {}
         step = max(1, -(-len(videos) // _SAMPLED))
         for stream in FEATURE_FILES:
             content = hashlib.sha256("\n".join(videos).encode())

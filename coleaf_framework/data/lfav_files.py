@@ -119,13 +119,15 @@ def read_lfav(root: Path) -> LFAVAnnotations:
         ValueError: A row is malformed, or the files of a split differ in their videos. The message names the file.
     """
     issues = LFAVIssues()
-    weak, modality, events = {}, {}, {}
+    weak: dict[str, dict[str, tuple[int, ...]]] = {}
+    modality: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {}
+    events: dict[str, dict[str, dict[str, list[Interval]]]] = {}
     for split, name in WEAK.items():
         path = find_file(root, name)
         if path is None:
             continue
         union = _read_weak(path, issues)
-        each = {}
+        each: dict[str, Names] = {}
         for m, file in MODALITY_WEAK[split].items():
             each[m] = _read_weak(_required(root, file, name), issues)
             if each[m].keys() != union.keys():

@@ -36,9 +36,13 @@ class SyntheticSet(Protocol):
     """
 
     markers: ClassVar[Sequence[str]]  # any of these files tells the data set
-    chosen: Mapping[str, Sequence[str]]  # split -> its videos
 
     def __init__(self, root: Path, limit: int | None) -> None: ...
+
+    @property
+    def chosen(self) -> Mapping[str, Sequence[str]]:
+        """Split -> its videos, at most `limit`."""
+        ...
 
     def writing(self, out: Path) -> AbstractContextManager[Write]:
         """Copy the annotations of the chosen videos into a folder, and write features there meanwhile."""
