@@ -10,6 +10,7 @@ from coleaf_framework.data.lfav_files import LFAV_CLASSES
 from coleaf_framework.data.opening import open_folder
 from coleaf_framework.data.packing import pack
 from coleaf_framework.data.synthetic import SyntheticLLP
+from coleaf_framework.data.unav import UnAV100
 
 __all__ = [
     "AVE",
@@ -23,6 +24,7 @@ __all__ = [
     "AnnotationIssues",
     "AveragedFrames",
     "SyntheticLLP",
+    "UnAV100",
     "Video",
     "collate",
     "open_folder",

@@ -38,7 +38,7 @@ from coleaf_framework.data.features import Features
 from coleaf_framework.data.layout import Layout, find_layout
 from coleaf_framework.data.store import INDEX
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
-from coleaf_framework.metrics.parsed import ParsedSplit
+from coleaf_framework.metrics import ParsedSplit
 from coleaf_framework.metrics.segment_accuracy import segment_accuracy
 from coleaf_framework.protocol import MODALITIES
 

@@ -22,7 +22,7 @@ from coleaf_framework.data.annotation_files import find_file
 from coleaf_framework.data.layout import Layout, StreamFiles, find_layout
 from coleaf_framework.data.lfav_files import LFAV_CLASSES, LFAV_FILES, WEAK, read_lfav
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
-from coleaf_framework.metrics.parsed import ParsedSplit
+from coleaf_framework.metrics import ParsedSplit
 from coleaf_framework.metrics.snippet_map import snippet_map
 from coleaf_framework.protocol import MODALITIES
 

@@ -13,11 +13,14 @@ from coleaf_framework.data.layout import STREAMS_FILE
 from coleaf_framework.data.lfav import LFAV, lfav_splits
 from coleaf_framework.data.lfav_files import WEAK as LFAV_WEAK_FILES
 from coleaf_framework.data.store import INDEX
+from coleaf_framework.data.unav import UnAV100, unav_splits
+from coleaf_framework.data.unav_annotations import UNAV_FILE
 from coleaf_framework.data.video_folder import VideoFolder
 
 SPLITS = ("train", "val", "test")
 # A file that tells the data set -> opens a split of it, and says which splits a folder has.
 _FORMATS: Mapping[str, tuple[Callable[..., VideoFolder], Callable[[Path], tuple[str, ...]]]] = {
+    UNAV_FILE: (UnAV100, unav_splits),
     ROWS_FILE: (AVE, ave_splits),
     **dict.fromkeys(LFAV_WEAK_FILES.values(), (LFAV, lfav_splits)),
 }
@@ -33,8 +36,8 @@ def open_folder(
 ) -> VideoFolder:
     """Open a split of a data folder.
 
-    A folder in LLP's layout is an `AVVPFolder` if it has a `classes.txt`, and `LLP` otherwise. `AVE` and `LFAV`
-    are told by their annotation files.
+    `UnAV100`, `AVE` and `LFAV` are told by their annotation files. A folder in LLP's layout is an `AVVPFolder` if it has
+    a `classes.txt`, and `LLP` otherwise.
 
     Args:
         root: Folder of the data set, with npy files or packed.

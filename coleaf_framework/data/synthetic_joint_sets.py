@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from coleaf_framework.data.annotation_files import CLASSES_FILE, find_file, plain_name, read_classes
+from coleaf_framework.data.annotation_files import CLASSES_FILE, find_file, read_classes
 from coleaf_framework.data.ave_features import BACKGROUND_FEATURES, FEATURE_FILES
 from coleaf_framework.data.ave_files import (
     AVE_CLASSES,
@@ -28,8 +28,10 @@ from coleaf_framework.data.ave_files import (
     row_of,
 )
 from coleaf_framework.data.h5_files import require_h5py
-from coleaf_framework.data.synthetic import Bools, Difficulty, Sensors
+from coleaf_framework.data.synthetic import Difficulty, Sensors
 from coleaf_framework.data.synthetic_sets import Write
+from coleaf_framework.data.unav import unav_segments, unav_truth
+from coleaf_framework.data.unav_annotations import UNAV_FILE, read_unav
 from coleaf_framework.protocol import MODALITIES, StreamSpec
 
 if TYPE_CHECKING:
@@ -39,8 +41,7 @@ if TYPE_CHECKING:
 class UnAVSet:
     """UnAV-100: tokens every 0.32 s; audio rows are one more or fewer for every second video, as a reader must cut."""
 
-    markers: ClassVar[Sequence[str]] = ("unav100_annotations.json",)
-    subsets: ClassVar[Mapping[str, str]] = {"train": "train", "validation": "val", "test": "test"}
+    markers: ClassVar[Sequence[str]] = (UNAV_FILE,)
     streams: ClassVar[Mapping[str, StreamSpec]] = {
         "rgb": StreamSpec(1024, "visual"),
         "flow": StreamSpec(1024, "visual"),
@@ -48,26 +49,13 @@ class UnAVSet:
     }
 
     def __init__(self, root: Path, limit: int | None) -> None:
-        path = find_file(root, self.markers[0])
+        path = find_file(root, UNAV_FILE)
         assert path is not None
-        self.path, self.content = path, _read(path)
-        self.videos: dict[str, Any] = self.content["database"]
-        self.chosen: dict[str, list[str]] = {split: [] for split in self.subsets.values()}
-        names: dict[int, str] = {}
-        for video, about in self.videos.items():
-            try:
-                self.chosen[self.subsets[about["subset"].lower()]].append(plain_name(str(path), video))
-                for event in about["annotations"]:
-                    names[event["label_id"]] = event["label"]
-                    float(event["segment"][1])
-                float(about["duration"])
-            except (KeyError, TypeError, AttributeError, IndexError, ValueError) as problem:
-                raise ValueError(f"{path}: video {video!r} is not as UnAV-100 annotates it: {problem!r}") from problem
-        self.chosen = {split: videos[:limit] for split, videos in self.chosen.items() if videos}
-        given = None if find_file(root, CLASSES_FILE) is None else read_classes(root)
-        if given is None and sorted(names) != list(range(len(names))):
-            raise ValueError(f"{path}: its label_id leave out some numbers: put UnAV-100's {CLASSES_FILE} beside it")
-        self.classes = given or tuple(names[i] for i in range(len(names)))
+        self.path = path
+        annotations = read_unav(path, None if find_file(root, CLASSES_FILE) is None else read_classes(root))
+        self.classes = annotations.classes
+        self.videos = {video: about for videos in annotations.videos.values() for video, about in videos.items()}
+        self.chosen = {split: list(videos)[:limit] for split, videos in annotations.videos.items() if videos}
         self.sensors = Sensors(Difficulty(), self.streams, len(self.classes))
 
     @contextmanager
@@ -76,13 +64,16 @@ class UnAVSet:
         kept = {video for videos in self.chosen.values() for video in videos}
         (out / CLASSES_FILE).write_text("\n".join(self.classes) + "\n", encoding="utf-8")
         if len(kept) == len(self.videos):
-            shutil.copyfile(self.path, out / self.markers[0])
+            shutil.copyfile(self.path, out / UNAV_FILE)
         else:
-            content = {**self.content, "database": {v: about for v, about in self.videos.items() if v in kept}}
-            (out / self.markers[0]).write_text(json.dumps(content), encoding="utf-8")
+            content = json.loads(self.path.read_bytes())
+            content["database"] = {video: about for video, about in content["database"].items() if video in kept}
+            (out / UNAV_FILE).write_text(json.dumps(content), encoding="utf-8")
 
         def write(split: str, video: str, rng: Generator) -> None:
-            features = self.sensors.observe(rng, self._truth(self.videos[video]))
+            about = self.videos[video]
+            truth, _ = unav_truth(about, unav_segments(about.duration), len(self.classes))
+            features = self.sensors.observe(rng, truth.numpy())
             audio, more = features["vggish"], rng.integers(4) - 1  # -1, 0, 1, 2
             if more == -1 and len(audio) > 1:
                 features["vggish"] = audio[:-1]
@@ -92,19 +83,6 @@ class UnAVSet:
                 np.save(out / f"{video}_{stream}.npy", x)
 
         yield write
-
-    def _truth(self, about: Mapping[str, Any]) -> Bools:
-        """Tokens whose centre lies in an event, or the nearest one: (T,M,C)."""
-        tokens = max(1, int((25 * about["duration"] - 25) // 8) + 1)
-        centres = 0.32 * np.arange(tokens) + 0.48
-        truth = np.zeros((tokens, len(MODALITIES), len(self.classes)), dtype=bool)
-        for event in about["annotations"]:
-            start, end = event["segment"]
-            inside = (start <= centres) & (centres < end)
-            if not inside.any():
-                inside[np.abs(centres - (start + end) / 2).argmin()] = True
-            truth[inside, :, event["label_id"]] = True
-        return truth
 
 
 class AVESet:
@@ -169,13 +147,3 @@ class AVESet:
     def _save(self, path: Path, key: str, array: Any) -> None:
         with self.h5py.File(path, "w") as file:
             file[key] = array
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as problem:
-        raise ValueError(f"{path}: not a JSON file: {problem}") from problem
-    if not isinstance(content, dict) or not isinstance(content.get("database"), dict):
-        raise ValueError(f"{path}: has no object 'database', which UnAV-100's annotations have")
-    return content

@@ -82,6 +82,7 @@ RATES = Study(
     "Does mixing the modalities help or hurt? Rates by event type (Table 1)",
     (UNIMODAL, ALONE, COLEAF),
     (("alone", "unimodal"), ("coleaf", "alone")),
+    counts_types=True,
 )
 
 

@@ -1,4 +1,4 @@
-"""A parsed split as tensors, from which a data set's own scores are computed. Shape letters: see `protocol.py`."""
+"""A parsed split as plain tensors, for a data set's own scores. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 

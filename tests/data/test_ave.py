@@ -19,8 +19,7 @@ from coleaf_framework.data.ave_files import BACKGROUND_FILE, ROWS_FILE, backgrou
 from coleaf_framework.data.check import check_folder
 from coleaf_framework.data.h5_files import h5_array
 from coleaf_framework.data.opening import splits_of
-from coleaf_framework.metrics import DecisionConfig, video_label_parser
-from coleaf_framework.metrics.parsed import ParsedSplit
+from coleaf_framework.metrics import DecisionConfig, ParsedSplit, video_label_parser
 from tests.helpers.sets import AVE_ROWS, write_ave, write_h5
 
 

@@ -14,8 +14,7 @@ from coleaf_framework.data import LFAV, LFAV_CLASSES, collate, open_folder, pack
 from coleaf_framework.data.check import check_folder
 from coleaf_framework.data.lfav_files import read_lfav
 from coleaf_framework.data.opening import splits_of
-from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.metrics.parsed import ParsedSplit
+from coleaf_framework.metrics import DecisionConfig, ParsedSplit
 from coleaf_framework.metrics.snippet_map import snippet_map
 from tests.helpers.sets import LFAV_LENGTHS, write_lfav
 
