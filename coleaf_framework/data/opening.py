@@ -36,8 +36,8 @@ def open_folder(
 ) -> VideoFolder:
     """Open a split of a data folder.
 
-    `UnAV100`, `AVE` and `LFAV` are told by their annotation files. A folder in LLP's layout is an `AVVPFolder` if it has
-    a `classes.txt`, and `LLP` otherwise.
+    `UnAV100`, `AVE` and `LFAV` are told by their annotation files. A folder in LLP's layout is an `AVVPFolder` if it
+    has a `classes.txt`, and `LLP` otherwise.
 
     Args:
         root: Folder of the data set, with npy files or packed.
