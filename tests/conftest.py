@@ -43,6 +43,24 @@ def published_llp() -> Path:
 
 
 @pytest.fixture
+def published_ave() -> Path:
+    """AVE's published annotations."""
+    return _shared("datasets/ave")
+
+
+@pytest.fixture
+def published_lfav() -> Path:
+    """LFAV's published annotations."""
+    return _shared("datasets/lfav")
+
+
+@pytest.fixture
+def published_unav() -> Path:
+    """UnAV-100's published annotations."""
+    return _shared("datasets/unav100")
+
+
+@pytest.fixture
 def tuxav() -> Path:
     """TuxAV, a small data set of real features."""
     return _shared("tuxav")

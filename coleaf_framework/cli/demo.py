@@ -130,7 +130,10 @@ def _checked(config: RunConfig) -> AVVPDataset:
                 videos[i]
     test: AVVPDataset = splits["test"]
     if not test.has_ground_truth:
-        raise ValueError(f"{test.name} test has only weak labels; the demo scores it, which needs AVVP_eval_*.csv")
+        raise ValueError(
+            f"{test.name} test has only weak labels; the demo scores it, which needs ground truth "
+            "(in LLP's layout AVVP_eval_*.csv)"
+        )
     return test
 
 

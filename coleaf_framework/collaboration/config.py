@@ -95,7 +95,8 @@ class CoLeaFConfig(StrictConfig):
     anchor_loss: Literal["own", "video", "official"] = Field(
         "own",
         description="the Anchor's own; if it has none, BCE on video probabilities, and on those of both modalities "
-        "where the former trains no segment probabilities; video: BCE on video probabilities alone; "
+        "where the former trains no segment probabilities or the data set labels either modality; "
+        "video: BCE on video probabilities alone; "
         "official: its terms audio, visual, video replaced by 2, 1, 2 x BCE",
     )
 

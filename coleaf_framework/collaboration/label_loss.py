@@ -104,10 +104,9 @@ def uses_default_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO
 def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
     """Whether a training may read `Batch.modality_labels`: by the Reference's loss, the Anchor's own, or the default.
 
-    Of an own loss it is not known, so it counts.
+    Of an own loss it is not known, so it counts. A default loss reads them where a batch has any (`anchor_update`).
     """
-    by_default = uses_default_loss(c, anchor, how) and how.default == "modalities"
-    return c.enabled or has_own_loss(c, anchor, how) or by_default
+    return c.enabled or has_own_loss(c, anchor, how) or uses_default_loss(c, anchor, how)
 
 
 def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> tuple[str, ...]:

@@ -79,7 +79,9 @@ class Study:
         """
         truth, where = truth_of(data), f"{data.name} {data.split}"
         if not data.has_ground_truth:
-            raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
+            raise ValueError(
+                f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)"
+            )
         if self.counts_types:
             require_types(truth, f"coleaf {self.name}", where)
         if column is not None:

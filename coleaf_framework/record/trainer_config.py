@@ -45,7 +45,9 @@ class TrainerConfig(StrictConfig):
         "and what model.safetensors and the trained model hold; the weights that training goes on from are in "
         "resume.safetensors. 0 is off",
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="weak labels y become (1 - s) y + s / 2 in training")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="weak labels y, of videos and of modalities, become (1 - s) y + s / 2 in training"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of initial weights, order and dropout")
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")

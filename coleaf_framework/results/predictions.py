@@ -101,7 +101,8 @@ class Predictions:
         """
         if self.truth is None:
             raise ValueError(
-                f"{self.data} {self.split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)"
+                f"{self.data} {self.split} has only weak labels; scores need ground truth "
+                "(in LLP's layout AVVP_eval_*.csv)"
             )
         return self.truth
 

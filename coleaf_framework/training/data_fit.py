@@ -73,7 +73,7 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
                 "wrap the network with streams=dataset.streams"
             )
     if truth and not data.has_ground_truth:
-        raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
+        raise ValueError(f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)")
 
 
 def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:

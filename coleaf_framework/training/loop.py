@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from coleaf_framework.collaboration import StepOutput
 from coleaf_framework.metrics import mean_of
 from coleaf_framework.model.running import phase
@@ -215,7 +217,14 @@ class TrainingLoop:
 
     def _smoothed(self, batch: Batch) -> Batch:
         smoothing = self.config.label_smoothing
-        return replace(batch, labels=(1 - smoothing) * batch.labels + smoothing / 2) if smoothing else batch
+        if not smoothing:
+            return batch
+
+        def smooth(labels: Tensor) -> Tensor:
+            return (1 - smoothing) * labels + smoothing / 2
+
+        given = batch.modality_labels
+        return replace(batch, labels=smooth(batch.labels), modality_labels=None if given is None else smooth(given))
 
     def _note(self, output: StepOutput) -> None:
         try:
