@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST ?= .venv-lowest
+JOBS ?= 2
+# A file's tests share what they have trained, so they stay in one process.
+PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: demo test check check-lowest browser bench torture docs clean
 
@@ -11,17 +14,17 @@ demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what ca
 	$(BIN)/coleaf demo --data examples/tuxav_mini
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation, tests with their coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python $(PYTEST) --cov
 
 check-lowest: $(LOWEST)/.ready  ## the fast tests with the lowest versions that pyproject.toml allows
-	$(LOWEST)/bin/python -m pytest -m "not slow"
+	$(LOWEST)/bin/python $(PYTEST) -m "not slow"
 
 browser:  ## Chromium, in which tests look at the report; without it they skip, and fail where CI is set
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.measuring import main_arguments, report, synchronize
 from coleaf_framework.data import LLP, LLP_CLASSES, AveragedFrames, pack
-from coleaf_framework.data.features import FOLDERS
+from coleaf_framework.data.layout import LLP_LAYOUT
 from coleaf_framework.protocol import LLP_STREAMS
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.plan import plan_epoch
@@ -37,7 +37,7 @@ def write_folder(root: Path, videos: int) -> None:
     root.mkdir()
     (root / "AVVP_train.csv").write_text("filename\tevent_labels\n" + rows)
     for stream, spec in LLP_STREAMS.items():
-        folder = root / "feats" / FOLDERS[stream][0]
+        folder = root / LLP_LAYOUT.streams[stream].folder
         folder.mkdir(parents=True)
         for video in ids:
             np.save(folder / f"{video}.npy", rng.standard_normal((10 * spec.frames, spec.width), dtype=np.float32))

@@ -49,6 +49,12 @@ def tuxav() -> Path:
 
 
 @pytest.fixture
+def pseudo_label_files() -> Path:
+    """Samples of pseudo-labels in their published formats, and real ones as numbers."""
+    return _shared("datasets/pseudo_labels")
+
+
+@pytest.fixture
 def procedures() -> Path:
     """Recorded answers of the published procedures that remove labels."""
     return _shared("parity/zoo/procedures.npz")

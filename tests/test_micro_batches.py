@@ -20,6 +20,7 @@ CONFIGS = {
     "official": CoLeaFConfig.official(),
     "table 2, nce": CoLeaFConfig(contrast="nce"),
     "table 2, bce": CoLeaFConfig(contrast="bce"),
+    "pseudo-labels": CoLeaFConfig(segment_label_weight=1.0, modality_label_weight=0.5),
     "mixed": CoLeaFConfig(reference_loss="official", cooccurrence_form="official", update="reference_first"),
 }
 QUIET = {"dropout": 0.0}
@@ -38,12 +39,14 @@ def videos(n: int, lengths: list[int]) -> Batch:
         streams={name: torch.randn(n, s.frames * max(lengths), s.width) for name, s in SMALL.items()},
         labels=(torch.rand(n, 4) < 0.5).float(),
         mask=mask,
+        pseudo_labels=torch.rand(n, max(lengths), 2, 4),
+        pseudo_label_mask=torch.rand(n, max(lengths), 2, 4) < 0.7,
     )
 
 
 def part(batch: Batch, at: slice, fraction: float) -> Batch:
-    assert batch.mask is not None
-    return Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], mask=batch.mask[at], fraction=fraction)
+    given = {name: getattr(batch, name)[at] for name in ("mask", "pseudo_labels", "pseudo_label_mask")}
+    return Batch({k: x[at] for k, x in batch.streams.items()}, batch.labels[at], **given, fraction=fraction)
 
 
 def run(model: Any, parts: list[Batch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -146,11 +146,6 @@ class FeedForward(nn.Module):
         )
 
 
-def average_frames(x: Tensor, frames: int) -> Tensor:
-    """(B, frames * T, width) -> (B,T,width), the mean of each segment's frames."""
-    return x if frames == 1 else rearrange(x, "b (t k) d -> b t k d", k=frames).mean(2)
-
-
 def masked_softmax_over_time(logits: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax over dim 1 of (B,T,...), in which masked segments get weight 0."""
     if mask is not None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time, require_options
+from coleaf_backbones.attention import Attention, FeedForward, masked_softmax_over_time, require_options
+from coleaf_backbones.streams import project_linearly, require_given, require_streams, streams_of
 from coleaf_framework.protocol import MODALITIES, ReferenceOutput, StreamSpec
 
 
@@ -106,7 +107,7 @@ class UnimodalBranch(nn.Module):
             or None.
         """
         projected = [
-            projection(average_frames(streams[name], self.frames[name]))
+            project_linearly(projection, streams[name], self.frames[name])
             for name, projection in self.projections.items()
         ]
         segments = self.fusion(torch.cat(projected, dim=-1))
@@ -153,11 +154,11 @@ class ClassTokenReference(nn.Module):
         sizes |= {} if hidden is None else {"hidden": hidden}
         flags = {"class_tokens": class_tokens}
         require_options("the class-token Reference", sizes=sizes, rates={"dropout": dropout}, flags=flags)
+        require_streams("the class-token Reference", streams)
+        self.streams = dict(streams)
         self.branches = nn.ModuleDict()
         for modality in MODALITIES:
-            own = {name: spec for name, spec in streams.items() if spec.modality == modality}
-            if not own:
-                raise ValueError(f"the class-token Reference needs a stream of modality {modality!r}, got {streams}")
+            own = streams_of(modality, streams)
             self.branches[modality] = UnimodalBranch(
                 own, num_classes, width, heads, hidden or width, dropout, class_tokens
             )
@@ -171,7 +172,11 @@ class ClassTokenReference(nn.Module):
             mask: (B,T) bool, True = real segment; None where all segments are real.
             need_class_probs: False skips the class probabilities.
             streams: name -> (B, frames * T, width) float.
+
+        Raises:
+            ValueError: a stream is missing or unknown.
         """
+        require_given("the class-token Reference", self.streams, streams)
         segment, modality, tokens, classes = zip(
             *(branch(streams, mask, need_class_probs) for branch in self.branches.values()), strict=True
         )

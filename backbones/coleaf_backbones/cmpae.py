@@ -18,6 +18,7 @@ from coleaf_backbones.attention import Dropout, masked_softmax_over_time, requir
 from coleaf_backbones.cmpae_loss import noise_ratios_for, refined_labels, training_loss
 from coleaf_backbones.cmpae_output import CMPAEOutput
 from coleaf_backbones.han import HybridAttentionEncoder
+from coleaf_backbones.streams import StreamProjections
 from coleaf_framework.protocol import LLP_STREAMS, Batch, Progress, StreamSpec
 
 # Published constants: shares of tokens with and without cross-attention, the latter's share of the answer in
@@ -41,13 +42,14 @@ def presence(logits: Tensor) -> tuple[Tensor, Tensor]:
     return alpha[..., 0] / total, 2 / total
 
 
-class CMPAE(nn.Module):
+class CMPAE(StreamProjections):
     """CMPAE with its evidential classifiers, and its loss with label denoising.
 
     Args:
         num_classes: number of classes, C.
-        streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
-            2D frames pass an ELU before they are averaged, so data with averaged frames is refused.
+        streams: at least one of each modality; any names, widths and frames per segment. Each is projected; several
+            of one modality are then concatenated and fused. Published checkpoints have LLP's three. Frames pass an ELU
+            before they are averaged, so data with averaged frames is refused.
         width: width, D, 512 as published.
         layers, heads: of the encoder, 1 and 1 as published.
         hidden: width of the feed-forward block; D where None.
@@ -59,7 +61,7 @@ class CMPAE(nn.Module):
         cross_attention: False leaves it out, for tokens of one modality each (Table 1 of CoLeaF).
 
     Raises:
-        ValueError: if the streams are not those three or hold averaged frames, or a noise ratio is out of range or
+        ValueError: if a modality has no stream, a stream holds averaged frames, or a noise ratio is out of range or
             not one per class.
     """
 
@@ -80,28 +82,22 @@ class CMPAE(nn.Module):
         noise_ratios: Mapping[str, float | Sequence[float]] | None = None,
         cross_attention: bool = True,
     ) -> None:
-        super().__init__()
         sizes = {"num_classes": num_classes, "width": width, "layers": layers, "heads": heads}
         sizes |= {} if hidden is None else {"hidden": hidden}
         rates = {"dropout": dropout, "absence_dropout": absence_dropout, "visual_dropout": visual_dropout}
         require_options("CMPAE", sizes=sizes, rates=rates, flags={"cross_attention": cross_attention})
-        if set(streams) != set(LLP_STREAMS):
-            raise ValueError(f"CMPAE takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
         for name, spec in streams.items():
             if spec.averaged > 1:
                 raise ValueError(
                     f"CMPAE must see single frames, since each passes an ELU before they are averaged; stream {name!r} "
                     f"holds means of {spec.averaged}: read or pack the data without averaging"
                 )
-        self.streams, self.num_classes, self.cross_attention = dict(streams), num_classes, cross_attention
+        super().__init__("CMPAE", streams, width, elu=True)
+        self.num_classes, self.cross_attention = num_classes, cross_attention
 
         def projection(inputs: int, *after: nn.Module) -> nn.Sequential:
             return nn.Sequential(nn.Linear(inputs, width), *after)
 
-        self.fc_a = projection(streams["audio"].width, nn.ELU())
-        self.fc_v = projection(streams["visual"].width, nn.ELU())
-        self.fc_st = projection(streams["visual_st"].width, nn.ELU())
-        self.fc_fusion = projection(2 * width, nn.ELU())
         self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout, cross_attention)
         self.visual_dropout = Dropout(visual_dropout)
         self.fc_prob = nn.Linear(width, num_classes)
@@ -114,20 +110,13 @@ class CMPAE(nn.Module):
         self.register_buffer("noise_ratios", noise_ratios_for(noise_ratios, num_classes), persistent=False)
         self.noise_ratios: Tensor  # (M,C)
 
-    def forward(self, audio: Tensor, visual: Tensor, visual_st: Tensor, mask: Tensor | None = None) -> CMPAEOutput:
-        """Streams (B, frames * T, width) and a mask (B,T) bool, True = real segment, or None."""
-        spec = self.streams
-        # ELU is not linear, so unlike HAN's the frames are averaged after their projection.
-        f_a, f_v, f_st = (
-            project(rearrange(x, "b (t k) d -> b t k d", k=spec[name].frames)).sum(2) / spec[name].frames
-            for name, project, x in (
-                ("audio", self.fc_a, audio),
-                ("visual", self.fc_v, visual),
-                ("visual_st", self.fc_st, visual_st),
-            )
-        )
-        f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
+    def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> CMPAEOutput:
+        """Streams, name -> (B, frames * T, width), and a mask (B,T) bool, True = real segment, or None.
 
+        Raises:
+            ValueError: a stream is missing or unknown.
+        """
+        f_a, f_v = self.input_tokens(streams)
         video_probs, video_uncertainty = self._video_branch(f_a, f_v, mask)
         video: dict[str, Any] = {"video_probs": video_probs, "video_uncertainty": video_uncertainty}
         if not self.cross_attention:

@@ -13,7 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Attention, FeedForward, average_frames, masked_softmax_over_time, require_options
+from coleaf_backbones.attention import Attention, FeedForward, masked_softmax_over_time, require_options
+from coleaf_backbones.streams import StreamProjections
 from coleaf_framework.losses import binary_cross_entropy
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
 
@@ -106,12 +107,13 @@ class HybridAttentionEncoder(nn.Module):
         return rearrange(x, "(m b) t d -> b t m d", m=2)
 
 
-class HAN(nn.Module):
+class HAN(StreamProjections):
     """HAN with its attentive pooling (CoLeaF eq. 1-4) and its guided loss.
 
     Args:
         num_classes: number of classes, C.
-        streams: "audio", "visual" (2D frames) and "visual_st" (3D clips), of any width and frames per segment.
+        streams: at least one of each modality; any names, widths and frames per segment. Each is projected; several
+            of one modality are then concatenated and fused. Published checkpoints have LLP's three.
         width: width, D, 512 as published.
         layers: number of encoder layers, 1 as published.
         heads: number of attention heads, 1 as published.
@@ -120,7 +122,13 @@ class HAN(nn.Module):
         cross_attention: False leaves cross-attention out, which gives unimodal tokens (Table 1 of CoLeaF).
 
     Raises:
-        ValueError: the streams are not those three, or an option is out of range.
+        ValueError: a modality has no stream, or an option is out of range.
+
+    Example:
+        >>> streams = {"clap": StreamSpec(6, "audio"), "clip": StreamSpec(8, "visual", frames=2)}
+        >>> han = HAN(num_classes=4, streams=streams, width=8)
+        >>> han(clap=torch.randn(3, 5, 6), clip=torch.randn(3, 10, 8)).video_probs.shape
+        torch.Size([3, 4])
     """
 
     def __init__(
@@ -134,39 +142,28 @@ class HAN(nn.Module):
         dropout: float = 0.1,
         cross_attention: bool = True,
     ) -> None:
-        super().__init__()
         sizes = {"num_classes": num_classes, "width": width, "layers": layers, "heads": heads}
         sizes |= {} if hidden is None else {"hidden": hidden}
         flags = {"cross_attention": cross_attention}
         require_options("HAN", sizes=sizes, rates={"dropout": dropout}, flags=flags)
-        if set(streams) != set(LLP_STREAMS):
-            raise ValueError(f"HAN takes the streams {sorted(LLP_STREAMS)}, got {sorted(streams)}")
-        self.streams, self.num_classes = dict(streams), num_classes
-        self.fc_a = nn.Linear(streams["audio"].width, width)
-        self.fc_v = nn.Linear(streams["visual"].width, width)
-        self.fc_st = nn.Linear(streams["visual_st"].width, width)
-        self.fc_fusion = nn.Linear(2 * width, width)
+        super().__init__("HAN", streams, width)
+        self.num_classes = num_classes
         self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout, cross_attention)
         self.fc_prob = nn.Linear(width, num_classes)
         self.fc_frame_att = nn.Linear(width, num_classes)
         self.fc_av_att = nn.Linear(width, num_classes)
 
-    def forward(self, audio: Tensor, visual: Tensor, visual_st: Tensor, mask: Tensor | None = None) -> AnchorOutput:
+    def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> AnchorOutput:
         """Run the network.
 
         Args:
-            audio: (B, frames * T, width) float.
-            visual: (B, frames * T, width) float, 2D frame features.
-            visual_st: (B, frames * T, width) float, 3D clip features.
             mask: (B,T) bool, True = real segment; None where all segments are real.
-        """
-        spec = self.streams
-        # Frames are averaged before the projection: both are linear, and it saves 7/8 of the FLOPs at 8 frames.
-        f_a = self.fc_a(average_frames(audio, spec["audio"].frames))
-        f_v = self.fc_v(average_frames(visual, spec["visual"].frames))
-        f_st = self.fc_st(average_frames(visual_st, spec["visual_st"].frames))
-        f_v = self.fc_fusion(torch.cat([f_v, f_st], dim=-1))
+            streams: name -> (B, frames * T, width) float.
 
+        Raises:
+            ValueError: a stream is missing or unknown.
+        """
+        f_a, f_v = self.input_tokens(streams)
         tokens = self.hat_encoder(f_a, f_v, mask)  # (B,T,M,D)
         segment_probs = self.fc_prob(tokens).sigmoid()
         over_time = masked_softmax_over_time(self.fc_frame_att(tokens), mask)  # eq. 3

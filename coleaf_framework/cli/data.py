@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import Root
+from coleaf_framework.cli.options import Root, Streams
 
 
 @contextmanager
@@ -47,6 +47,7 @@ def pack(
     average_frames: Annotated[
         bool, typer.Option("--average-frames", help="store the mean of each segment's frames (not for cmpae)")
     ] = False,
+    streams: Streams = None,
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32")] = "float16",
     jobs: Annotated[int | None, typer.Option(min=1, help="threads; one per core if left out")] = None,
 ) -> None:
@@ -57,12 +58,14 @@ def pack(
 
     require_place(out, "--out", folder=True)
     with _progress("packing videos") as done:
-        counts = pack_folder(root, out, average_frames=average_frames, dtype=dtype, jobs=jobs, done=done)
+        counts = pack_folder(
+            root, out, average_frames=average_frames, streams=streams, dtype=dtype, jobs=jobs, done=done
+        )
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     say(f"{out}: {counts}, {size / 1e6:.1f} MB, {dtype}" + (", frames averaged" if average_frames else ""))
 
 
-def check_data(root: Root) -> None:
+def check_data(root: Root, streams: Streams = None) -> None:
     """Read every file of a data folder and say what it holds, what is missing, broken and odd.
 
     Ends with exit code 1 where something missing or broken would stop training or scoring.
@@ -71,7 +74,7 @@ def check_data(root: Root) -> None:
         from coleaf_framework.data.check import check_folder
 
     kinds = []
-    for kind, line in check_folder(root):
+    for kind, line in check_folder(root, streams):
         kinds.append(kind)
         say(f"{kind + ':':9}{line}")
     if {"missing", "broken"} & set(kinds):

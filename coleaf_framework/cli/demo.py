@@ -89,7 +89,7 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
     return "\n".join(
         [
             "" if data is not None else _NO_DATA,
-            report.comparison.brief(SHOWN),
+            report.comparison.brief([column for column in SHOWN if column in report.comparison.columns]),
             "",
             report.types_found(),
             "",

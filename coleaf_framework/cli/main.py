@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from coleaf_framework._text import end_interrupted, log_to_stderr
-from coleaf_framework.cli import data, evaluating, experiments, inspecting, labelling, training
+from coleaf_framework.cli import data, evaluating, experiments, inspecting, labelling, labels, training
 from coleaf_framework.cli.errors import end_failed
 from coleaf_framework.cli.importing import importing
 
@@ -22,6 +22,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "synth": data.synth,
     "pack": data.pack,
     "check-data": data.check_data,
+    "check-labels": labels.check_labels,
+    "convert-labels": labels.convert_labels,
     "pseudo-label": labelling.pseudo_label,
     "remove-labels": labelling.remove_labels,
     "noise-ratios": labelling.noise_ratios,

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[Path | None, typer.Option(help="folder in LLP's layout; synthetic LLP if left out")]
+Data = Annotated[Path | None, typer.Option(help="folder of a data set; synthetic LLP if left out")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file, such as a run's config.yaml")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, such as trainer.epochs=3")]
+Streams = Annotated[
+    Path | None, typer.Option(help="file that says where the streams lie; streams.yaml of the folder if left out")
+]
+SkipIncomplete = Annotated[bool, typer.Option("--skip-incomplete", help="leave out videos that lack a stream's file")]
 Decision = Annotated[Path | None, typer.Option(help="thresholds that `coleaf thresholds` wrote")]
 Trust = Annotated[bool, typer.Option("--trust", help="import code that a run or file names and that is no plugin")]
 Anchor = Annotated[
@@ -18,6 +22,13 @@ Anchor = Annotated[
 DeclarationFile = Annotated[
     Path | None, typer.Option("--anchor", help="declaration file (wrap.yaml), for a network that was made in Python")
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="pseudo-labels of the training split, KIND=PATH: valor, npy, lsld, ma; or jomold, noise ratios; may be "
+        "repeated, and the first that says something wins"
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="run folder")]
 Split = Annotated[str, typer.Option(help="train, val or test")]
 Constructor = Annotated[
@@ -25,7 +36,7 @@ Constructor = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
-Root = Annotated[Path, typer.Argument(help="folder in LLP's layout")]
+Root = Annotated[Path, typer.Argument(help="folder of a data set")]
 
 # Of the commands that train many runs.
 Anchors = Annotated[str, typer.Option(help="Anchor plugins, module:Class or declaration files, with commas between")]
@@ -41,6 +52,12 @@ Rerun = Annotated[bool, typer.Option("--rerun", help="train runs anew that are o
 AcceptChanges = Annotated[
     bool, typer.Option("--accept-changes", help="keep runs that are of other code or data than now, with a note")
 ]
-Column = Annotated[str, typer.Option(help="column of the concluding sentence")]
 CONCLUDING = "support/segment/Type@AVo"
-"""`results.comparison.PRIMARY`, which cannot be imported without PyTorch; a test holds the two equal."""
+"""`results.columns.PRIMARY`, which cannot be imported without PyTorch; a test holds the two equal."""
+Column = Annotated[
+    str | None,
+    typer.Option(
+        help="column of the concluding sentence; AV in place of Type@AVo where the data has it alone",
+        show_default=CONCLUDING,
+    ),
+]

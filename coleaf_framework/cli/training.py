@@ -10,7 +10,19 @@ import typer
 
 from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import Anchor, ConfigFile, Constructor, Data, Overwrite, Settings, Trust
+from coleaf_framework.cli.labels import ratio_settings, source_settings
+from coleaf_framework.cli.options import (
+    Anchor,
+    ConfigFile,
+    Constructor,
+    Data,
+    Labels,
+    Overwrite,
+    Settings,
+    SkipIncomplete,
+    Streams,
+    Trust,
+)
 
 if TYPE_CHECKING:
     from coleaf_framework.record.config import RunConfig
@@ -23,6 +35,7 @@ def train(
     reference: Annotated[str | None, typer.Option(help="name of a Reference plugin")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; named after the run if left out")] = None,
     config: ConfigFile = None,
+    labels: Labels = None,
     recipe: Annotated[str | None, typer.Option(help="paper, official (as the authors' code) or strong")] = None,
     set_: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in the folder")] = False,
@@ -30,6 +43,8 @@ def train(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="resume though code or data have changed; scores then say so")
     ] = False,
+    streams: Streams = None,
+    skip_incomplete: SkipIncomplete = False,
     trust: Trust = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="print where a step's time goes; trace in the run")
@@ -51,13 +66,18 @@ def train(
     given: dict[str, str | None] = {
         "recipe": recipe,
         "data.root": data.as_posix() if data is not None else None,
+        "data.streams": streams.as_posix() if streams is not None else None,
+        "data.skip_incomplete": "true" if skip_incomplete else None,
         "anchor.name": anchor,
         "reference.name": reference,
     }
     settings = [as_setting(key, value) for key, value in given.items() if value is not None]
     if resume and config is None and out is not None and (out / CONFIG).is_file():
         config = out / CONFIG
-    resolved = load_config(config, [*settings, *(set_ or [])], trust=trust)
+    settings += [*source_settings(labels), *(set_ or [])]
+    resolved = load_config(config, settings, trust=trust)
+    if own := ratio_settings(labels, [str(resolved.anchor.name)], prefixed=False):
+        resolved = load_config(config, [*settings, *own], trust=trust)
     out = out or _folder_name(resolved)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it reads data, before training listens to both
     try:

@@ -3,6 +3,7 @@
 from coleaf_framework.collaboration.averaging import MovingAverage
 from coleaf_framework.collaboration.config import OFFICIAL, STRONG, CoLeaFConfig
 from coleaf_framework.collaboration.label_loss import (
+    PSEUDO_LABEL_TERMS,
     VIDEO_ALONE,
     DefaultLoss,
     LabelLoss,
@@ -10,7 +11,9 @@ from coleaf_framework.collaboration.label_loss import (
     anchor_loss,
     custom_loss,
     has_own_loss,
+    pseudo_label_terms,
     raw_loss_terms,
+    reads_modality_labels,
     supervised_outputs,
     takes_progress,
     uses_default_loss,
@@ -47,6 +50,7 @@ from coleaf_framework.collaboration.updates import (
 __all__ = [
     "COLLABORATIVE_TERMS",
     "OFFICIAL",
+    "PSEUDO_LABEL_TERMS",
     "STRONG",
     "VIDEO_ALONE",
     "AnchorPass",
@@ -71,8 +75,10 @@ __all__ = [
     "has_own_loss",
     "head_start_update",
     "modality_labels",
+    "pseudo_label_terms",
     "raw_loss_terms",
     "read_noise_ratios",
+    "reads_modality_labels",
     "reference_teaches",
     "reference_terms",
     "reference_update",

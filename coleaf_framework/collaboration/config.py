@@ -99,6 +99,42 @@ class CoLeaFConfig(StrictConfig):
         "official: its terms audio, visual, video replaced by 2, 1, 2 x BCE",
     )
 
+    segment_label_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of BCE on the Anchor's segment probabilities against the data's pseudo-labels (section labels), "
+        "the sum of a mean for each modality (VALOR). Where labels of segments are given and neither this nor "
+        "modality_label_weight is, it is 1",
+    )
+    modality_label_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of BCE on the Anchor's modality probabilities against the largest pseudo-label of any segment "
+        "(LEAP)",
+    )
+    segment_label_form: Literal["hard", "soft"] = Field(
+        "soft", description="the data's pseudo-labels as they are; or hard, those above 0.5 as 1 and others as 0"
+    )
+    segment_label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="pseudo-labels y become (1 - s) y + s / 2, after segment_label_form"
+    )
+    segment_label_balance: float = Field(
+        1.0,
+        ge=1,
+        description="largest weight of a positive label of a segment: negatives / positives of its class and modality "
+        "in the training split, between 1 and this; 1 is off",
+    )
+
+    @model_validator(mode="after")
+    def _refuse_pseudo_label_options_that_would_do_nothing(self) -> CoLeaFConfig:
+        fields = type(self).model_fields
+        for name in ("segment_label_form", "segment_label_smoothing", "segment_label_balance"):
+            if getattr(self, name) == fields[name].default or self.segment_label_weight:
+                continue
+            if name == "segment_label_balance" or not self.modality_label_weight:
+                raise ValueError(f"{name} does nothing while segment_label_weight is 0")
+        return self
+
     @field_validator("noise_ratios", mode="before")
     @classmethod
     def _read_file(cls, given: Any) -> Any:
@@ -141,6 +177,11 @@ class CoLeaFConfig(StrictConfig):
         if self.positive_in_denominator and (self.contrast in ("bce", "none") or self.contrast_form == "official"):
             raise ValueError("positive_in_denominator is for the paper's form of contrast event_aware or nce alone")
         return self
+
+    @property
+    def reads_segment_labels(self) -> bool:
+        """Whether some term reads the data's pseudo-labels of segments."""
+        return bool(self.segment_label_weight or self.modality_label_weight)
 
     @classmethod
     def strong(cls, **changes: Any) -> CoLeaFConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ RawLoss = Callable[..., Any]
 DefaultLoss = Literal["video", "modalities"]
 SCALAR = "loss"
 """Name of the term of a `RawLoss` that returns one scalar."""
+PSEUDO_LABEL_TERMS = ("segment_labels", "modality_labels")
+"""Names of the terms of the data's pseudo-labels, which the Anchor's own loss must not use."""
 # Audio, visual, video; of the authors' code.
 AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 1.0, 2.0
 
@@ -35,10 +37,13 @@ class LabelLoss:
         raw: a loss of what the network itself returns, in place of the Anchor's own; None without one.
         default: for an Anchor without a loss: "video", BCE on the video probabilities; or "modalities", BCE on those of
             either modality too.
+        positive_shares: (M,C) in [0,1], the share of positive pseudo-labels in the training split, for
+            `segment_label_balance`; None where it is not known.
     """
 
     raw: RawLoss | None = None
     default: DefaultLoss = "video"
+    positive_shares: Tensor | None = field(default=None, compare=False)
 
 
 VIDEO_ALONE = LabelLoss()
@@ -96,6 +101,15 @@ def uses_default_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO
     return not replaced and not has_own_loss(c, anchor, how)
 
 
+def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
+    """Whether a training may read `Batch.modality_labels`: by the Reference's loss, the Anchor's own, or the default.
+
+    Of an own loss it is not known, so it counts.
+    """
+    by_default = uses_default_loss(c, anchor, how) and how.default == "modalities"
+    return c.enabled or has_own_loss(c, anchor, how) or by_default
+
+
 def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> tuple[str, ...]:
     """The fields of the Anchor's output that some term reads in some epoch, its own loss aside."""
     fields = set()
@@ -107,8 +121,10 @@ def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDE
             fields.add("modality_probs")
     if c.enabled and c.contrast != "none":
         fields.add("modality_probs" if c.contrast == "bce" else "tokens")
-    if c.enabled and (c.cooccurrence_weight or c.pseudo_label_weight):
+    if (c.enabled and (c.cooccurrence_weight or c.pseudo_label_weight)) or c.modality_label_weight:
         fields.add("modality_probs")
+    if c.segment_label_weight:
+        fields.add("segment_probs")
     return tuple(sorted(fields))
 
 
@@ -122,7 +138,8 @@ def anchor_loss(
     how: LabelLoss = VIDEO_ALONE,
     raw: object = None,
 ) -> dict[str, Term]:
-    """What teaches the Anchor without the Reference: its own loss, the one given to `wrap`, or the default.
+    """What teaches the Anchor without the Reference: its own loss, the one given to `wrap`, or the default; and beside
+    it the data's pseudo-labels.
 
     The terms of an own or given loss are means over videos, as `protocol.Anchor` asks.
 
@@ -135,6 +152,9 @@ def anchor_loss(
         progress: for an own loss that changes over time.
         how: the loss given to `wrap`, and which default.
         raw: what the network itself returned, for the loss given to `wrap`.
+
+    Raises:
+        ValueError: as `pseudo_label_terms` does.
     """
     terms: Mapping[str, Tensor] = {}
     if has_own_loss(c, anchor, how):
@@ -152,7 +172,47 @@ def anchor_loss(
         terms = {"video": video, "audio": audio, "visual": visual}
     elif not has_own_loss(c, anchor, how):
         terms = {"video": losses.binary_cross_entropy(output.video_probs, batch.labels)}
+    terms = {**terms, **pseudo_label_terms(c, output, batch, how)}
     return {name: Term(x, Reduction.MEAN) for name, x in terms.items()}
+
+
+def pseudo_label_terms(
+    c: CoLeaFConfig, output: AnchorOutput, batch: Batch, how: LabelLoss = VIDEO_ALONE
+) -> dict[str, Tensor]:
+    """The weighted terms of the data's pseudo-labels, means over videos; empty where their weights are 0.
+
+    Raises:
+        ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and how many
+            are positive is not known.
+    """
+    if not c.reads_segment_labels:
+        return {}
+    if batch.pseudo_labels is None:
+        name = "segment_label_weight" if c.segment_label_weight else "modality_label_weight"
+        raise ValueError(f"coleaf.{name} is {getattr(c, name):g}, but the batch has no pseudo_labels to read")
+    labels, masks = batch.pseudo_labels, (batch.mask, batch.pseudo_label_mask)
+    hard, smoothing = c.segment_label_form == "hard", c.segment_label_smoothing
+    terms = {}
+    if c.segment_label_weight:
+        weight = None
+        if c.segment_label_balance > 1:
+            if how.positive_shares is None:
+                raise ValueError(
+                    "coleaf.segment_label_balance needs LabelLoss.positive_shares, the share of positive labels in the "
+                    "training split, which CoLeaFTrainer sets"
+                )
+            weight = losses.positive_weights(how.positive_shares.to(labels.device), c.segment_label_balance)
+        term = losses.segment_label_cross_entropy(
+            output.segment_probs, labels, *masks, hard=hard, smoothing=smoothing, positive_weight=weight
+        )
+        terms["segment_labels"] = c.segment_label_weight * term
+    if c.modality_label_weight:
+        assert output.modality_probs is not None
+        term = losses.modality_label_cross_entropy(
+            output.modality_probs, labels, *masks, hard=hard, smoothing=smoothing
+        )
+        terms["modality_labels"] = c.modality_label_weight * term
+    return terms
 
 
 def _cross_entropies(output: AnchorOutput, labels: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,10 +1,12 @@
-"""Data sets: folders in LLP's layout, LLP itself, and a synthetic LLP that needs no files."""
+"""Data sets: folders on disk, LLP itself, and a synthetic LLP that needs no files."""
 
 from coleaf_framework.data.annotations import AnnotationIssues
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, Video, collate, stream_statistics
-from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder, open_folder
+from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder
+from coleaf_framework.data.opening import open_folder
 from coleaf_framework.data.packing import pack
 from coleaf_framework.data.synthetic import SyntheticLLP
+from coleaf_framework.data.unav import UnAV100
 
 __all__ = [
     "LLP",
@@ -14,6 +16,7 @@ __all__ = [
     "AnnotationIssues",
     "AveragedFrames",
     "SyntheticLLP",
+    "UnAV100",
     "Video",
     "collate",
     "open_folder",

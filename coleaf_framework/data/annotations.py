@@ -167,13 +167,16 @@ def _read_intervals(
     return dense
 
 
-def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_classes: int) -> NDArray[np.bool_]:
-    """Ground truth of one video: the one-second segments that an interval touches.
+def dense_labels(
+    intervals: Mapping[str, list[Interval]], segments: int, num_classes: int, segment_seconds: float = 1.0
+) -> NDArray[np.bool_]:
+    """Ground truth of one video: the segments that an interval touches.
 
     Args:
         intervals: Modality -> intervals.
         segments: number of segments, T.
         num_classes: number of classes, C.
+        segment_seconds: length of a segment.
 
     Returns:
         (T,M,C) bool.
@@ -181,5 +184,6 @@ def dense_labels(intervals: Mapping[str, list[Interval]], segments: int, num_cla
     truth = np.zeros((segments, len(MODALITIES), num_classes), dtype=bool)
     for m, modality in enumerate(MODALITIES):
         for interval in intervals[modality]:
-            truth[math.floor(interval.onset) : math.ceil(interval.offset), m, interval.label] = True
+            onset, offset = (round(x / segment_seconds, 6) for x in (interval.onset, interval.offset))
+            truth[math.floor(onset) : math.ceil(offset), m, interval.label] = True
     return truth

@@ -18,19 +18,6 @@ _SHOWN = 10
 _FAR_APART = 100
 
 
-class _Present(AVVPFolder):
-    """The videos of a split that have all their files."""
-
-    def _require_features(self) -> None:
-        missing = self.features.missing(self.ids)
-        self.missing = [sentence for _, sentence in missing]
-        gone = {video for video, _ in missing}
-        present = tuple(video for video in self.ids if video not in gone)
-        if not present:
-            super()._require_features()
-        self.ids = present
-
-
 @dataclass
 class _Scale:
     """Running mean, deviation and range over all values of a stream."""
@@ -79,11 +66,12 @@ def _tell_scales(split: str, scales: Mapping[str, _Scale]) -> Iterator[tuple[str
         )
 
 
-def check_folder(root: Path) -> Iterator[tuple[str, str]]:
+def check_folder(root: Path, streams: Path | None = None) -> Iterator[tuple[str, str]]:
     """Read every file of a folder in LLP's layout and yield what was found.
 
     Args:
         root: The folder. Its classes are LLP's if it has no `classes.txt`.
+        streams: A file such as `streams.yaml`; that of the folder, if it has one, if None.
 
     Yields:
         "there", "missing", "broken" or "odd", and a sentence. What is missing or broken would stop training; what is
@@ -103,13 +91,13 @@ def check_folder(root: Path) -> Iterator[tuple[str, str]]:
             yield "missing", f"split {split!r}: {root / name}: no such file"
             continue
         try:
-            data = _Present(root, split, classes)
+            data = AVVPFolder(root, split, classes, streams=streams, skip_incomplete=True)
         except (FileNotFoundError, ValueError) as problem:
             yield "missing", f"split {split!r}: {problem}"
             continue
         if not shapes:
-            streams = ", ".join(f"{name} {s.width} wide, {s.frames} a segment" for name, s in data.streams.items())
-            yield "there", f"{len(data.classes)} classes; streams: {streams}"
+            found = ", ".join(f"{name} {s.width} wide, {s.frames} a segment" for name, s in data.streams.items())
+            yield "there", f"{len(data.classes)} classes; streams: {found}"
             yield from (("odd", f"annotations: {line}") for line in data.issues.lines())
         shapes.append(data.streams)
         if data.streams != shapes[0]:
@@ -124,8 +112,8 @@ def _listed(kind: str, split: str, sentences: Sequence[str]) -> Iterator[tuple[s
         yield kind, f"split {split!r}: {len(sentences) - _SHOWN} more, {len(sentences)} in all"
 
 
-def _check_split(data: _Present) -> Iterator[tuple[str, str]]:
-    yield from _listed("missing", data.split, data.missing)
+def _check_split(data: AVVPFolder) -> Iterator[tuple[str, str]]:
+    yield from _listed("missing", data.split, [sentence for _, sentence in data.left_out])
     broken = []
     scales = {name: _Scale() for name in data.streams}
     for i in range(len(data)):
@@ -137,6 +125,5 @@ def _check_split(data: _Present) -> Iterator[tuple[str, str]]:
         for name, x in video.streams.items():
             scales[name].add(x)
     yield from _listed("broken", data.split, broken)
-    total = len(data.annotations.weak[data.split])
-    yield "there", f"split {data.split!r}: {len(data) - len(broken)} of {total} videos can be read"
+    yield "there", f"split {data.split!r}: {len(data) - len(broken)} of {data.total} videos can be read"
     yield from _tell_scales(data.split, scales)

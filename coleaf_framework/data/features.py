@@ -1,6 +1,6 @@
-"""The features of a folder in LLP's layout: the interface, and npy files, one for each video and stream.
+"""The features of a data folder: the interface, and npy files in LLP's layout, one for each video and stream.
 
-`store.py` has the other implementation of the interface, a packed store. Shape letters: see `protocol.py`.
+`timed_features.py` has npy files in any layout, `store.py` a packed store. Shape letters: see `protocol.py`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coleaf_framework._config import reason
-from coleaf_framework.protocol import Modality, StreamSpec
+from coleaf_framework.data.layout import LLP_LAYOUT, Layout
+from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.storage import require_file
 
-FOLDERS: Mapping[str, tuple[str, Modality]] = {
-    "audio": ("vggish", "audio"),
-    "visual": ("res152", "visual"),
-    "visual_st": ("r2plus1d_18", "visual"),
-}
 _LONGEST_REASON = 200
 _SAMPLED = 64  # videos of a split whose content a digest covers; for the rest it covers file sizes and times
 
 
 class Features(Protocol):
-    """The features of every split of a data set."""
+    """The features of every split of a data set.
+
+    Args:
+        segment_seconds: Length of a segment.
+    """
+
+    segment_seconds: float
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
         """Videos without features: (video id, a sentence that says what is missing) each."""
@@ -90,65 +92,31 @@ class Features(Protocol):
         ...
 
 
-class NpyFeatures:
-    """Features in `root/feats/<folder>/<id>.npy`, each (frames * T, width) of any real dtype.
+class NpyFiles:
+    """What npy features of any layout have in common: one file for each video and stream, of any real dtype.
 
     Args:
         root: Folder of the data set.
+        layout: Where its streams lie.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, layout: Layout) -> None:
+        self.root, self.layout = root, layout
+        self.segment_seconds = layout.segment_seconds
+
+    def path(self, stream: str, video: str) -> Path:
+        """The file of a video's stream."""
+        return self.layout.streams[stream].path(self.root, video)
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
         """See `Features.missing`."""
         missing = []
-        for stream in FOLDERS:
-            folder = self._path(stream, "x").parent
+        for stream in self.layout.streams:
+            folder = self.path(stream, "x").parent
             present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-            missing += [(v, f"{self._path(stream, v)}: no such file") for v in videos if f"{v}.npy" not in present]
+            paths = ((video, self.path(stream, video)) for video in videos)
+            missing += [(video, f"{path}: no such file") for video, path in paths if path.name not in present]
         return missing
-
-    def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
-        """See `Features.streams`. Without `seconds`, the shortest stream has one row per segment."""
-        shapes = {stream: _shape(self._path(stream, video)) for stream in FOLDERS}
-        shortest = min(shape[0] for shape in shapes.values())
-        whole = (n for n in seconds if all(shape[0] % n == 0 for shape in shapes.values()))
-        segments = next(whole, seconds[0] if seconds else shortest)
-        of = f"the {segments} s of its filename" if seconds else f"the {segments} rows of the shortest stream"
-        for stream, (length, _) in shapes.items():
-            if length % segments:
-                raise ValueError(
-                    f"{self._path(stream, video)}: {length} rows, no multiple of {of}: a segment is one second"
-                )
-        return {
-            stream: StreamSpec(width, FOLDERS[stream][1], frames=length // segments)
-            for stream, (length, width) in shapes.items()
-        }
-
-    def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
-        """See `Features.read`."""
-        features = {}
-        for name, spec in streams.items():
-            path = self._path(name, video)
-            array = _load(path)
-            _require_shape(path, array.shape, spec)
-            features[name] = torch.from_numpy(array.astype(np.float32))
-            if not torch.isfinite(features[name]).all():
-                raise ValueError(f"{path}: video {video!r}, stream {name!r} holds NaN or inf")
-        lengths = {name: len(x) // streams[name].frames for name, x in features.items()}
-        if len(set(lengths.values())) > 1:
-            found = "; ".join(f"{self._path(name, video)} has {n}" for name, n in lengths.items())
-            raise ValueError(f"video {video!r}: its streams differ in their number of segments: {found}")
-        return features
-
-    def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
-        """See `Features.segments`; read from the header of the first stream's file."""
-        name, spec = next(iter(streams.items()))
-        path = self._path(name, video)
-        shape = _shape(path)
-        _require_shape(path, shape, spec)
-        return shape[0] // spec.frames
 
     def statistics(self) -> None:
         """None: a folder of npy files does not store them."""
@@ -157,10 +125,10 @@ class NpyFeatures:
         """See `Features.digests`. Covers all sizes and the content of up to 64 videos, evenly spaced."""
         found = {}
         step = max(1, -(-len(videos) // _SAMPLED))
-        for stream in FOLDERS:
+        for stream in self.layout.streams:
             content, written = hashlib.sha256(), hashlib.sha256()
             for i, video in enumerate(videos):
-                path = self._path(stream, video)
+                path = self.path(stream, video)
                 about = path.stat()
                 content.update(f"{video} {about.st_size}\n".encode())
                 written.update(f"{about.st_mtime_ns}\n".encode())
@@ -172,8 +140,67 @@ class NpyFeatures:
             )
         return found
 
-    def _path(self, stream: str, video: str) -> Path:
-        return self.root / "feats" / FOLDERS[stream][0] / f"{video}.npy"
+
+class NpyFeatures(NpyFiles):
+    """Features in LLP's three folders, each (frames * T, width), with whole numbers of frames a segment.
+
+    Args:
+        root: Folder of the data set.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, LLP_LAYOUT)
+
+    def streams(self, video: str, seconds: tuple[int, ...]) -> dict[str, StreamSpec]:
+        """See `Features.streams`. Without `seconds`, the shortest stream has one row per segment."""
+        shapes = {stream: array_shape(self.path(stream, video)) for stream in self.layout.streams}
+        shortest = min(shape[0] for shape in shapes.values())
+        whole = (n for n in seconds if all(shape[0] % n == 0 for shape in shapes.values()))
+        segments = next(whole, seconds[0] if seconds else shortest)
+        of = f"the {segments} s of its filename" if seconds else f"the {segments} rows of the shortest stream"
+        for stream, (length, _) in shapes.items():
+            if length % segments:
+                raise ValueError(
+                    f"{self.path(stream, video)}: {length} rows, no multiple of {of}: a segment is one second"
+                )
+        return {
+            stream: StreamSpec(width, self.layout.streams[stream].modality, frames=length // segments)
+            for stream, (length, width) in shapes.items()
+        }
+
+    def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
+        """See `Features.read`."""
+        features = {}
+        for name, spec in streams.items():
+            path = self.path(name, video)
+            features[name] = finite_rows(path, video, name)
+            _require_shape(path, tuple(features[name].shape), spec)
+        lengths = {name: len(x) // streams[name].frames for name, x in features.items()}
+        if len(set(lengths.values())) > 1:
+            found = "; ".join(f"{self.path(name, video)} has {n}" for name, n in lengths.items())
+            raise ValueError(f"video {video!r}: its streams differ in their number of segments: {found}")
+        return features
+
+    def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
+        """See `Features.segments`; read from the header of the first stream's file."""
+        name, spec = next(iter(streams.items()))
+        path = self.path(name, video)
+        shape = array_shape(path)
+        _require_shape(path, shape, spec)
+        return shape[0] // spec.frames
+
+
+def finite_rows(path: Path, video: str, stream: str) -> Tensor:
+    """The rows of a video's stream, (rows, width) float32.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or contains NaN or inf. The message names it.
+    """
+    x = torch.from_numpy(load_array(path).astype(np.float32))
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{path}: video {video!r}, stream {stream!r} holds NaN or inf")
+    return x
 
 
 def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None:
@@ -183,8 +210,12 @@ def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None
         )
 
 
-def _load(path: Path) -> NDArray[Any]:
-    """Read the array of an npy file, (frames * T, width) of any real dtype. Nothing in the file is executed."""
+def load_array(path: Path) -> NDArray[Any]:
+    """Read the array of an npy file, (rows, width) of any real dtype. Nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError, ValueError: As `array_shape` does.
+    """
 
     def read() -> NDArray[Any]:
         with path.open("rb") as file:
@@ -194,8 +225,13 @@ def _load(path: Path) -> NDArray[Any]:
     return _read(path, read)
 
 
-def _shape(path: Path) -> tuple[int, ...]:
-    """The shape of the array in an npy file, from its header."""
+def array_shape(path: Path) -> tuple[int, ...]:
+    """The shape (rows, width) of the array in an npy file, from its header.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or has something else than a 2-D array of real numbers. The message names it.
+    """
     return _read(path, lambda: np.lib.format.open_memmap(path, mode="r")).shape
 
 
@@ -208,14 +244,15 @@ def _read(path: Path, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """
     require_file(path)
     try:
-        array = read()
+        try:
+            array = read()
+        except SystemError:  # CPython 3.11 has a bug in `ast` that strikes rarely; numpy parses headers with it
+            array = read()
     except OSError as problem:
         raise type(problem)(f"{path}: cannot be read: {problem.strerror or problem}") from problem
     except Exception as problem:  # numpy parses headers as Python, and damaged ones raise almost anything
         why = reason(problem)
         raise ValueError(f"{path}: not a whole .npy file of numbers: {why[:_LONGEST_REASON]}") from problem
     if array.dtype.kind not in "fiu" or array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"{path}: found {array.dtype} {array.shape}, expected real numbers of shape (frames * T, width)"
-        )
+        raise ValueError(f"{path}: found {array.dtype} {array.shape}, expected real numbers of shape (rows, width)")
     return array

@@ -6,19 +6,16 @@ root/feats/vggish/<id>.npy            stream "audio",     (frames * T, width), a
 root/feats/res152/<id>.npy            stream "visual"
 root/feats/r2plus1d_18/<id>.npy       stream "visual_st"
 
-or, instead of root/feats, a packed store (`store.py`).
+or, instead of root/feats, a packed store (`store.py`), or any folders that a streams.yaml declares (`layout.py`).
 """
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from coleaf_framework._config import shown
 from coleaf_framework.data.annotation_files import (
@@ -30,14 +27,8 @@ from coleaf_framework.data.annotation_files import (
     video_seconds,
 )
 from coleaf_framework.data.annotations import AnnotationIssues, Annotations, dense_labels, read_annotations
-from coleaf_framework.data.dataset import Video, stream_statistics
-from coleaf_framework.data.features import Features, NpyFeatures
-from coleaf_framework.data.store import INDEX, PackedFeatures
-from coleaf_framework.protocol import StreamSpec
-from coleaf_framework.storage import text_digest
-
-SYNTHETIC_MARKER = "SYNTHETIC.txt"
-"""A folder with this file has synthetic features; the data set's name then says so."""
+from coleaf_framework.data.layout import find_layout
+from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 
 LLP_CLASSES = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -47,17 +38,17 @@ LLP_CLASSES = (
 )  # fmt: skip
 """LLP's 25 classes, in the order of the published code."""
 
-_log = logging.getLogger("coleaf_framework.data")
-_logged: set[tuple[Path, tuple[str, ...]]] = set()
 
-
-class AVVPFolder(Dataset[Video]):
+class AVVPFolder(VideoFolder):
     """One split of a data set in LLP's layout, which the head of this module shows.
 
     Widths, frames per segment and dtype are read from the files. The first video of the split sets width and frames per
     segment, and every other video must agree. The number of segments may differ between videos. A segment is one
     second: the times at the end of `filename` say how many there are (`_0_10` means ten). If the first filename has no
     times, the shortest stream has one row per segment.
+
+    With a `streams.yaml` (`layout.py`), in the folder or as `streams`, the streams, their files and the length of a
+    segment are what it says, and rows are brought to segments by time (`timed_features.py`).
 
     There is ground truth if both `AVVP_eval_*.csv` exist. Everything odd in the annotations is counted in `issues` and
     logged once.
@@ -66,10 +57,12 @@ class AVVPFolder(Dataset[Video]):
         root: Folder of the data set.
         split: "train", "val" or "test".
         classes: Class names, in index order; read from `classes.txt` if None.
+        streams: A file such as `streams.yaml`; that of the folder, if it has one, if None.
+        skip_incomplete: Leave out the videos that lack a file of a stream, and say so, instead of refusing the split.
 
     Raises:
         FileNotFoundError: A file is missing. The message names it.
-        ValueError: The split is unknown or has no videos, or an annotation is malformed.
+        ValueError: The split is unknown or has no videos, or an annotation or `streams.yaml` is malformed.
 
     Example:
         From the root of the repository:
@@ -82,73 +75,83 @@ class AVVPFolder(Dataset[Video]):
         True
     """
 
-    def __init__(self, root: Path | str, split: str, classes: Sequence[str] | None = None) -> None:
-        self.root, self.split = Path(root), split
+    annotation_files = (CLASSES_FILE, *WEAK_FILES.values(), *DENSE_FILES.values())
+
+    def __init__(
+        self,
+        root: Path | str,
+        split: str,
+        classes: Sequence[str] | None = None,
+        *,
+        streams: Path | str | None = None,
+        skip_incomplete: bool = False,
+    ) -> None:
+        root = Path(root)
+        self.streams_file, self.skip_incomplete = streams, skip_incomplete
         if not isinstance(split, str) or split not in WEAK_FILES:
             raise ValueError(f"split {split!r} is not one of {list(WEAK_FILES)}")
-        self.synthetic = find_file(self.root, SYNTHETIC_MARKER) is not None
-        self.name = self.root.resolve().name + (", synthetic features" if self.synthetic else "")
-        self.classes = read_classes(self.root) if classes is None else _named(classes)
-        self.annotations: Annotations = read_annotations(self.root, self.classes)
+        names = read_classes(root) if classes is None else _named(classes)
+        self.annotations: Annotations = read_annotations(root, names)
         self.issues: AnnotationIssues = self.annotations.issues
         if not self.annotations.weak.get(split):
             filled = [name for name, videos in self.annotations.weak.items() if videos]
-            raise ValueError(f"{self.root}: split {split!r} has no videos ({WEAK_FILES[split]}); it has {filled}")
-        self.ids: Sequence[str] = tuple(self.annotations.weak[split])
-        dense = [find_file(self.root, name) for name in DENSE_FILES.values()]
-        self.has_ground_truth = split != "train" and None not in dense
-        self.features: Features = _open_features(self.root)
-        self._require_features()
-        first = self.ids[0]
-        seconds = video_seconds(self.annotations.filenames[first])
-        self.streams: Mapping[str, StreamSpec] = self.features.streams(first, seconds)
-        self._log_issues()
+            raise ValueError(f"{root}: split {split!r} has no videos ({WEAK_FILES[split]}); it has {filled}")
+        dense = [find_file(root, name) for name in DENSE_FILES.values()]
+        layout = find_layout(root, streams)
+        super().__init__(
+            root,
+            split,
+            name=root.resolve().name,
+            classes=names,
+            ids=tuple(self.annotations.weak[split]),
+            features=open_features(root, layout, self._known_seconds),
+            layout=layout,
+            has_ground_truth=split != "train" and None not in dense,
+            skip_incomplete=skip_incomplete,
+        )
+        log_once(root, "annotations", tuple(self.issues.lines()))
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    def seconds(self, video: str) -> tuple[int, ...]:
+        """See `VideoFolder.seconds`; by the video's filename."""
+        return video_seconds(self.annotations.filenames[video])
 
-    def __getitem__(self, index: int) -> Video:
-        """Read a video.
+    def weak_labels(self, video: str) -> Sequence[int]:
+        """See `VideoFolder.weak_labels`."""
+        return self.annotations.weak[self.split][video]
 
-        Raises:
-            FileNotFoundError: A feature file is missing.
-            ValueError: A feature file is damaged, does not fit the first video's, or contains NaN or inf; or the number
-                of segments differs from the seconds in the filename. The message names the file or the video.
-        """
-        video = self.ids[index]
-        streams = self.features.read(video, self.streams)
-        segments = len(streams["audio"]) // self.streams["audio"].frames
-        seconds = video_seconds(self.annotations.filenames[video])
-        if seconds and segments not in seconds:
+    def ground_truth(self, video: str, segments: int) -> Tensor:
+        """See `VideoFolder.ground_truth`; the segments that an annotated interval touches."""
+        intervals, lasts = self.annotations.dense[video], segments * self.segment_seconds
+        for event in (event for events in intervals.values() for event in events):
+            if event.offset > lasts + 1e-6:
+                raise ValueError(
+                    f"{event.where}: bad interval {event.onset:g} to {event.offset:g}: "
+                    f"video {video!r} lasts {lasts:g} s"
+                )
+        return torch.from_numpy(dense_labels(intervals, segments, len(self.classes), self.segment_seconds))
+
+    def require_length(self, video: str, segments: int) -> None:
+        """See `VideoFolder.require_length`; by the seconds in its filename."""
+        seconds = self.seconds(video)
+        if seconds and segments not in {max(1, round(n / self.segment_seconds)) for n in seconds}:
             raise ValueError(
                 f"video {video!r} has {segments} segments of features, but lasts {seconds[0]} s by its filename "
-                f"{self.annotations.filenames[video]!r}: a segment is one second"
+                f"{self.annotations.filenames[video]!r}: a segment is {_in_words(self.segment_seconds)}"
             )
-        labels = torch.zeros(len(self.classes))
-        labels[list(self.annotations.weak[self.split][video])] = 1
-        truth = None
-        if self.has_ground_truth:
-            truth = self._truth(video, segments)
-        return Video(video, streams, labels, truth)
 
-    def statistics(self) -> dict[str, Tensor]:
-        """Mean and deviation of each stream over the training split: stream -> (2, width)."""
-        known = self.features.statistics()
-        if known is not None:
-            return known
-        return stream_statistics(self if self.split == "train" else AVVPFolder(self.root, "train", self.classes))
-
-    def segments(self, index: int) -> int:
-        """T of a video, without reading its features."""
-        return self.features.segments(self.ids[index], self.streams)
+    def training_split(self) -> AVVPFolder:
+        """See `VideoFolder.training_split`."""
+        return AVVPFolder(
+            self.root, "train", self.classes, streams=self.streams_file, skip_incomplete=self.skip_incomplete
+        )
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Sentences to print beside scores on this split: which videos it shares with another split."""
-        return tuple(self.issues.overlaps(self.split))
+        """Sentences to print beside scores on this split: videos that it shares with another, or that are left out."""
+        return (*self.issues.overlaps(self.split), *super().caveats)
 
-    def digests(self) -> dict[str, str]:
-        """Digests of the split: "annotations" or a stream's name -> digest (see `Features.digests`)."""
+    def annotated(self) -> list[object]:
+        """See `VideoFolder.annotated`."""
         notes = self.annotations
         intervals = {
             v: {m: [(i.onset, i.offset, i.label) for i in events] for m, events in notes.dense[v].items()}
@@ -156,32 +159,10 @@ class AVVPFolder(Dataset[Video]):
             if self.has_ground_truth
         }
         labels = [(v, notes.filenames[v], notes.weak[self.split][v]) for v in self.ids]
-        annotations = f"text:{text_digest(json.dumps([self.classes, labels, intervals]))}"
-        return {"annotations": annotations, **self.features.digests(self.ids, self.split)}
+        return [self.classes, labels, intervals]
 
-    def _require_features(self) -> None:
-        if missing := self.features.missing(self.ids):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise FileNotFoundError(
-                f"{missing[0][1]}{more}; split {self.split!r} has {len(self.ids)} videos "
-                "(`coleaf check-data` lists what is missing)"
-            )
-
-    def _truth(self, video: str, segments: int) -> Tensor:
-        intervals = self.annotations.dense[video]
-        for event in (event for events in intervals.values() for event in events):
-            if event.offset > segments:
-                raise ValueError(
-                    f"{event.where}: bad interval {event.onset:g} to {event.offset:g}: "
-                    f"video {video!r} lasts {segments} s"
-                )
-        return torch.from_numpy(dense_labels(intervals, segments, len(self.classes)))
-
-    def _log_issues(self) -> None:
-        lines = tuple(self.issues.lines())
-        if lines and (self.root.resolve(), lines) not in _logged:
-            _logged.add((self.root.resolve(), lines))
-            _log.warning("%s: annotations: %s", self.root, "; ".join(lines))
+    def _known_seconds(self, video: str) -> float | None:
+        return next(iter(self.seconds(video)), None)
 
 
 class LLP(AVVPFolder):
@@ -190,6 +171,8 @@ class LLP(AVVPFolder):
     Args:
         root: Folder of the data set.
         split: "train" (10,000 videos), "val" (649) or "test" (1,200).
+        streams: As of `AVVPFolder`.
+        skip_incomplete: As of `AVVPFolder`.
 
     Example:
         A folder with one training video:
@@ -208,8 +191,10 @@ class LLP(AVVPFolder):
         (1, 25, 10, 8)
     """
 
-    def __init__(self, root: Path | str, split: str) -> None:
-        super().__init__(root, split, LLP_CLASSES)
+    def __init__(
+        self, root: Path | str, split: str, *, streams: Path | str | None = None, skip_incomplete: bool = False
+    ) -> None:
+        super().__init__(root, split, LLP_CLASSES, streams=streams, skip_incomplete=skip_incomplete)
         self.name = "LLP, synthetic features" if self.synthetic else "LLP"
 
 
@@ -220,31 +205,5 @@ def _named(classes: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def open_folder(root: Path | str, split: str) -> AVVPFolder:
-    """Open a split of a folder in LLP's layout: as `AVVPFolder` if it has a `classes.txt`, as `LLP` otherwise.
-
-    Args:
-        root: Folder of the data set, with npy files or packed.
-        split: "train", "val" or "test".
-
-    Raises:
-        FileNotFoundError: A file is missing. The message names it.
-        ValueError: The split is unknown or has no videos, or an annotation is malformed.
-
-    Example:
-        From the root of the repository:
-
-        >>> from coleaf_framework.data import open_folder
-        >>> data = open_folder("examples/tuxav_mini", "val")
-        >>> data.name, data.split, sorted(data.streams)
-        ('tuxav_mini', 'val', ['audio', 'visual', 'visual_st'])
-    """
-    return LLP(root, split) if find_file(Path(root), CLASSES_FILE) is None else AVVPFolder(root, split)
-
-
-def _open_features(root: Path) -> Features:
-    if not (root / INDEX).exists():
-        return NpyFeatures(root)
-    if (root / "feats").exists():
-        raise ValueError(f"{root / INDEX} and {root / 'feats'} both exist: remove one of them")
-    return PackedFeatures(root)
+def _in_words(seconds: float) -> str:
+    return "one second" if seconds == 1 else f"{seconds:g} s"

@@ -18,10 +18,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from coleaf_framework._config import shown, validated
-from coleaf_framework.data.annotation_files import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
+from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.features import Features
-from coleaf_framework.data.folder import SYNTHETIC_MARKER, AVVPFolder, open_folder
+from coleaf_framework.data.opening import open_folder, splits_of
 from coleaf_framework.data.store import (
     DTYPES,
     FORMAT,
@@ -33,6 +33,7 @@ from coleaf_framework.data.store import (
     annotations_checksum,
     described,
 )
+from coleaf_framework.data.video_folder import SYNTHETIC_MARKER, VideoFolder
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.storage import checksum, read_json, write_atomically, write_json, write_tensors
 
@@ -40,7 +41,6 @@ _UNFINISHED = "packing.json"
 _MEGABYTES = 256
 _MOST_LOST = 0.01  # root mean square of the rounding error, against the deviation
 _SAMPLED = 100  # videos of a split on which it is measured
-_ANNOTATIONS = (CLASSES_FILE, SYNTHETIC_MARKER, *WEAK_FILES.values(), *DENSE_FILES.values())
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def pack(
     out: Path | str,
     *,
     average_frames: bool = False,
+    streams: Path | str | None = None,
     dtype: str = "float16",
     shard_megabytes: float = _MEGABYTES,
     jobs: int | None = None,
@@ -84,6 +85,8 @@ def pack(
         out: A new or empty folder, or that of an interrupted packing.
         average_frames: Store the mean of each segment's frames. The result of networks that average the frames after a
             linear layer stays the same (HAN, the class-token Reference); CMPAE refuses such data.
+        streams: A file such as `streams.yaml`; that of the folder, if it has one, if None. The store holds segments,
+            so it needs none.
         dtype: "float16", "bfloat16" or "float32".
         shard_megabytes: Approximate size of a shard.
         jobs: Number of threads, each of which holds a few shards in memory; one per core, at most 8, if None.
@@ -100,25 +103,31 @@ def pack(
     """
     root, out = Path(root), Path(out)
     _check_arguments(dtype, shard_megabytes, jobs)
-    folders = _open_splits(root)
+    folders = _open_splits(root, streams)
     splits: dict[str, AVVPDataset] = dict(folders)
     if average_frames:
         splits = {split: AveragedFrames(data) for split, data in splits.items()}
-    streams = _common_streams(root, splits)
+    specs = _common_streams(root, splits)
     for data in splits.values():
         _require_precision(data, dtype)
-    about = {"dtype": dtype, "streams": described(streams), "shard_megabytes": shard_megabytes}
+    segment_seconds = next(iter(folders.values())).segment_seconds
+    described_streams = described(specs)
+    about: dict[str, Any] = {"dtype": dtype, "streams": described_streams, "shard_megabytes": shard_megabytes}
+    about["segment_seconds"] = segment_seconds
     about["videos"] = {split: checksum(torch.tensor(list("\n".join(d.ids).encode()))) for split, d in splits.items()}
     _begin(out, about)
-    _copy_annotations(root, out)
+    annotations = (SYNTHETIC_MARKER, *next(iter(folders.values())).annotation_files)
+    _copy_annotations(root, out, annotations)
     sources = {split: folder.features for split, folder in folders.items()}
     parts = list(_parts(splits, sources, shard_megabytes, dtype))
     entries = _pack_parts(parts, out, dtype, jobs, done)
     for part, entry in zip(parts, entries, strict=True):
         if entry.pop("source") != part.source():
             raise ValueError(f"{root}: files of {part.data.split!r} changed while they were packed: pack again")
-    content = {"format": FORMAT, "dtype": dtype, "streams": described(streams), "shards": entries}
+    content: dict[str, Any] = {"format": FORMAT, "dtype": dtype, "streams": described_streams, "shards": entries}
+    content["segment_seconds"] = segment_seconds
     content["sources"] = {split: _npy_digests(folder) for split, folder in folders.items()}
+    content["annotations"] = {name: annotations_checksum(out / name) for name in annotations if (out / name).exists()}
     _finish(out, content, parts)
     return {split: len(data) for split, data in splits.items()}
 
@@ -132,11 +141,9 @@ def _check_arguments(dtype: str, shard_megabytes: float, jobs: int | None) -> No
         raise ValueError(f"jobs is {shown(jobs)}, where a whole number of at least 1 was expected")
 
 
-def _open_splits(root: Path) -> dict[str, AVVPFolder]:
+def _open_splits(root: Path, streams: Path | str | None) -> dict[str, VideoFolder]:
     """Every split that the folder has annotations of."""
-    folders = {
-        split: open_folder(root, split) for split, name in WEAK_FILES.items() if find_file(root, name) is not None
-    }
+    folders = {split: open_folder(root, split, streams=streams) for split in splits_of(root)}
     if not folders:
         raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")
     return folders
@@ -170,7 +177,6 @@ def _pack_parts(
 
 def _finish(out: Path, content: dict[str, Any], parts: Sequence[_Part]) -> None:
     """Write the index, which makes a store of the folder, then the statistics, and remove what resuming needed."""
-    content["annotations"] = {name: annotations_checksum(out / name) for name in _ANNOTATIONS if (out / name).exists()}
     write_json(out / INDEX, content)
     if any(part.data.split == "train" for part in parts):
         write_tensors(out / STATISTICS, stream_statistics(open_folder(out, "train")))
@@ -191,13 +197,13 @@ def _begin(out: Path, about: dict[str, Any]) -> None:
     write_json(unfinished, about)
 
 
-def _copy_annotations(root: Path, out: Path) -> None:
-    for name in _ANNOTATIONS:
+def _copy_annotations(root: Path, out: Path, names: Sequence[str]) -> None:
+    for name in names:
         if (source := find_file(root, name)) is not None:
             write_atomically(out / name, lambda file, source=source: shutil.copyfile(source, file))  # type: ignore[misc]
 
 
-def _npy_digests(folder: AVVPFolder) -> dict[str, str]:
+def _npy_digests(folder: VideoFolder) -> dict[str, str]:
     """Stream -> digest of a split's npy files; if the split is itself a store, of those that it was packed from."""
     kinds = {name: digest.split() for name, digest in folder.digests().items()}
     return {name: kind for name, each in kinds.items() for kind in each if kind.startswith("npy:")}

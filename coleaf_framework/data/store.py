@@ -79,6 +79,7 @@ class _Index(BaseModel):
     shards: list[ShardEntry] = Field(min_length=1)
     annotations: dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")], StrictInt]
     sources: dict[str, dict[str, str]] = {}  # older stores have none
+    segment_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)  # nor this
 
     @model_validator(mode="after")
     def _agree(self) -> _Index:
@@ -191,6 +192,7 @@ class PackedFeatures:
         self._streams = {name: entry.spec for name, entry in index.streams.items()}
         self._sources = index.sources
         self.dtype: str = index.dtype
+        self.segment_seconds: float = index.segment_seconds
         self.shards = [Shard(root / SHARDS / entry.file, entry, self._streams, self.dtype) for entry in index.shards]
         for name, expected in index.annotations.items():
             if annotations_checksum(root / name) != expected:

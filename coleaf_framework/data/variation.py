@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset
-from coleaf_framework.data.folder import open_folder
+from coleaf_framework.data.opening import open_folder
 from coleaf_framework.data.synthetic import SyntheticLLP
 
 

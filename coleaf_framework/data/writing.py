@@ -10,10 +10,11 @@ import numpy as np
 
 from coleaf_framework.data.annotation_files import DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.annotations import Annotations, dense_labels, read_annotations
-from coleaf_framework.data.features import FOLDERS
-from coleaf_framework.data.folder import LLP_CLASSES, SYNTHETIC_MARKER
+from coleaf_framework.data.folder import LLP_CLASSES
+from coleaf_framework.data.layout import LLP_LAYOUT
 from coleaf_framework.data.statistics import SEGMENTS
 from coleaf_framework.data.synthetic import default_sensors, draw_events
+from coleaf_framework.data.video_folder import SYNTHETIC_MARKER
 
 
 def write_synthetic_features(
@@ -48,8 +49,8 @@ def write_synthetic_features(
         raise FileExistsError(f"{out} exists already and is not an empty folder: choose another one")
     annotations = read_annotations(annotations_root, LLP_CLASSES)
     chosen = {split: list(videos)[:limit] for split, videos in annotations.weak.items()}
-    for folder, _ in FOLDERS.values():
-        (out / "feats" / folder).mkdir(parents=True)
+    for files in LLP_LAYOUT.streams.values():
+        (out / files.folder).mkdir(parents=True)
     (out / SYNTHETIC_MARKER).write_text(f"coleaf synth: features drawn from a model, limit {limit}, seed {seed}\n")
     kept = {annotations.filenames[video] for videos in chosen.values() for video in videos}
     for name in (*WEAK_FILES.values(), *DENSE_FILES.values()):
@@ -76,7 +77,7 @@ def _write_video(annotations: Annotations, split: str, video: str, out: Path, rn
                 )
         truth = dense_labels(annotations.dense[video], SEGMENTS, len(annotations.classes))
     for stream, x in default_sensors().observe(rng, truth).items():
-        np.save(out / "feats" / FOLDERS[stream][0] / f"{video}.npy", x)
+        np.save(LLP_LAYOUT.streams[stream].path(out, video), x)
 
 
 def _copy_rows(source: Path, target: Path, filenames: set[str]) -> None:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import create_reference, takes_option
-from coleaf_framework.protocol import PAST_EVERY_WARMUP, Batch, StreamSpec
+from coleaf_framework.protocol import MODALITIES, PAST_EVERY_WARMUP, Batch, StreamSpec
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.tables import plain_table
 from coleaf_framework.training.device import choose_device, seed_everything
@@ -109,7 +109,9 @@ def measure_costs(
     seed_everything(0)
     alone, inside = (
         wrap_configured(
-            config.model_copy(update={"coleaf": config.coleaf.model_copy(update={"enabled": enabled})}),
+            config.model_copy(
+                update={"coleaf": config.coleaf.model_copy(update={"enabled": enabled, "segment_label_balance": 1.0})}
+            ),
             streams,
             num_classes,
         ).to(device)
@@ -119,6 +121,7 @@ def measure_costs(
     batch = Batch(
         {name: torch.randn(videos, spec.frames * segments, spec.width) for name, spec in inside.streams.items()},
         (torch.rand(videos, num_classes) < 0.2).float(),
+        pseudo_labels=torch.rand(videos, segments, len(MODALITIES), num_classes),
     ).to(device)
     width = require_record(inside).model.width
     references = {"Reference, forward": config.reference.options}

@@ -1,4 +1,4 @@
-"""Studies: the variants of the paper's Tables 1 to 5, and ablations that a user defines."""
+"""Studies: the variants of the paper's Tables 1 to 5 and 7, and ablations that a user defines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from coleaf_framework._config import nearest
+from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.experiments.grid import ALONE, COLEAF, SET_BY_THE_GRID, UNIMODAL, Study, Variant
 from coleaf_framework.results import paper
 
@@ -47,11 +48,41 @@ def compare_study(recipes: Sequence[str] = ("paper",)) -> Study:
     )
 
 
+# What undoes `--labels` and its options for the rows without pseudo-labels.
+_WITHOUT_LABELS = (
+    "labels.sources=[]",
+    *(
+        f"coleaf.{name}={field.default}"
+        for name, field in CoLeaFConfig.model_fields.items()
+        if name.startswith(("segment_label_", "modality_label_"))
+    ),
+)
+LABELS_STUDY = Study(
+    "compare-table7",
+    "Does CoLeaF help on top of pseudo-labels? Each Anchor alone and in CoLeaF, without and with them (Table 7)",
+    (
+        Variant(ALONE.name, ALONE.label, (*ALONE.settings, *_WITHOUT_LABELS)),
+        Variant(COLEAF.name, COLEAF.label, (*COLEAF.settings, *_WITHOUT_LABELS)),
+        Variant("labels-alone", "alone, with pseudo-labels", ALONE.settings),
+        Variant("labels-coleaf", "in CoLeaF, with pseudo-labels", COLEAF.settings),
+    ),
+    (
+        (COLEAF.name, ALONE.name),
+        ("labels-alone", ALONE.name),
+        ("labels-coleaf", "labels-alone"),
+        ("labels-coleaf", COLEAF.name),
+    ),
+    paper.TABLE_7,
+)
+"""The study of Table 7; its runs need `labels.sources`."""
+
+
 RATES = Study(
     "rates",
     "Does mixing the modalities help or hurt? Rates by event type (Table 1)",
     (UNIMODAL, ALONE, COLEAF),
     (("alone", "unimodal"), ("coleaf", "alone")),
+    counts_types=True,
 )
 
 

@@ -81,14 +81,20 @@ def find_inputs(
 
 
 def _needed(network: nn.Module, streams: Mapping[str, StreamSpec]) -> list[str] | None:
-    """The arguments without default, and those that are named as streams; None where `forward` takes *args alone."""
+    """The arguments without default, and those that are named as streams; None where `forward` takes *args alone.
+
+    Where it takes **streams and needs nothing else, except perhaps a mask, each stream is an argument.
+    """
     parameters = inspect.signature(network.forward).parameters.values()
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if not named and any(p.kind is p.VAR_KEYWORD for p in parameters):
         return list(streams)
     if not named or any(p.kind is p.POSITIONAL_ONLY for p in named):
         return None
-    return [p.name for p in named if p.default is p.empty or p.name in streams]
+    needed = [p.name for p in named if p.default is p.empty or p.name in streams]
+    if set(needed) <= {"mask"} and any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return [*needed, *streams]
+    return needed
 
 
 def _assigned(needed: Sequence[str] | None, streams: Mapping[str, StreamSpec]) -> dict[str, str] | None:

@@ -15,6 +15,13 @@ from coleaf_framework.losses.distillation import (
     self_modality_distillation,
 )
 from coleaf_framework.losses.label_noise import exchange_removals, noise_ratios
+from coleaf_framework.losses.segment_labels import (
+    label_targets,
+    modality_from_segments,
+    modality_label_cross_entropy,
+    positive_weights,
+    segment_label_cross_entropy,
+)
 from coleaf_framework.losses.weak import (
     asymmetric_focal_loss,
     binary_cross_entropy,
@@ -31,12 +38,17 @@ __all__ = [
     "event_aware_contrast",
     "event_weights",
     "exchange_removals",
+    "label_targets",
     "modality_cross_entropy",
+    "modality_from_segments",
+    "modality_label_cross_entropy",
     "noise_ratios",
     "per_modality",
     "pool_segments",
+    "positive_weights",
     "pseudo_label_cross_entropy",
     "refine_labels",
+    "segment_label_cross_entropy",
     "self_modality_distillation",
     "smooth_visual_labels",
     "smoothed_contrast",

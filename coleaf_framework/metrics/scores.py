@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from coleaf_framework.metrics.events import run_ends, run_starts, split_types
+from coleaf_framework.metrics.events import list_runs, run_starts, split_types
 
 LEVELS = ("segment", "event")
 COLUMNS = ("A", "Ao", "V", "Vo", "AV", "Type@AV", "Type@AVo", "Event@AV", "Event@AVo")
@@ -40,12 +40,12 @@ def event_counts(predicted: Tensor, true: Tensor) -> Tensor:
     p_runs, t_runs = run_starts(predicted).sum(-1), run_starts(true).sum(-1)
     counts = torch.stack([torch.zeros_like(p_runs), p_runs, t_runs])
     both = (p_runs > 0) & (t_runs > 0)  # only these rows can match, and they are few
-    predicted, true = predicted[both], true[both]  # (R,T)
-    ps, pe, ts, te = run_starts(predicted), run_ends(predicted), run_starts(true), run_ends(true)
-    at = torch.arange(predicted.shape[-1], device=predicted.device)
-    overlap = (torch.minimum(pe[:, :, None], te[:, None, :]) - torch.maximum(at[:, None], at[None, :])).clamp(min=0)
-    union = (pe - at)[:, :, None] + (te - at)[:, None, :] - overlap
-    match = ps[:, :, None] & ts[:, None, :] & (2 * overlap >= union)
+    ps, pe, p_there = list_runs(predicted[both])  # (R,P), and (R,Q) of the true ones
+    ts, te, t_there = list_runs(true[both])
+    first, last = torch.maximum(ps[:, :, None], ts[:, None, :]), torch.minimum(pe[:, :, None], te[:, None, :])
+    overlap = (last - first).clamp(min=0)
+    union = (pe - ps)[:, :, None] + (te - ts)[:, None, :] - overlap
+    match = p_there[:, :, None] & t_there[:, None, :] & (2 * overlap >= union)
     hits = match.any(2).sum(-1)
     counts[0, both] = hits
     counts[1, both] -= hits

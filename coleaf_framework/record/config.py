@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.adapters import WrapArguments
 from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.data.labels import LabelsConfig
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.trainer_config import TrainerConfig as TrainerConfig
 
@@ -20,7 +21,13 @@ _MOST_SYNTHETIC = 1_000_000  # videos of a split, whose ids are kept in memory
 class DataConfig(StrictConfig):
     """The data set."""
 
-    root: str | None = Field(None, description="folder in LLP's layout; none trains on synthetic LLP")
+    root: str | None = Field(None, description="folder of a data set (docs/data.md); none trains on synthetic LLP")
+    streams: str | None = Field(
+        None, description="file that says where the streams lie; none is streams.yaml in the folder, or LLP's layout"
+    )
+    skip_incomplete: bool = Field(
+        False, description="leave out videos that lack a file of a stream, and say so, instead of refusing the split"
+    )
     standardize: bool = Field(
         False,
         description="each feature to zero mean and unit deviation, by the training split. Published networks take raw "
@@ -81,6 +88,7 @@ class RunConfig(StrictConfig):
         "measured to help both Anchors",
     )
     data: DataConfig = Field(default_factory=DataConfig)
+    labels: LabelsConfig = Field(default_factory=LabelsConfig)
     anchor: AnchorConfig = Field(default_factory=AnchorConfig)
     reference: ReferenceConfig = Field(default_factory=ReferenceConfig)
     coleaf: CoLeaFConfig = Field(default_factory=CoLeaFConfig)
@@ -96,6 +104,15 @@ class RunConfig(StrictConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _read_the_labels(self) -> RunConfig:
+        if self.labels.of_segments and not self.coleaf.reads_segment_labels:
+            raise ValueError(
+                "labels.sources are given, but coleaf.segment_label_weight and coleaf.modality_label_weight are 0, so "
+                "no loss reads them"
+            )
+        return self
+
     @field_validator("recipe", mode="before")
     @classmethod
     def _known_recipe(cls, name: Any) -> Any:
@@ -105,8 +122,13 @@ class RunConfig(StrictConfig):
         return name
 
     def with_absolute_root(self) -> RunConfig:
-        """The same with an absolute data folder."""
+        """The same with absolute paths of data and labels."""
+        if self.labels.sources:
+            self = self.model_copy(update={"labels": self.labels.with_absolute_paths()})
         if self.data.root is None:
             return self
-        data = self.data.model_copy(update={"root": Path(self.data.root).resolve().as_posix()})
+        update = {"root": Path(self.data.root).resolve().as_posix()}
+        if self.data.streams is not None:
+            update["streams"] = Path(self.data.streams).resolve().as_posix()
+        data = self.data.model_copy(update=update)
         return self.model_copy(update={"data": data})

@@ -96,8 +96,10 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         both = [(part, before[split][part], now[split][part]) for part in before[split] if part in now[split]]
         parts = [part for part, old, new in both if _differ(old, new)]
         what = ["the annotations"] if "annotations" in parts else []
-        if features := [part for part in parts if part != "annotations"]:
+        if features := [part for part in parts if part not in ("annotations", "pseudo-labels")]:
             what.append(f"the features ({', '.join(features)})")
+        if "pseudo-labels" in parts:
+            what.append("the pseudo-labels")
         if what:
             found.append(f"{' and '.join(what)} of {split!r} differ")
         if not all(_shared_kinds(old, new) for _, old, new in both):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, StrictBool, model_validator
 from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.adapters import WrapArguments
 from coleaf_framework.collaboration import CoLeaFConfig, DefaultLoss
+from coleaf_framework.data.labels import LabelsConfig
 from coleaf_framework.data.store import Count, StreamEntry
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.config import DataConfig, Recipe, RunConfig, TrainerConfig
@@ -112,6 +113,7 @@ class RunRecord(StrictConfig):
         trainer: how it is trained; None before training.
         recipe: None where the configuration was made in Python.
         data: which videos; None where the data set was made in Python.
+        labels: pseudo-labels of the training split; None without them.
         train: the training split; None before training and for an imported checkpoint.
         made_of: versions, and digests of code and data; None where they were not recorded.
     """
@@ -122,6 +124,7 @@ class RunRecord(StrictConfig):
     model: ModelEntry
     recipe: Recipe | None = None
     data: DataConfig | None = None
+    labels: LabelsConfig | None = None
     trainer: TrainerConfig | None = None
     decision: DecisionConfig | None = None
     train: TrainedOn | None = None

@@ -13,6 +13,7 @@ from coleaf_framework._config import shown, validated
 from coleaf_framework._text import printable
 from coleaf_framework.adapters import is_declaration_file, read_declaration
 from coleaf_framework.collaboration import OFFICIAL, STRONG
+from coleaf_framework.data.labels import LABELS_FILE, LabelsConfig, read_labels_file
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.record.config import AnchorConfig, Recipe, RunConfig
@@ -24,7 +25,8 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
 
     Args:
         path: YAML file with any of the sections; the `config.yaml` of a run folder is one. Defaults where None. If
-            `anchor.name` is a declaration file, here or in `settings`, its content takes its place.
+            `anchor.name` is a declaration file, here or in `settings`, its content takes its place. So does that of
+            a `labels.yaml` in `data.root` take the place of the section `labels`, where that is left out.
         settings: "section.key=value" each, the value as in YAML; they win over the file.
         trust: whether the file may name code that is no plugin, "module:Class", which is imported.
 
@@ -49,6 +51,8 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
     if "recipe" in values and file_recipe not in (None, values["recipe"]):
         theirs = f"those of the recipe {file_recipe!r}" if file_recipe else "set already, by no recipe"
         raise ValueError(f"{source}: its values are {theirs}: for {values['recipe']!r}, start without it")
+    if not resolved:
+        values = _with_labels_of_data(values)
     return validated(RunConfig, _with_recipe(values), source)
 
 
@@ -213,12 +217,39 @@ def _with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
         defaults["trainer"] = {"epochs": 10 if together else 20}
         if together:
             defaults["decision"] = {"gate": "modality", "gate_threshold": 0.52, "segment_threshold": 0.25}
+    _weigh_labels(given, defaults)
     anchor = given.get("anchor", {}).get("name", AnchorConfig().name)
     if "decision" not in defaults and not DecisionConfig.model_fields.keys() <= given.get("decision", {}).keys():
         defaults["decision"] = published_decision(anchor) if isinstance(anchor, str) else {}
     for section, own in defaults.items():
         given[section] = own | given.get(section, {})
     return given
+
+
+def _weigh_labels(given: Mapping[str, Any], defaults: dict[str, dict[str, Any]]) -> None:
+    """Give labels of segments the weight 1 where nothing says which loss reads them."""
+    labels = given.get("labels")
+    sources = labels.get("sources") if isinstance(labels, Mapping) else None
+    told = {"segment_label_weight", "modality_label_weight"} & given.get("coleaf", {}).keys()
+    if told or not isinstance(sources, list | tuple):
+        return
+    if any(isinstance(source, Mapping) and source.get("kind") != "ma" for source in sources):
+        defaults.setdefault("coleaf", {})["segment_label_weight"] = 1.0
+
+
+def _with_labels_of_data(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with the section `labels` of the data folder's `labels.yaml` where they have none of their own."""
+    data = values.get("data")
+    root = data.get("root") if isinstance(data, Mapping) else None
+    if "labels" in values or not isinstance(root, str) or not (Path(root) / LABELS_FILE).is_file():
+        return values
+    return {**values, "labels": read_labels_file(Path(root) / LABELS_FILE).model_dump()}
+
+
+def labels_settings(labels: LabelsConfig) -> list[str]:
+    """Settings that put the sources of pseudo-labels into a configuration; none where there are none."""
+    sources = [source.model_dump() for source in labels.sources]
+    return [f"labels.sources={printable(json.dumps(sources, ensure_ascii=False))}"] if sources else []
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -> None:

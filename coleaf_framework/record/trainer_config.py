@@ -57,7 +57,8 @@ class TrainerConfig(StrictConfig):
     monitor: tuple[str, ...] = Field(
         ("support/segment/Type@AVo", "support/event/Type@AVo"),
         description="validation columns whose mean chooses the best epoch; none keeps the last epoch. Support-only, "
-        "since the published ones prefer an epoch that predicts little (docs/metrics.md)",
+        "since the published ones prefer an epoch that predicts little; where the data has the columns AV alone, the "
+        "default is AV in place of Type@AVo (docs/metrics.md)",
     )
     tensorboard: bool = Field(False, description="write TensorBoard files too")
 

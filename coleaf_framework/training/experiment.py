@@ -12,8 +12,9 @@ from torch import Tensor
 
 from coleaf_framework.adapters import Declaration, DeclarationFile, is_declaration_file, read_declaration
 from coleaf_framework.data import AveragedFrames, AVVPDataset, SyntheticLLP, open_folder
-from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import digests_of
+from coleaf_framework.data.labels import WithPseudoLabels
+from coleaf_framework.data.opening import SPLITS, has_own_streams, splits_of
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import create_anchor, find_plugin, import_function, loaded_function
 from coleaf_framework.record.config import DataConfig, RunConfig
@@ -34,6 +35,8 @@ _AFTER_TRAINING = (
     "data.synthetic_seed",
     "data.cache",
     "data.average_frames",
+    "data.streams",
+    "data.skip_incomplete",
     "decision.segment_threshold",
     "decision.gate",
     "decision.gate_threshold",
@@ -55,15 +58,25 @@ def open_split(config: DataConfig, split: str) -> AVVPDataset:
         sizes = {"train": config.synthetic_train, "val": config.synthetic_val, "test": config.synthetic_test}
         data: AVVPDataset = SyntheticLLP(split, sizes.get(split), config.synthetic_seed)
     else:
-        data = open_folder(config.root, split)
+        data = open_folder(config.root, split, streams=config.streams, skip_incomplete=config.skip_incomplete)
     return AveragedFrames(data) if config.average_frames else data
+
+
+def open_training_split(config: RunConfig) -> AVVPDataset:
+    """The training split of a run, with its pseudo-labels if it has any.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_split` and `WithPseudoLabels` do.
+    """
+    data = open_split(config.data, "train")
+    return WithPseudoLabels(data, config.labels) if config.labels.sources else data
 
 
 def has_split(config: DataConfig, split: str) -> bool:
     """Whether the data has videos of `split`; a broken split raises, a missing file does not."""
     if config.root is None:
         return True
-    return find_file(Path(config.root), WEAK_FILES[split]) is not None
+    return split in splits_of(config.root)
 
 
 def train(
@@ -82,12 +95,14 @@ def train(
     Raises:
         ValueError: the Anchor is no plugin; or as `wrap`, `AVVPFolder` and `CoLeaFTrainer.fit` do.
     """
-    data = open_split(config.data, "train")
+    data = open_training_split(config)
     val = open_split(config.data, "val") if has_split(config.data, "val") else None
     statistics = _statistics(data) if config.data.standardize else None
     seed_everything(config.trainer.seed)
     model = build_model(config, data, statistics)
-    model.record = require_record(model).changed(recipe=config.recipe, data=config.with_absolute_root().data)
+    absolute = config.with_absolute_root()
+    labels = absolute.labels if absolute.labels.sources else None
+    model.record = require_record(model).changed(recipe=config.recipe, data=absolute.data, labels=labels)
     trainer = CoLeaFTrainer(
         model,
         config.trainer,
@@ -117,7 +132,11 @@ def run_made_of(config: RunConfig) -> MadeOf:
     if not all(inspect.isclass(maker) for maker in (anchor, reference) if maker is not None):
         model = build_model(config, open_split(config.data, "train"))  # a function says nothing of what it makes
         anchor, reference = model.anchor, model.reference
-    opened = [open_split(config.data, split) for split in WEAK_FILES if has_split(config.data, split)]
+    opened = [
+        open_training_split(config) if split == "train" else open_split(config.data, split)
+        for split in SPLITS
+        if has_split(config.data, split)
+    ]
     functions: dict[str, object | None] = {"maker": loaded_function(str(config.anchor.name))}
     declared = config.anchor.declaration
     for what in ("adapter", "loss"):
@@ -154,7 +173,8 @@ def data_of(run: Path, config: RunConfig, root: Path | None) -> DataConfig:
             relative to a folder that is not known any more.
     """
     if root is not None:
-        return config.data.model_copy(update={"root": str(root)})
+        own = {"streams": None} if has_own_streams(root) else {}
+        return config.data.model_copy(update={"root": str(root), **own})
     if read_record(run).data is None:
         raise ValueError(f"{run}: was trained from Python or imported, so its config.yaml names no data: pass --data")
     if config.data.root is not None and not Path(config.data.root).is_absolute():

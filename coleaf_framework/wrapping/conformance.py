@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from coleaf_framework.adapters import call_anchor
 from coleaf_framework.model.coleaf import CoLeaF
-from coleaf_framework.protocol import AnchorOutput, Batch, Progress
+from coleaf_framework.protocol import MODALITIES, AnchorOutput, Batch, Progress
 from coleaf_framework.wrapping.checks import FIELDS
 from coleaf_framework.wrapping.sandbox import synthetic
 from coleaf_framework.wrapping.wrapper import wrap
@@ -55,7 +55,9 @@ def check_anchor(network: nn.Module | type[nn.Module] | str, **arguments: Any) -
     torch.manual_seed(0)
     streams = synthetic(model.anchor, model.streams, _VIDEOS, model.segments or _SEGMENTS)
     labels = (torch.rand(_VIDEOS, model.num_classes) < 0.5).float().to(next(iter(streams.values())).device)
-    batch = Batch({name: x.detach() for name, x in streams.items()}, labels)
+    given = {name: x.detach() for name, x in streams.items()}
+    pseudo = torch.rand(_VIDEOS, model.segments or _SEGMENTS, len(MODALITIES), model.num_classes, device=labels.device)
+    batch = Batch(given, labels, pseudo_labels=pseudo)
     checked = ["conforms to the protocol (dry run)"]
     checks: list[Callable[[CoLeaF, Batch], str]] = [
         _is_deterministic,

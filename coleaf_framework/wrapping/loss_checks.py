@@ -12,6 +12,7 @@ from coleaf_framework._config import WrongTypeError
 from coleaf_framework.adapters import the_only_value
 from coleaf_framework.collaboration import (
     COLLABORATIVE_TERMS,
+    PSEUDO_LABEL_TERMS,
     LabelLoss,
     custom_loss,
     custom_modality_labels,
@@ -49,10 +50,10 @@ def check_modality_labels(
 
 
 def labelled_batch(output: AnchorOutput, inputs: Mapping[str, Tensor], num_classes: int) -> Batch:
-    """A batch whose first video has all classes and the others random ones."""
+    """A batch whose first video has all classes and the others random ones, and pseudo-labels that are random too."""
     labels = (torch.rand(len(output.video_probs), num_classes, device=output.video_probs.device) < 0.5).float()
     labels[0] = 1
-    return Batch(streams=inputs, labels=labels)
+    return Batch(streams=inputs, labels=labels, pseudo_labels=torch.rand_like(output.segment_probs.detach().float()))
 
 
 def check_label_loss(
@@ -101,7 +102,7 @@ def _check_terms(terms: Any, name: str) -> None:
     if not isinstance(terms, Mapping):
         raise WrongTypeError(f"{name} returns {describe_value(terms)}, not a mapping of named scalar tensors")
     for term, value in terms.items():
-        if term in COLLABORATIVE_TERMS:
+        if term in (*COLLABORATIVE_TERMS, *PSEUDO_LABEL_TERMS):
             raise ValueError(f"{name}: {term!r} is the name of a term of CoLeaF: call yours something else")
         valid = isinstance(value, Tensor) and not value.ndim and bool(torch.isfinite(value))
         if not valid or not (value.requires_grad or value == 0):  # a term that is not yet on may be a plain zero

@@ -169,7 +169,9 @@ class _Measuring:
     ) -> None:
         self.decide = decide
         self.network, self.run, self.streams = network, run, streams
-        self.num_classes, self.length, self.config = num_classes, length, config
+        # Weights of positive labels come with the data, and change nothing of what a term reaches.
+        self.config = config.model_copy(update={"segment_label_balance": 1.0})
+        self.num_classes, self.length = num_classes, length
         self.name = type(network).__name__
         self.trained = {name: x for name, x in network.named_parameters() if x.requires_grad}
         self.dead = {name: self.trained[name] for name in dead}

@@ -223,8 +223,3 @@ def test_the_losses_weights_and_the_contrasts_mask() -> None:
         for i, r in enumerate((4, 3, 2))
     ]
     torch.testing.assert_close(terms["audio_visual_contrast"], torch.stack(one).mean())
-
-
-def test_other_streams_are_refused() -> None:
-    with pytest.raises(ValueError, match="CMPAE takes the streams"):
-        create_anchor("cmpae", streams={"audio": StreamSpec(6, "audio")})

@@ -11,7 +11,7 @@ import torch
 from coleaf_backbones.attention import Attention, Dropout
 from coleaf_backbones.han import HybridAttentionEncoder
 
-from coleaf_framework import Batch, StreamSpec, create_anchor
+from coleaf_framework import Batch, create_anchor
 from coleaf_framework.protocol import Progress
 from tests.helpers.parity import inputs, weight
 from tests.helpers.streams import SMALL, small_batch
@@ -73,11 +73,6 @@ def test_guided_loss_smooths_visual_labels_only() -> None:
     torch.testing.assert_close(terms["video"], bce(output.video_probs, labels))
     torch.testing.assert_close(terms["audio"], bce(output.modality_probs[:, 0], labels))
     torch.testing.assert_close(terms["visual"], bce(output.modality_probs[:, 1], 0.9 * labels + 0.05))
-
-
-def test_other_streams_are_refused() -> None:
-    with pytest.raises(ValueError, match="HAN takes the streams"):
-        create_anchor("han", streams={"audio": StreamSpec(6, "audio")})
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.97])

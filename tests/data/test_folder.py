@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from coleaf_framework import StreamSpec
-from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate
-from coleaf_framework.data import folder as folder_module
+from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate, video_folder
 from coleaf_framework.data.annotation_files import read_classes, video_id
 from coleaf_framework.data.annotations import read_annotations
-from coleaf_framework.data.features import _load, _shape
+from coleaf_framework.data.features import array_shape, load_array
 from tests.helpers.data import CLASSES, SEGMENTS, Bomb, last, write_data_set, write_tsv
 
 
@@ -269,7 +268,7 @@ def test_ids_are_filenames_without_times(filename: str, video: str) -> None:
 
 
 def test_oddities_are_logged_once(data_root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder_module._logged.clear()
+    video_folder._logged.clear()
     rows = ["va00_0_4 3 3 Dog", "gone_0_4 1 3 Dog", "va01_0_4 1 3 Car", "va02_0_4 1 3 Speech"]
     write_tsv(data_root / "AVVP_eval_audio.csv", "filename onset offset event_labels", rows)
     with caplog.at_level(logging.WARNING):
@@ -331,12 +330,12 @@ def test_any_feature_file_is_read_or_named(tmp_path: Path, content: bytes, keep:
     np.save(path, np.zeros((4, 6), dtype=np.float16))
     path.write_bytes(path.read_bytes()[:keep] + content if npy else content)
     try:
-        array = _load(path)
+        array = load_array(path)
     except ValueError as problem:
         told = str(problem)
         assert told.startswith(f"{path}: ")
     else:
-        assert array.shape == _shape(path)
+        assert array.shape == array_shape(path)
 
 
 HEADERS = {
@@ -356,19 +355,19 @@ def test_a_damaged_header_is_named_and_harms_no_other_file(tmp_path: Path, heade
     np.save(good, np.ones((4, 6)))
     size = (len(header) or 60_000).to_bytes(2, "little")
     bad.write_bytes(b"\x93NUMPY\x01\x00" + size + header + bytes(192))
-    for read in (_load, _shape):
+    for read in (load_array, array_shape):
         with pytest.raises(ValueError, match=r"bad\.npy: not a whole \.npy file of numbers: ") as refused:
             read(bad)
         assert len(str(refused.value)) < len(str(bad)) + 300
         assert len(str(refused.value).splitlines()) == 1
-    assert _load(good).shape == (4, 6)
+    assert load_array(good).shape == (4, 6)
 
 
 def test_headers_of_other_writers_are_read(tmp_path: Path) -> None:
     header = b"{'descr':'<f4','fortran_order':False,'shape':(2,3)}".ljust(117) + b"\n"
     content = np.arange(6, dtype="<f4").tobytes()
     (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content)
-    assert _load(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert load_array(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -383,7 +382,7 @@ def test_headers_of_other_writers_are_read(tmp_path: Path) -> None:
 def test_npy_files_are_read_as_numpy_reads_them(tmp_path: Path, array: np.ndarray, columns_first: bool) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.asfortranarray(array) if columns_first else array)
-    expected, found = np.load(path), _load(path)
+    expected, found = np.load(path), load_array(path)
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)
 

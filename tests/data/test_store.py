@@ -255,7 +255,7 @@ def test_a_store_s_statistics_are_read_and_not_taken_again(store: Path, monkeypa
     def never(_: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr("coleaf_framework.data.folder.stream_statistics", never)
+    monkeypatch.setattr("coleaf_framework.data.video_folder.stream_statistics", never)
     assert set(AVVPFolder(store, "val").statistics()) == {"audio", "visual", "visual_st"}
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from coleaf_framework.experiments.grid import Study, Variant
-from coleaf_framework.experiments.studies import RATES, TABLES, compare_study, own_ablation
+from coleaf_framework.experiments.studies import LABELS_STUDY, RATES, TABLES, compare_study, own_ablation
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.record.settings import load_config
 from coleaf_framework.results.paper import TABLE_1
@@ -60,6 +60,28 @@ def test_the_papers_numbers_are_the_papers() -> None:
     for i in range(4):
         pairs = zip(TABLE_1["unimodal"].values(), TABLE_1["alone"].values(), strict=True)
         assert [f"{x[i]:.1f}" for pair in pairs for x in pair] in lines
+
+
+def test_table_7s_numbers_are_the_papers() -> None:
+    """Of its 18 columns, those of the new metrics and AV."""
+    path = conftest.SHARED / "paper" / "coleaf_eccv2024.txt"
+    if not path.exists():
+        pytest.skip("needs the paper's text, which is not part of the package")
+    lines = [re.findall(r"\d+\.\d", line) for line in path.read_text().splitlines()]
+    chosen = [[line[i] for i in (1, 3, 4, 10, 12, 13)] for line in lines if len(line) == 18]
+    assert LABELS_STUDY.paper is not None
+    for row in LABELS_STUDY.paper.rows.values():
+        assert [f"{x:.1f}" for x in row] in chosen
+
+
+def test_table_7_trains_each_way_without_and_with_the_labels() -> None:
+    given = ("labels.sources=[{kind: npy, path: x}]", "coleaf.segment_label_form=hard")
+    configs = {v.name: load_config(settings=(*given, *v.settings)) for v in LABELS_STUDY.variants}
+    for name, config in configs.items():
+        labelled = name.startswith("labels")
+        assert bool(config.labels.sources) == labelled
+        assert (config.coleaf.segment_label_weight, config.coleaf.enabled) == (float(labelled), name.endswith("coleaf"))
+        assert config.coleaf.segment_label_form == ("hard" if labelled else "soft")
 
 
 def test_own_variants_may_have_several_settings() -> None:

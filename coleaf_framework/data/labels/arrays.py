@@ -1,0 +1,60 @@
+"""Label files of single videos: `<id>.npy`, (T,C) in [0,1]. Shape letters: see `protocol.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coleaf_framework._config import reason
+from coleaf_framework.storage import require_file
+
+_LONGEST_REASON = 200
+
+
+def read_label_array(path: Path, video: str, segments: int, classes: Sequence[str]) -> Tensor:
+    """The labels in a file, (T,C) float32 in [0,1].
+
+    Args:
+        path: The file; its numbers may be of any real dtype, or bool.
+        video: Id of the video, for messages.
+        segments: T of the video.
+        classes: The C class names.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, has another shape, or holds NaN or a value outside [0,1]. The message names file,
+            video, and class and segment of the value.
+    """
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as problem:
+        raise type(problem)(f"{path}: cannot be read: {problem.strerror or problem}") from problem
+    except Exception as problem:  # numpy parses headers as Python, and damaged ones raise almost anything
+        raise ValueError(f"{path}: not a whole .npy file of numbers: {reason(problem)[:_LONGEST_REASON]}") from problem
+    expected = segments, len(classes)
+    if array.dtype.kind not in "fiub" or array.shape != expected:
+        raise ValueError(
+            f"{path}: found {array.dtype} {array.shape}, expected numbers of shape (T, C) = {expected}, the segments "
+            f"of video {video!r} and the data set's classes"
+        )
+    wrong = np.argwhere(~((array >= 0) & (array <= 1)))  # NaN too
+    if len(wrong):
+        segment, c = wrong[0]
+        raise ValueError(
+            f"{path}: video {video!r} has the label {array[segment, c]} for class {classes[c]!r} in segment {segment}, "
+            "where a number in [0, 1] was expected"
+        )
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def ids_in(folder: Path) -> set[str]:
+    """Ids of the videos that a folder has a file of; empty where there is no such folder."""
+    return {path.stem for path in folder.iterdir() if path.suffix == ".npy"} if folder.is_dir() else set()

@@ -1,0 +1,194 @@
+"""streams.yaml: any streams, and rows that are brought to segments by time."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coleaf_framework import StreamSpec
+from coleaf_framework.data import AVVPFolder, open_folder, pack, video_folder
+from coleaf_framework.data.layout import read_layout, resample
+from tests.helpers.data import SEGMENTS, video_names, write_data_set, write_tsv
+
+TWO = """
+streams:
+  clap: {modality: audio, folder: CLAP/features, width: 5}
+  clip: {modality: visual, folder: clip, frames: 2, pattern: "{id}_clip.npy"}
+"""
+
+
+def declare(root: Path, text: str = TWO, rows: dict[str, int] | None = None, width: int = 5) -> Path:
+    """A data set whose features lie as `TWO` says, each row holding its own number."""
+    write_data_set(root)
+    (root / "streams.yaml").write_text(text)
+    counts = {"CLAP/features": SEGMENTS, "clip": 2 * SEGMENTS} | (rows or {})
+    for folder, count in counts.items():
+        (root / folder).mkdir(parents=True)
+        for video in (v for s, n in (("tr", 6), ("va", 3), ("te", 3)) for v in video_names(s, n)):
+            name = f"{video}_clip.npy" if folder == "clip" else f"{video}.npy"
+            np.save(root / folder / name, np.arange(count, dtype=np.float32)[:, None].repeat(width, 1))
+    return root
+
+
+def slow_resample(rows: list[float], rows_a_segment: float, segments: int) -> list[float]:
+    """Means over a fine grid of time."""
+    steps, found = 2000, []
+    for t in range(segments):
+        times = [(t + (i + 0.5) / steps) * rows_a_segment for i in range(steps)]
+        inside = [rows[int(x)] for x in times if x < len(rows)]
+        found.append(sum(inside) / len(inside) if inside else rows[-1])
+    return found
+
+
+def test_streams_are_those_that_the_file_declares(tmp_path: Path) -> None:
+    data = open_folder(declare(tmp_path / "d"), "val")
+    assert data.streams == {"clap": StreamSpec(5, "audio"), "clip": StreamSpec(5, "visual", frames=2)}
+    assert data[0].streams["clip"][:, 0].tolist() == list(range(2 * SEGMENTS))
+
+
+def test_a_file_elsewhere_takes_the_place_of_the_folder_s_own(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(TWO.replace("frames: 2, ", "row_seconds: 0.5, "))
+    assert open_folder(declare(tmp_path / "d"), "val", streams=other).streams["clip"].frames == 1
+
+
+@given(
+    rows=st.lists(st.integers(-5, 5), min_size=1, max_size=12),
+    rate=st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.2, 6.4]),
+    segments=st.integers(1, 6),
+)
+def test_resampling_is_the_mean_over_time(rows: list[int], rate: float, segments: int) -> None:
+    found = resample(torch.tensor(rows, dtype=torch.float32)[:, None], rate, segments)[:, 0]
+    expected = torch.tensor(slow_resample([float(x) for x in rows], rate, segments))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+
+
+def test_rows_that_do_not_divide_into_segments_span_the_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    video_folder._logged.clear()
+    with caplog.at_level(logging.WARNING):
+        data = open_folder(declare(tmp_path / "d", rows={"CLAP/features": 6}), "val")
+    assert data.streams["clap"] == StreamSpec(5, "audio")
+    assert data[0].streams["clap"][:, 0].tolist() == pytest.approx([1 / 3, 5 / 3, 10 / 3, 14 / 3])
+    assert "stream 'clap': 6 rows of 'va00' are no multiple of its 4 segments" in caplog.text
+
+
+def test_groups_of_rows_are_averaged_before_they_are_laid_over_time(tmp_path: Path) -> None:
+    text = TWO.replace("width: 5}", "width: 5, groups: 2}")
+    data = open_folder(declare(tmp_path / "d", text, rows={"CLAP/features": 8}), "val")
+    assert data[0].streams["clap"][:, 0].tolist() == [2, 3, 4, 5]  # means of rows 0 and 4, 1 and 5, ...
+
+
+def test_rows_that_go_on_are_cut_and_rows_that_end_early_repeat_the_last(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video_folder._logged.clear()
+    text = TWO.replace("width: 5}", "frames: 1}")
+    with caplog.at_level(logging.WARNING):
+        data = open_folder(declare(tmp_path / "d", text, rows={"CLAP/features": 3, "clip": 11}), "val")
+    assert data[0].streams["clap"][:, 0].tolist() == [0, 1, 2, 2]
+    assert data[0].streams["clip"][:, 0].tolist() == list(range(8))
+    assert "stream 'clip': rows of 3 of 3 videos go on after the last segment and are cut there" in caplog.text
+    assert "stream 'clap': rows of 3 of 3 videos end before the last segment and repeat their last row" in caplog.text
+
+
+def test_without_times_a_video_is_as_long_as_its_shortest_stream(tmp_path: Path) -> None:
+    root = declare(tmp_path / "d", TWO.replace("width: 5}", "frames: 1}"), rows={"CLAP/features": 3})
+    write_tsv(root / "AVVP_train.csv", "filename event_labels", [f"{v} Dog" for v in video_names("tr", 6)])
+    data = open_folder(root, "train")
+    assert data.segments(0) == 3
+    assert len(data[0].streams["clip"]) == 6
+
+
+def test_segments_may_be_shorter_than_a_second(tmp_path: Path) -> None:
+    text = "segment_seconds: 0.5\n" + TWO.replace("frames: 2", "row_seconds: 0.5").replace("width: 5", "frames: 1")
+    root = declare(tmp_path / "d", text, rows={"CLAP/features": 8})
+    data = open_folder(root, "val")
+    assert data.segment_seconds == 0.5
+    assert data.segments(0) == 8
+    assert data[0].segment_labels[:, 0, 0].tolist() == [False] * 2 + [True] * 4 + [False] * 2  # from 1 to 3 s
+
+
+def test_a_packed_store_holds_the_segments(tmp_path: Path) -> None:
+    text = "segment_seconds: 0.5\n" + TWO.replace("frames: 2", "row_seconds: 0.5").replace("width: 5", "frames: 1")
+    root = declare(tmp_path / "d", text, rows={"CLAP/features": 8})
+    pack(root, tmp_path / "store", dtype="float32")
+    store, folder = open_folder(tmp_path / "store", "val"), open_folder(root, "val")
+    assert store.segment_seconds == 0.5
+    for name, x in folder[1].streams.items():
+        assert torch.equal(store[1].streams[name], x)
+
+
+def test_a_declared_data_set_goes_to_reading_processes(tmp_path: Path) -> None:
+    data = open_folder(declare(tmp_path / "d"), "val")
+    copy = pickle.loads(pickle.dumps(data))  # noqa: S301
+    assert torch.equal(copy[0].streams["clap"], data[0].streams["clap"])
+
+
+def test_the_digest_covers_how_rows_lie_in_time(tmp_path: Path) -> None:
+    root = declare(tmp_path / "d")
+    before = open_folder(root, "val").digests()
+    (root / "streams.yaml").write_text(TWO.replace("frames: 2", "row_seconds: 0.5"))
+    assert open_folder(root, "val").digests()["annotations"] != before["annotations"]
+
+
+WRONG = {
+    "no audio stream": ("streams: {a: {modality: visual}}", "no audio stream in ['a']"),
+    "no streams": ("streams: {}", "no audio stream"),
+    "unknown modality": ("streams: {a: {modality: sound}, b: {modality: visual}}", "streams.a.modality"),
+    "two rates": (TWO.replace("frames: 2", "frames: 2, row_seconds: 1.0"), "frames and row_seconds both say"),
+    "a path": (TWO.replace("folder: clip", "folder: ../clip"), "streams.clip.folder: expected a folder in"),
+    "a pattern": (TWO.replace("{id}_clip", "clip"), "streams.clip.pattern: expected a file name with {id}"),
+    "a name": (TWO.replace("clap:", "mask:"), "'mask' names no stream"),
+    "a typing error": (TWO.replace("width", "widht"), "no key 'widht'. Did you mean 'width'?"),
+    "another width": (TWO.replace("width: 5", "width: 6"), "va00.npy: width 5, where streams.yaml says 6"),
+    "odd groups": (TWO.replace("width: 5", "groups: 3"), "4 rows are no multiple of groups: 3"),
+    "a wrong rate": (TWO.replace("frames: 2", "row_seconds: 0.1"), "8 rows cover 0.8 s, but the 4 s of its filename"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_file_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    text, said = WRONG[name]
+    root = declare(tmp_path / "d", text)
+    with pytest.raises(ValueError, match=re.escape(said)) as problem:
+        open_folder(root, "val")
+    assert str(tmp_path) in str(problem.value)
+
+
+def test_widths_that_differ_are_found_before_training(tmp_path: Path) -> None:
+    root = declare(tmp_path / "d", TWO.replace(", width: 5", ""))
+    np.save(root / "CLAP/features/va02.npy", np.zeros((SEGMENTS, 7), np.float32))
+    with pytest.raises(ValueError, match=r"va02\.npy: width 7, not 5 as in the split's first video"):
+        open_folder(root, "val")
+
+
+def test_a_missing_stream_is_counted_and_may_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = declare(tmp_path / "d")
+    (root / "clip" / "va01_clip.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"va01_clip\.npy: no such file; split 'val' has 3 videos .*skip"):
+        AVVPFolder(root, "val")
+    video_folder._logged.clear()
+    with caplog.at_level(logging.WARNING):
+        data = AVVPFolder(root, "val", skip_incomplete=True)
+    assert data.ids == ("va00", "va02")
+    assert "1 of 3 videos lack a stream and are left out, such as 'va01'" in caplog.text
+    assert data.caveats[-1] == "1 of 3 videos are left out, since they lack a stream"
+
+
+def test_a_store_takes_no_streams_file(tmp_path: Path) -> None:
+    pack(declare(tmp_path / "d"), tmp_path / "store", dtype="float32")
+    with pytest.raises(ValueError, match="packed store says itself what its streams are"):
+        open_folder(tmp_path / "store", "val", streams=tmp_path / "d" / "streams.yaml")
+
+
+def test_a_layout_names_its_file_in_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_layout(tmp_path / "nowhere.yaml")
