@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from coleaf_framework.data import AVVPDataset, Video
+from coleaf_framework.data.dataset import segment_seconds_of, truth_of
 from coleaf_framework.losses import exchange_removals
 from coleaf_framework.protocol import MODALITIES, Modality, StreamSpec
 from coleaf_framework.training import CoLeaFTrainer
@@ -44,6 +45,7 @@ class ExchangedTrack(Dataset[Video]):
         self.name, self.split, self.classes, self.ids = data.name, data.split, data.classes, data.ids
         self.streams: Mapping[str, StreamSpec] = data.streams
         self.has_ground_truth = data.has_ground_truth
+        self.segment_seconds, self.truth = segment_seconds_of(data), truth_of(data)
 
     def __len__(self) -> int:
         return len(self.data)
