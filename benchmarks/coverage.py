@@ -18,7 +18,7 @@ from torch import Tensor
 from coleaf_framework.metrics import ALL_KEYS
 from coleaf_framework.metrics.intervals import VideoScores, paired_difference, standard_error
 from coleaf_framework.record.settings import load_config
-from coleaf_framework.results.comparison import PRIMARY
+from coleaf_framework.results.columns import PRIMARY
 from coleaf_framework.results.predictions_file import predictions_path, read_predictions, write_predictions
 from coleaf_framework.training.experiment import open_split, train
 

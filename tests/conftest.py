@@ -43,6 +43,24 @@ def published_llp() -> Path:
 
 
 @pytest.fixture
+def published_ave() -> Path:
+    """AVE's published annotations."""
+    return _shared("datasets/ave")
+
+
+@pytest.fixture
+def published_lfav() -> Path:
+    """LFAV's published annotations."""
+    return _shared("datasets/lfav")
+
+
+@pytest.fixture
+def published_unav() -> Path:
+    """UnAV-100's published annotations."""
+    return _shared("datasets/unav100")
+
+
+@pytest.fixture
 def tuxav() -> Path:
     """TuxAV, a small data set of real features."""
     return _shared("tuxav")
@@ -58,6 +76,12 @@ def pseudo_label_files() -> Path:
 def procedures() -> Path:
     """Recorded answers of the published procedures that remove labels."""
     return _shared("parity/zoo/procedures.npz")
+
+
+@pytest.fixture
+def published_noise_ratios() -> Path:
+    """JoMoLD's noise ratios of LLP."""
+    return _shared("datasets/pseudo_labels/real/jomold_noise_ratios.npz")
 
 
 @pytest.fixture

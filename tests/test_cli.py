@@ -532,7 +532,7 @@ for command in COMMANDS:
 
 
 def test_the_default_column_is_that_of_comparisons() -> None:
-    from coleaf_framework.results.comparison import PRIMARY
+    from coleaf_framework.results.columns import PRIMARY
 
     assert CONCLUDING == PRIMARY
 

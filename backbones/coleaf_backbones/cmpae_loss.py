@@ -62,7 +62,7 @@ def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, p
     """What CMPAE's modality probabilities are trained towards.
 
     Weak labels, or the batch's modality labels, from the second epoch on denoised; then visual ones smoothed to
-    0.9 y + 0.05.
+    0.9 y + 0.05. Of modality labels, only a class that is labelled in both modalities is denoised.
 
     Args:
         batch: for its weak labels (B,C) and, where there are any, its modality labels (B,M,C), in [0,1].
@@ -76,7 +76,9 @@ def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, p
     refined = batch.each_modality_labels()
     if progress.epoch > 1:
         kept = denoise_labels(batch.labels, unimodal_probs, noise_ratios) > 0
-        refined = torch.where((refined > 0.5) & ~kept, 1 - refined, refined)  # smoothed labels stay smoothed
+        # Smoothed labels stay smoothed. A class that is labelled in one modality alone is there, so it stays.
+        uncertain = (refined > 0.5).all(1, keepdim=True)
+        refined = torch.where(uncertain & ~kept, 1 - refined, refined)
     return smooth_visual_labels(refined)
 
 

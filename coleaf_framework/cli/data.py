@@ -25,12 +25,14 @@ def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def synth(
-    annotations: Annotated[Path, typer.Option(help="folder with LLP's published TSV files")],
+    annotations: Annotated[
+        Path, typer.Option(help="folder with the published annotations of LLP, UnAV-100, AVE or LFAV")
+    ],
     out: Annotated[Path, typer.Option(help="folder to write")],
     limit: Annotated[int | None, typer.Option(min=1, help="at most so many videos of each split")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Write synthetic features for real annotations, in LLP's official layout."""
+    """Write synthetic features for real annotations, in the layout of their data set."""
     with importing():
         from coleaf_framework.data.writing import write_synthetic_features
         from coleaf_framework.storage import require_place

@@ -89,7 +89,7 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
     return "\n".join(
         [
             "" if data is not None else _NO_DATA,
-            report.comparison.brief(SHOWN),
+            report.comparison.brief([column for column in SHOWN if column in report.comparison.columns]),
             "",
             report.types_found(),
             "",
@@ -130,7 +130,10 @@ def _checked(config: RunConfig) -> AVVPDataset:
                 videos[i]
     test: AVVPDataset = splits["test"]
     if not test.has_ground_truth:
-        raise ValueError(f"{test.name} test has only weak labels; the demo scores it, which needs AVVP_eval_*.csv")
+        raise ValueError(
+            f"{test.name} test has only weak labels; the demo scores it, which needs ground truth "
+            "(in LLP's layout AVVP_eval_*.csv)"
+        )
     return test
 
 

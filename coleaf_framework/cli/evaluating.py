@@ -33,7 +33,7 @@ def evaluate(
     """Score runs on a split, beside the empty parser and the video-label parser."""
     with importing():
         from coleaf_framework.experiments.scoring import score_runs
-        from coleaf_framework.results.tables import score_table
+        from coleaf_framework.results.tables import further_table, score_table
         from coleaf_framework.storage import require_place, to_json, write_text
         from coleaf_framework.training.distributed import DistributedContext
 
@@ -43,10 +43,15 @@ def evaluate(
     if not DistributedContext.join().first:
         return
     say(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
+    if scored.further:
+        say("\n" + further_table(scored.further, scored.further_deviations, markdown=markdown))
     for note in scored.notes:
         say(f"NOTE: {note}")
     if json_ is not None:
-        write_text(json_, to_json({"runs": scored.by_run, "notes": scored.notes}, indent=1))
+        content: dict[str, object] = {"runs": scored.by_run, "notes": scored.notes}
+        if scored.further_by_run:
+            content["further"] = scored.further_by_run
+        write_text(json_, to_json(content, indent=1))
 
 
 def predict(
@@ -115,7 +120,13 @@ def thresholds(
     run: Run,
     data: Data = None,
     split: Annotated[str, typer.Option(help="train, val, or with --force test")] = "val",
-    column: Annotated[str, typer.Option(help="what to make high, such as support/event/Type@AVo")] = "event/V",
+    column: Annotated[
+        str | None,
+        typer.Option(
+            help="what to make high, such as support/event/Type@AVo; event/AV where the data has no V",
+            show_default="event/V",
+        ),
+    ] = None,
     modality: Annotated[str, typer.Option(help="whose gates: audio, visual or both")] = "visual",
     search: Annotated[str, typer.Option(help="coordinate, as published, or joint")] = "coordinate",
     out: Annotated[Path | None, typer.Option(help="file to write; decision.yaml in the run if left out")] = None,
@@ -144,7 +155,8 @@ def thresholds(
     for name, *gates in zip(predictions.classes, *selection.chosen.gates.tolist(), strict=True):
         table.add_row(Text(one_line(name)), *(f"{gate:.2f}" for gate in gates))  # a str would be read as markup
     Console().print(table)
-    say(f"{column} on {predictions.data} {split}: {selection.chosen.before:.1f} -> {selection.chosen.after:.1f}; {out}")
+    chosen = selection.chosen
+    say(f"{selection.about['column']} on {predictions.where}: {chosen.before:.1f} -> {chosen.after:.1f}; {out}")
     for note in (*caveats_of_run(run, split), *caveats_of_data(run, data_of(run, config, data))):
         say(f"NOTE: {note}")
     if selection.about["forced"]:

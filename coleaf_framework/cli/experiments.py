@@ -11,7 +11,6 @@ from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.labels import ratio_settings, source_settings
 from coleaf_framework.cli.options import (
-    CONCLUDING,
     AcceptChanges,
     Anchors,
     Column,
@@ -42,7 +41,7 @@ def compare(
     jobs: Jobs = 1,
     rerun: Rerun = False,
     accept_changes: AcceptChanges = False,
-    column: Column = CONCLUDING,
+    column: Column = None,
     markdown: Markdown = False,
     recipes: Annotated[str, typer.Option(help="paper, official, strong, with commas between")] = "paper",
     table: Annotated[int, typer.Option(help="of the paper: 5; or 7, each way with and without --labels")] = 5,
@@ -51,10 +50,11 @@ def compare(
     """Train every Anchor alone and in CoLeaF, and say whether that helped (Table 5; Table 7 with pseudo-labels)."""
     with importing():
         from coleaf_framework.experiments.studies import LABELS_STUDY, compare_study
-        from coleaf_framework.results.comparison import require_column
+        from coleaf_framework.results.columns import require_column
         from coleaf_framework.storage import read_yaml
 
-    require_column(column)
+    if column is not None:
+        require_column(column)
     told = next((text for text in set_ or () if text.partition("=")[0].rpartition(":")[2] == "recipe"), None)
     if told is not None or (config is not None and read_yaml(config).get("recipe", "paper") != "paper"):
         where = f"--set {told!r}" if told is not None else f"--config {config}"
@@ -68,7 +68,7 @@ def compare(
     study = LABELS_STUDY if table == 7 else compare_study([x.strip() for x in recipes.split(",") if x.strip()])
     set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
     grid = _run_grid(
-        study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
+        study, anchors, data, seeds, out, split, config, set_, jobs, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -88,22 +88,23 @@ def ablate(
     jobs: Jobs = 1,
     rerun: Rerun = False,
     accept_changes: AcceptChanges = False,
-    column: Column = CONCLUDING,
+    column: Column = None,
     markdown: Markdown = False,
     labels: Labels = None,
 ) -> None:
     """Train CoLeaF without a part of it, as the paper's Tables 2 to 4, or with any change."""
     with importing():
         from coleaf_framework.experiments.studies import ablation_table, own_ablation
-        from coleaf_framework.results.comparison import require_column
+        from coleaf_framework.results.columns import require_column
 
     if (table is None) == (not variant):
         raise ValueError("coleaf ablate takes --table 2, 3 or 4, or one --variant or more")
-    require_column(column)
+    if column is not None:
+        require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
     set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
     grid = _run_grid(
-        study, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
+        study, anchors, data, seeds, out, split, config, set_, jobs, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -176,6 +177,7 @@ def _run_grid(
     config: Path | None,
     settings: list[str] | None,
     jobs: int,
+    column: str | None = None,
     *,
     rerun: bool,
     accept_changes: bool,
@@ -200,6 +202,7 @@ def _run_grid(
         config=config,
         settings=settings or (),
         on_change="rerun" if rerun else "accept" if accept_changes else "refuse",
+        column=column,
     )
     try:
         run_grid(grid, jobs)
@@ -210,7 +213,7 @@ def _run_grid(
     return grid
 
 
-def _show_comparison(grid: Grid, column: str, *, markdown: bool) -> None:
+def _show_comparison(grid: Grid, column: str | None, *, markdown: bool) -> None:
     """Print a grid's comparison, and write it beside the runs."""
     with importing():
         from coleaf_framework.experiments.comparing import compare_groups, gather

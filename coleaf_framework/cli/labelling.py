@@ -36,7 +36,7 @@ def pseudo_label(
     frames: Annotated[Path | None, typer.Option(help="folder of <id>/*.jpg; of clip")] = None,
     audio: Annotated[Path | None, typer.Option(help="folder of <id>.wav; of clap")] = None,
     model: Annotated[str | None, typer.Option(help="name or folder of the model; of clip and clap")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda; of clip and clap")] = "cpu",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto; of clip and clap; cpu if left out")] = None,
     prompts: Annotated[Path | None, typer.Option(help="YAML or .tsv, class to prompt; of clip and clap")] = None,
     thresholds: Annotated[
         str | None,
@@ -103,12 +103,16 @@ def remove_labels(
     require_place(out, "--out")
     config, trainer = load_run(run, trust=trust, declaration=anchor)
     train = open_split(data_of(run, config, data), "train")
-    lists = removal_lists(find_removals(trainer, train, seed), train.ids, train.classes)
+    removed, labels = find_removals(trainer, train, seed)
+    lists = removal_lists(removed, train.ids, train.classes)
     made_by = {"run": str(run), "weights": file_digest(run / WEIGHTS), "anchor": trainer.name, "seed": seed}
     about = {"data": train.name, "videos": len(train), "classes": list(train.classes), "made_by": made_by}
     write_json(out, {"kind": "removals", "method": method, **lists, **about})
-    counts = (f"{sum(map(len, found.values()))} {name}" for name, found in lists.items())
-    say(f"{out}: {' and '.join(counts)} labels to remove, of {len(train)} videos of {train.name}")
+    audio, visual, all_labels = (int(x.sum()) for x in (*removed.unbind(1), labels))
+    say(
+        f"{out}: removes {audio:,} audio and {visual:,} visual labels, of {all_labels:,} each, from {len(train):,} "
+        f"videos of {train.name}"
+    )
 
 
 def noise_ratios(

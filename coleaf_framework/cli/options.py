@@ -52,6 +52,12 @@ Rerun = Annotated[bool, typer.Option("--rerun", help="train runs anew that are o
 AcceptChanges = Annotated[
     bool, typer.Option("--accept-changes", help="keep runs that are of other code or data than now, with a note")
 ]
-Column = Annotated[str, typer.Option(help="column of the concluding sentence")]
 CONCLUDING = "support/segment/Type@AVo"
-"""`results.comparison.PRIMARY`, which cannot be imported without PyTorch; a test holds the two equal."""
+"""`results.columns.PRIMARY`, which cannot be imported without PyTorch; a test holds the two equal."""
+Column = Annotated[
+    str | None,
+    typer.Option(
+        help="column of the concluding sentence; AV in place of Type@AVo where the data has it alone",
+        show_default=CONCLUDING,
+    ),
+]

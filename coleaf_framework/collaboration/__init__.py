@@ -18,6 +18,8 @@ from coleaf_framework.collaboration.label_loss import (
     takes_progress,
     uses_default_loss,
 )
+from coleaf_framework.collaboration.label_teacher import teaching_labels, with_teachers_labels
+from coleaf_framework.collaboration.mixup import mix_videos
 from coleaf_framework.collaboration.noise_ratios import (
     NoiseRatios,
     denoised_labels,
@@ -74,6 +76,7 @@ __all__ = [
     "event_weights",
     "has_own_loss",
     "head_start_update",
+    "mix_videos",
     "modality_labels",
     "pseudo_label_terms",
     "raw_loss_terms",
@@ -85,9 +88,11 @@ __all__ = [
     "share_of_step",
     "supervised_outputs",
     "takes_progress",
+    "teaching_labels",
     "unimodal_probs",
     "uses_default_loss",
     "weak_modality_labels",
     "with_reference_labels",
+    "with_teachers_labels",
     "write_noise_ratios",
 ]

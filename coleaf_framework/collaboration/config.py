@@ -95,7 +95,8 @@ class CoLeaFConfig(StrictConfig):
     anchor_loss: Literal["own", "video", "official"] = Field(
         "own",
         description="the Anchor's own; if it has none, BCE on video probabilities, and on those of both modalities "
-        "where the former trains no segment probabilities; video: BCE on video probabilities alone; "
+        "where the former trains no segment probabilities or the data set labels either modality; "
+        "video: BCE on video probabilities alone; "
         "official: its terms audio, visual, video replaced by 2, 1, 2 x BCE",
     )
 
@@ -105,6 +106,9 @@ class CoLeaFConfig(StrictConfig):
         description="of BCE on the Anchor's segment probabilities against the data's pseudo-labels (section labels), "
         "the sum of a mean for each modality (VALOR). Where labels of segments are given and neither this nor "
         "modality_label_weight is, it is 1",
+    )
+    segment_label_modalities: tuple[float, float] = Field(
+        (1.0, 1.0), description="weights of audio and visual in that sum; [3, 1] as LSLD"
     )
     modality_label_weight: float = Field(
         0.0,
@@ -125,13 +129,58 @@ class CoLeaFConfig(StrictConfig):
         "in the training split, between 1 and this; 1 is off",
     )
 
+    label_teacher_ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="a moving average of the Anchor, of this decay a step, refines the labels of segments: the mean of "
+        "its segment probabilities, times the weak label, and the data's pseudo-labels where there are any",
+    )
+    label_teacher_warmup: int = Field(
+        1, ge=0, description="epochs before the refined labels start; until then the data's pseudo-labels, if any"
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="alpha of Beta(alpha, alpha): each video of a micro-batch is mixed with another of its length, "
+        "features and labels; 0 is off. For the Anchor alone as well",
+    )
+
+    @model_validator(mode="after")
+    def _refuse_a_label_teacher_that_would_do_nothing(self) -> CoLeaFConfig:
+        if self.label_teacher_ema and not self.reads_segment_labels:
+            raise ValueError(
+                "label_teacher_ema does nothing while segment_label_weight and modality_label_weight are 0"
+            )
+        if not self.label_teacher_ema and self.label_teacher_warmup != 1:
+            raise ValueError("label_teacher_warmup does nothing while label_teacher_ema is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_mixup_where_labels_must_be_binary(self) -> CoLeaFConfig:
+        if not self.mixup:
+            return self
+        for name, value in BINARY_LABELS.items():
+            if getattr(self, name) == value and (self.enabled or name == "segment_label_form"):
+                shown = str(value).lower() if isinstance(value, bool) else value
+                raise ValueError(
+                    f"mixup makes soft labels, but {name} {shown} reads labels as present or absent: use one of the two"
+                )
+        return self
+
     @model_validator(mode="after")
     def _refuse_pseudo_label_options_that_would_do_nothing(self) -> CoLeaFConfig:
         fields = type(self).model_fields
-        for name in ("segment_label_form", "segment_label_smoothing", "segment_label_balance"):
+        if not (min(self.segment_label_modalities) >= 0 < max(self.segment_label_modalities)):
+            raise ValueError(
+                f"segment_label_modalities is {self.segment_label_modalities}, where two weights of at least 0, not "
+                "both 0, were expected"
+            )
+        of_modalities_too = ("segment_label_form", "segment_label_smoothing")
+        for name in (*of_modalities_too, "segment_label_balance", "segment_label_modalities"):
             if getattr(self, name) == fields[name].default or self.segment_label_weight:
                 continue
-            if name == "segment_label_balance" or not self.modality_label_weight:
+            if name not in of_modalities_too or not self.modality_label_weight:
                 raise ValueError(f"{name} does nothing while segment_label_weight is 0")
         return self
 
@@ -193,6 +242,16 @@ class CoLeaFConfig(StrictConfig):
         """The authors' code instead of the paper, wherever the two differ; `changes` on top."""
         return cls(**{**OFFICIAL, **changes})
 
+
+# Values that read a label as present or absent (above 0.5), which a mixture of two videos' labels is not.
+BINARY_LABELS: dict[str, Any] = {
+    "labels": "refined",
+    "cooccurrence_form": "official",
+    "reference_loss": "official",
+    "reference_labels": True,
+    "pseudo_label_classes": "weak",
+    "segment_label_form": "hard",
+}
 
 OFFICIAL = {
     "update": "reference_first",

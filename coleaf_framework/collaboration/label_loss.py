@@ -104,10 +104,9 @@ def uses_default_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO
 def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
     """Whether a training may read `Batch.modality_labels`: by the Reference's loss, the Anchor's own, or the default.
 
-    Of an own loss it is not known, so it counts.
+    Of an own loss it is not known, so it counts. A default loss reads them where a batch has any (`anchor_update`).
     """
-    by_default = uses_default_loss(c, anchor, how) and how.default == "modalities"
-    return c.enabled or has_own_loss(c, anchor, how) or by_default
+    return c.enabled or has_own_loss(c, anchor, how) or uses_default_loss(c, anchor, how)
 
 
 def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> tuple[str, ...]:
@@ -181,6 +180,8 @@ def pseudo_label_terms(
 ) -> dict[str, Tensor]:
     """The weighted terms of the data's pseudo-labels, means over videos; empty where their weights are 0.
 
+    Empty too where only the Anchor's moving average makes them and has not begun (`label_teacher_warmup`).
+
     Raises:
         ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and how many
             are positive is not known.
@@ -188,6 +189,8 @@ def pseudo_label_terms(
     if not c.reads_segment_labels:
         return {}
     if batch.pseudo_labels is None:
+        if c.label_teacher_ema:
+            return {}
         name = "segment_label_weight" if c.segment_label_weight else "modality_label_weight"
         raise ValueError(f"coleaf.{name} is {getattr(c, name):g}, but the batch has no pseudo_labels to read")
     labels, masks = batch.pseudo_labels, (batch.mask, batch.pseudo_label_mask)
@@ -203,7 +206,13 @@ def pseudo_label_terms(
                 )
             weight = losses.positive_weights(how.positive_shares.to(labels.device), c.segment_label_balance)
         term = losses.segment_label_cross_entropy(
-            output.segment_probs, labels, *masks, hard=hard, smoothing=smoothing, positive_weight=weight
+            output.segment_probs,
+            labels,
+            *masks,
+            hard=hard,
+            smoothing=smoothing,
+            positive_weight=weight,
+            modality_weights=c.segment_label_modalities,
         )
         terms["segment_labels"] = c.segment_label_weight * term
     if c.modality_label_weight:

@@ -140,7 +140,9 @@ def denoised_labels(ratios: NoiseRatios, output: AnchorOutput, batch: Batch, pro
     targets = losses.smooth_visual_labels(weak)
     shares = _on_device(ratios, labels.device)
     kept = losses.denoise_labels(batch.labels, unimodal_probs(output), shares, targets) > 0
-    return torch.where((labels > 0.5) & ~kept, 1 - labels, labels)  # smoothed labels stay smoothed
+    # Smoothed labels stay smoothed. A class that is labelled in one modality alone is there, so it stays.
+    uncertain = (labels > 0.5).all(1, keepdim=True)
+    return torch.where(uncertain & ~kept, 1 - labels, labels)
 
 
 @functools.lru_cache(maxsize=8)

@@ -40,8 +40,9 @@ def modality_labels(
 ) -> Tensor:
     """What each modality is taught to contain: (B,M,C) in [0,1], without gradient.
 
-    Weak labels; or the Anchor's own `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak
-    labels smoothed as in the authors' code but not denoised; or weak labels denoised by given ratios.
+    Weak labels, those of either modality where the data set gives them; or the Anchor's own
+    `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak labels smoothed as in the authors'
+    code but not denoised; or weak labels denoised by given ratios.
     """
     if c.noise_ratios is not None:
         return denoised_labels(c.noise_ratios, output, batch, progress)
@@ -52,7 +53,7 @@ def modality_labels(
 
 
 def weak_modality_labels(c: CoLeaFConfig, batch: Batch) -> Tensor:
-    """Weak labels for both modalities (B,M,C) in [0,1]; smoothed as in the authors' code where labels are refined."""
+    """Weak labels of each modality (B,M,C) in [0,1]; smoothed as in the authors' code where labels are refined."""
     weak = batch.each_modality_labels()
     return losses.smooth_visual_labels(weak) if c.labels == "refined" else weak
 
@@ -80,7 +81,7 @@ def with_reference_labels(
     """The batch with the labels that the Reference refines, where they are asked for."""
     if reference is None or not c.reference_labels or progress.epoch <= c.anchor_warmup:
         return batch
-    refined = losses.refine_labels(batch.labels, reference.modality_probs, c.threshold)
+    refined = losses.refine_labels(batch.each_modality_labels(), reference.modality_probs, c.threshold)
     return replace(batch, modality_labels=refined)
 
 
@@ -96,7 +97,7 @@ def anchor_terms(
             reference.modality_probs,
             threshold=c.pseudo_label_thresholds,
             soft=c.pseudo_label_form == "soft",
-            labels=batch.labels if c.pseudo_label_classes == "weak" else None,
+            labels=batch.each_modality_labels() if c.pseudo_label_classes == "weak" else None,
         )
         terms["pseudo_labels"] = Term(c.pseudo_label_weight * term, Reduction.MEAN)
     if not collaborating(c, progress):

@@ -106,10 +106,12 @@ def anchor_update(
         reference: the teacher's answer; None where nothing is to be learnt from it.
         batch: the videos.
         progress: of the epochs that train the Anchor.
-        how: how labels teach the Anchor.
+        how: how labels teach the Anchor; where the batch has labels of either modality, a default loss reads them.
     """
     seen = with_reference_labels(c, batch, reference, progress)
     labels = own.labels if seen is batch else modality_labels(c, anchor, own.output, seen, progress)
+    if batch.modality_labels is not None:  # given by the data set, unlike those of `seen`: the default reads them
+        how = replace(how, default="modalities")
     if c.labels == "denoised":
         seen = replace(batch, modality_labels=labels)
     terms = anchor_loss(c, anchor, own.output, labels, seen, progress, how, own.raw)

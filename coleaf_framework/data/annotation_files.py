@@ -131,7 +131,7 @@ def video_id(filename: str) -> str:
     return video
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+def tsv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each row of a TSV file as "FILE:LINE" and column -> cell."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -148,6 +148,21 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str,
                 yield where, dict(zip(columns, cells, strict=True))
     except (UnicodeDecodeError, csv.Error) as problem:
         raise ValueError(f"{path}: not a tab-separated UTF-8 text file: {problem}") from problem
+
+
+def plain_name(where: str, name: str) -> str:
+    """A name that may name feature files, as it is.
+
+    Args:
+        where: Its row, as FILE:LINE.
+        name: The name.
+
+    Raises:
+        ValueError: It could be a path outside the folder of features.
+    """
+    if not _SAFE_ID.fullmatch(name):
+        raise ValueError(f"{where}: {name!r} is not a plain name of letters, digits, '_', '-' and '.'")
+    return name
 
 
 def _id_at(where: str, filename: str) -> str:
@@ -178,7 +193,7 @@ def read_weak(path: Path, index: Mapping[str, int]) -> tuple[dict[str, tuple[int
     """
     videos: dict[str, tuple[int, ...]] = {}
     filenames: dict[str, str] = {}
-    for where, row in _rows(path, ("filename", "event_labels")):
+    for where, row in tsv_rows(path, ("filename", "event_labels")):
         video = _id_at(where, row["filename"])
         if video in videos:
             raise ValueError(f"{where}: video {video!r} is listed twice in this split")
@@ -207,7 +222,7 @@ def read_dense(path: Path, index: Mapping[str, int]) -> Iterator[tuple[str, Inte
         ValueError: A row is malformed. The message names file and line.
     """
     right = known_faults(path)
-    for where, row in _rows(path, ("filename", "onset", "offset", "event_labels")):
+    for where, row in tsv_rows(path, ("filename", "onset", "offset", "event_labels")):
         row["filename"] = right.get(int(where.rpartition(":")[2]), row["filename"])
         _id_at(where, row["filename"])
         label = _label_at(where, row["event_labels"].strip(), index)

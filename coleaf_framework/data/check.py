@@ -1,4 +1,4 @@
-"""Checking a folder in LLP's layout: what it contains, what is missing, broken or odd."""
+"""Checking a data folder: what it contains, what is missing, broken or odd."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from coleaf_framework.data.annotation_files import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file, read_classes
-from coleaf_framework.data.folder import LLP_CLASSES, AVVPFolder
+from coleaf_framework.data.features import NpyFiles
+from coleaf_framework.data.opening import missing_annotations, open_folder, splits_of
+from coleaf_framework.data.timed_features import TimedFeatures
+from coleaf_framework.data.video_folder import VideoFolder
 from coleaf_framework.protocol import StreamSpec
 
 _SHOWN = 10
@@ -67,10 +69,10 @@ def _tell_scales(split: str, scales: Mapping[str, _Scale]) -> Iterator[tuple[str
 
 
 def check_folder(root: Path, streams: Path | None = None) -> Iterator[tuple[str, str]]:
-    """Read every file of a folder in LLP's layout and yield what was found.
+    """Read every file of a data folder and yield what was found.
 
     Args:
-        root: The folder. Its classes are LLP's if it has no `classes.txt`.
+        root: The folder, of any data set that `open_folder` opens.
         streams: A file such as `streams.yaml`; that of the folder, if it has one, if None.
 
     Yields:
@@ -81,25 +83,22 @@ def check_folder(root: Path, streams: Path | None = None) -> Iterator[tuple[str,
         FileNotFoundError: There is no such folder, or it has no annotations.
         ValueError: An annotation file is malformed.
     """
-    classes = LLP_CLASSES if find_file(root, CLASSES_FILE) is None else read_classes(root)
-    for name in DENSE_FILES.values():
-        if find_file(root, name) is None:
-            yield "missing", f"{root / name}: no such file, so there is no ground truth to score against"
+    yield from (("missing", sentence) for sentence in missing_annotations(root))
     shapes: list[Mapping[str, StreamSpec]] = []
-    for split, name in WEAK_FILES.items():
-        if find_file(root, name) is None:
-            yield "missing", f"split {split!r}: {root / name}: no such file"
-            continue
+    told: set[str] = set()
+    for split in splits_of(root):
         try:
-            data = AVVPFolder(root, split, classes, streams=streams, skip_incomplete=True)
+            data = open_folder(root, split, streams=streams, skip_incomplete=True)
         except (FileNotFoundError, ValueError) as problem:
             yield "missing", f"split {split!r}: {problem}"
             continue
         if not shapes:
             found = ", ".join(f"{name} {s.width} wide, {s.frames} a segment" for name, s in data.streams.items())
             yield "there", f"{len(data.classes)} classes; streams: {found}"
-            yield from (("odd", f"annotations: {line}") for line in data.issues.lines())
         shapes.append(data.streams)
+        lines = [line for line in data.issues_lines() if line not in told]
+        told.update(lines)
+        yield from (("odd", f"annotations: {line}") for line in lines)
         if data.streams != shapes[0]:
             yield "broken", f"split {split!r} has other streams than the first: {data.streams}, not {shapes[0]}"
         yield from _check_split(data)
@@ -112,8 +111,18 @@ def _listed(kind: str, split: str, sentences: Sequence[str]) -> Iterator[tuple[s
         yield kind, f"split {split!r}: {len(sentences) - _SHOWN} more, {len(sentences)} in all"
 
 
-def _check_split(data: AVVPFolder) -> Iterator[tuple[str, str]]:
+def _check_split(data: VideoFolder) -> Iterator[tuple[str, str]]:
+    features = data.features
+    if isinstance(features, NpyFiles):
+        gone = list(dict.fromkeys(video for video, _ in data.left_out))
+        for stream, files in features.missing_files(gone).items():
+            if files:
+                count = f"{len(files)} of {data.total} videos have no file"
+                yield "missing", f"split {data.split!r}: stream {stream!r}: {count}, such as {files[0][0]!r}"
     yield from _listed("missing", data.split, [sentence for _, sentence in data.left_out])
+    if isinstance(features, TimedFeatures):
+        for line in features.survey(data.ids, data.streams).lines():
+            yield "odd", f"split {data.split!r}: {line}"
     broken = []
     scales = {name: _Scale() for name in data.streams}
     for i in range(len(data)):

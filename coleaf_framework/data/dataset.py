@@ -11,6 +11,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from coleaf_framework._config import WrongTypeError, shown
+from coleaf_framework.metrics import ParsedSplit
 from coleaf_framework.protocol import Batch, StreamSpec
 
 
@@ -44,7 +46,9 @@ class AVVPDataset(Protocol):
     resumed run compares these to notice changed data. It may have the attributes `caveats`, sentences that
     are printed beside every score on the split; `segment_seconds`, the length of a segment, 1 without it; and `truth`:
     "modalities" where the ground truth tells audible from visible events, as without it, or "joint" where all events
-    are audible and visible, so that only the columns AV exist.
+    are audible and visible, so that only the columns AV exist. And it may have scores of its own beside the columns: a
+    method `further_scores(parsed: ParsedSplit) -> Mapping[str, float]`, name -> percent, NaN where undefined. It is
+    called once for a model's predictions and for each trivial parser, whose probabilities are 0 and 1.
 
     Args:
         name: Name of the data set in tables, such as "LLP".
@@ -100,6 +104,23 @@ def truth_of(dataset: AVVPDataset) -> Truth:
     return truth
 
 
+def further_scores_of(dataset: AVVPDataset, parsed: ParsedSplit) -> dict[str, float]:
+    """A data set's own scores of a parser, its `further_scores(parsed)`: name -> percent; empty if it has none.
+
+    Raises:
+        TypeError: it does not give names and numbers; names the data set.
+    """
+    measure = getattr(dataset, "further_scores", None)
+    if not callable(measure):
+        return {}
+    scores = measure(parsed)
+    if not isinstance(scores, Mapping) or not all(
+        isinstance(name, str) and isinstance(x, int | float) for name, x in scores.items()
+    ):
+        raise WrongTypeError(f"{dataset.name}: further_scores gave {shown(scores)}, where name -> number was expected")
+    return {name: float(x) for name, x in scores.items()}
+
+
 def averaged(spec: StreamSpec) -> StreamSpec:
     """The spec of a stream after the frames of each segment were averaged."""
     return StreamSpec(spec.width, spec.modality, averaged=spec.frames * spec.averaged)
@@ -152,6 +173,10 @@ class AveragedFrames(Dataset[Video]):
     def digests(self) -> dict[str, str]:
         """Digests of the data set with all frames."""
         return digests_of(self.dataset)
+
+    def further_scores(self, parsed: ParsedSplit) -> dict[str, float]:
+        """Own scores of the data set."""
+        return further_scores_of(self.dataset, parsed)
 
     @property
     def caveats(self) -> tuple[str, ...]:

@@ -110,12 +110,17 @@ class NpyFiles:
 
     def missing(self, videos: Sequence[str]) -> list[tuple[str, str]]:
         """See `Features.missing`."""
-        missing = []
+        found = self.missing_files(videos)
+        return [(video, f"{path}: no such file") for files in found.values() for video, path in files]
+
+    def missing_files(self, videos: Sequence[str]) -> dict[str, list[tuple[str, Path]]]:
+        """The files that are not there: stream name -> (video id, its path) each."""
+        missing = {}
         for stream in self.layout.streams:
             folder = self.path(stream, "x").parent
             present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             paths = ((video, self.path(stream, video)) for video in videos)
-            missing += [(video, f"{path}: no such file") for video, path in paths if path.name not in present]
+            missing[stream] = [(video, path) for video, path in paths if path.name not in present]
         return missing
 
     def statistics(self) -> None:

@@ -150,6 +150,10 @@ class AVVPFolder(VideoFolder):
         """Sentences to print beside scores on this split: videos that it shares with another, or that are left out."""
         return (*self.issues.overlaps(self.split), *super().caveats)
 
+    def issues_lines(self) -> list[str]:
+        """See `VideoFolder.issues_lines`."""
+        return self.issues.lines()
+
     def annotated(self) -> list[object]:
         """See `VideoFolder.annotated`."""
         notes = self.annotations

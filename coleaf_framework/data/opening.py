@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from coleaf_framework.data.annotation_files import CLASSES_FILE, WEAK_FILES, find_file
+from coleaf_framework.data.annotation_files import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
+from coleaf_framework.data.ave import AVE, ave_splits
+from coleaf_framework.data.ave_files import ROWS_FILE
 from coleaf_framework.data.folder import LLP, AVVPFolder
 from coleaf_framework.data.layout import STREAMS_FILE
+from coleaf_framework.data.lfav import LFAV, lfav_splits
+from coleaf_framework.data.lfav_files import WEAK as LFAV_WEAK_FILES
 from coleaf_framework.data.store import INDEX
 from coleaf_framework.data.unav import UnAV100, unav_splits
 from coleaf_framework.data.unav_annotations import UNAV_FILE
@@ -17,7 +21,14 @@ SPLITS = ("train", "val", "test")
 # A file that tells the data set -> opens a split of it, and says which splits a folder has.
 _FORMATS: Mapping[str, tuple[Callable[..., VideoFolder], Callable[[Path], tuple[str, ...]]]] = {
     UNAV_FILE: (UnAV100, unav_splits),
+    ROWS_FILE: (AVE, ave_splits),
+    **dict.fromkeys(LFAV_WEAK_FILES.values(), (LFAV, lfav_splits)),
 }
+
+
+def _format_of(root: Path) -> tuple[Callable[..., VideoFolder], Callable[[Path], tuple[str, ...]]] | None:
+    """The entry of `_FORMATS` whose file a folder has; None for LLP's layout."""
+    return next((entry for marker, entry in _FORMATS.items() if find_file(root, marker) is not None), None)
 
 
 def open_folder(
@@ -25,8 +36,8 @@ def open_folder(
 ) -> VideoFolder:
     """Open a split of a data folder.
 
-    A folder with `unav100_annotations.json` is `UnAV100`. One in LLP's layout is an `AVVPFolder` if it has a
-    `classes.txt`, and `LLP` otherwise.
+    `UnAV100`, `AVE` and `LFAV` are told by their annotation files. A folder in LLP's layout is an `AVVPFolder` if it
+    has a `classes.txt`, and `LLP` otherwise.
 
     Args:
         root: Folder of the data set, with npy files or packed.
@@ -47,9 +58,8 @@ def open_folder(
         ('tuxav_mini', 'val', ['audio', 'visual', 'visual_st'])
     """
     root = Path(root)
-    for marker, (opener, _) in _FORMATS.items():
-        if find_file(root, marker) is not None:
-            return opener(root, split, streams=streams, skip_incomplete=skip_incomplete)
+    if (known := _format_of(root)) is not None:
+        return known[0](root, split, streams=streams, skip_incomplete=skip_incomplete)
     opener = LLP if find_file(root, CLASSES_FILE) is None else AVVPFolder
     return opener(root, split, streams=streams, skip_incomplete=skip_incomplete)
 
@@ -66,10 +76,27 @@ def splits_of(root: Path | str) -> tuple[str, ...]:
         ('train', 'val', 'test')
     """
     root = Path(root)
-    for marker, (_, splits) in _FORMATS.items():
-        if find_file(root, marker) is not None:
-            return splits(root)
+    if (known := _format_of(root)) is not None:
+        return known[1](root)
     return tuple(split for split, name in WEAK_FILES.items() if find_file(root, name) is not None)
+
+
+def missing_annotations(root: Path) -> list[str]:
+    """A sentence for each annotation file without which there is a split, or the ground truth, less.
+
+    Raises:
+        FileNotFoundError, ValueError: As in `splits_of`.
+    """
+    if _format_of(root) is not None:
+        return [f"split {split!r}: {root} has no annotations of it" for split in SPLITS if split not in splits_of(root)]
+    gone = [name for name in (*DENSE_FILES.values(), *WEAK_FILES.values()) if find_file(root, name) is None]
+    split_of = {name: split for split, name in WEAK_FILES.items()}
+    return [
+        f"split {split_of[name]!r}: {root / name}: no such file"
+        if name in split_of
+        else f"{root / name}: no such file, so there is no ground truth to score against"
+        for name in gone
+    ]
 
 
 def has_own_streams(root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Packing a folder in LLP's layout into a store; see `store.py` for what is written."""
+"""Packing a data folder into a store; see `store.py` for what is written."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def pack(
     source files have changed since.
 
     Args:
-        root: Folder in LLP's layout.
+        root: Folder of a data set that `open_folder` opens.
         out: A new or empty folder, or that of an interrupted packing.
         average_frames: Store the mean of each segment's frames. The result of networks that average the frames after a
             linear layer stays the same (HAN, the class-token Reference); CMPAE refuses such data.

@@ -104,24 +104,28 @@ class Sensors:
     """A fixed model of how events become features.
 
     Each modality has a latent space with a prototype for every class. Prototypes of classes that occur together in LLP
-    share directions. Each stream is a fixed random projection of its modality's latent space. All synthetic data sets
-    use the same prototypes and projections.
+    share directions; those of other data sets are independent. Each stream is a fixed random projection of its
+    modality's latent space. All synthetic data sets of the same streams use the same prototypes and projections.
 
     Args:
         difficulty: How hard the features are.
         streams: The streams to make.
+        num_classes: Number of classes, C; None for LLP's.
     """
 
-    def __init__(self, difficulty: Difficulty, streams: Mapping[str, StreamSpec] = LLP_STREAMS) -> None:
+    def __init__(
+        self,
+        difficulty: Difficulty,
+        streams: Mapping[str, StreamSpec] = LLP_STREAMS,
+        num_classes: int | None = None,
+    ) -> None:
         self.difficulty, self.streams = difficulty, streams
         rng = np.random.default_rng(2024)
         d = difficulty
-        cooccurrence = llp_statistics().cooccurrence()
-        mixing = cooccurrence / cooccurrence.sum(1, keepdims=True).clip(1e-9)
         prototypes = []
         for _ in MODALITIES:
-            own = _unit(rng.standard_normal((len(LLP_CLASSES), d.latent)))
-            prototypes.append(_unit((1 - d.related) * own + d.related * _unit(mixing @ own)))
+            own = _unit(rng.standard_normal((num_classes or len(LLP_CLASSES), d.latent)))
+            prototypes.append(_related(own, d.related) if num_classes is None else own)
         self.prototypes = np.stack(prototypes).astype(np.float32)  # (M,C,L)
         self.views = {
             name: rng.standard_normal((d.latent, spec.width)).astype(np.float32) for name, spec in streams.items()
@@ -155,6 +159,13 @@ class Sensors:
                     seen = seen + d.jitter * rng.standard_normal(seen.shape) / np.sqrt(d.latent)
                 streams[name] = seen.astype(np.float32) @ self.views[name]
         return {name: streams[name] for name in self.streams}
+
+
+def _related(own: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Prototypes of LLP's classes, (C,L), with a share of those of the classes with which each occurs."""
+    cooccurrence = llp_statistics().cooccurrence()
+    mixing = cooccurrence / cooccurrence.sum(1, keepdims=True).clip(1e-9)
+    return _unit((1 - share) * own + share * _unit(mixing @ own))
 
 
 def _autoregressive(rng: Generator, shape: tuple[int, int], persistence: float) -> NDArray[np.float64]:

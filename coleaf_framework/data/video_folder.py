@@ -133,6 +133,10 @@ class VideoFolder(Dataset[Video]):
     def training_split(self) -> AVVPDataset:
         """The training split of the same data set."""
 
+    def issues_lines(self) -> list[str]:
+        """Sentences about everything odd in the annotations, which `coleaf check-data` prints."""
+        return []
+
     def modality_labels(self, video: str) -> Tensor | None:
         """Weak labels of either modality, (M,C) float32 in {0,1}; None where there are only those of the video."""
         return None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from coleaf_framework._text import one_line
 from coleaf_framework.experiments.grid import ALONE, COLEAF, Cell, Grid, Variant
 from coleaf_framework.results.caveats import merge_caveats
-from coleaf_framework.results.comparison import PRIMARY, Comparison, compare_rows, require_column
+from coleaf_framework.results.columns import primary_column, require_column
+from coleaf_framework.results.comparison import Comparison, compare_rows
 from coleaf_framework.results.paper import PaperTable
 from coleaf_framework.results.predictions import require_same_videos
 from coleaf_framework.results.rows import Member, Pair, Row
@@ -56,18 +57,20 @@ def gather(grid: Grid) -> list[Group]:
     return groups
 
 
-def compare_groups(grid: Grid, groups: Sequence[Group], column: str = PRIMARY) -> Comparison:
+def compare_groups(grid: Grid, groups: Sequence[Group], column: str | None = None) -> Comparison:
     """Compare the rows of a finished grid: the pairs of its study, and the paper's numbers.
 
     Args:
         grid: a grid whose cells are all finished.
         groups: its rows, from `gather`.
-        column: the column that the conclusion is about.
+        column: the column that the conclusion is about; `results.columns.primary_column` where None.
 
     Raises:
-        ValueError: unknown column.
+        ValueError: unknown column, or one that the ground truth does not have.
     """
-    require_column(column)
+    predictions = groups[0].members[0].predictions
+    column = column or primary_column(predictions.truth_kind)
+    require_column(column, truth=predictions.truth_kind, where=predictions.where)
     rows = {(group.anchor, group.variant.name): Row.of(group.name, group.members) for group in groups}
     labels = {variant.name: variant.label for variant in grid.study.variants}
     pairs = [
@@ -76,7 +79,8 @@ def compare_groups(grid: Grid, groups: Sequence[Group], column: str = PRIMARY) -
         for treated, control in grid.study.pairs
         if (anchor, treated) in rows and (anchor, control) in rows
     ]
-    paper, predictions = _paper_rows(grid.study.paper, labels), groups[0].members[0].predictions
+    # The paper's numbers are on LLP: they are not shown beside scores of another kind of ground truth.
+    paper = _paper_rows(grid.study.paper, labels) if predictions.truth_kind == "modalities" else {}
     notes = notes_of(grid, groups)
     return compare_rows(grid.study.question, list(rows.values()), pairs, predictions, column, paper, notes)
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from coleaf_framework._config import StrictConfig, validated
+from coleaf_framework.data import AVVPDataset
+from coleaf_framework.data.dataset import truth_of
 from coleaf_framework.record.config import RunConfig
+from coleaf_framework.results.columns import require_column, require_types
 from coleaf_framework.results.paper import PaperTable
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.predictions_file import predictions_path, read_predictions
@@ -54,6 +57,7 @@ class Study:
         variants: the ways to train an Anchor.
         pairs: names (treated, control) of the variants to compare.
         paper: the paper's numbers; None where it has none.
+        counts_types: whether it counts types of events, which the scored split's ground truth then has to tell apart.
     """
 
     name: str
@@ -61,6 +65,27 @@ class Study:
     variants: tuple[Variant, ...]
     pairs: tuple[tuple[str, str], ...]
     paper: PaperTable | None = None
+    counts_types: bool = False
+
+    def require_scorable(self, data: AVVPDataset, column: str | None) -> None:
+        """Check that a split can be scored for this study.
+
+        Args:
+            data: the split.
+            column: the column that the conclusion is to be about, where one is asked for.
+
+        Raises:
+            ValueError: it has only weak labels, or its ground truth does not have the column or tell types apart.
+        """
+        truth, where = truth_of(data), f"{data.name} {data.split}"
+        if not data.has_ground_truth:
+            raise ValueError(
+                f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)"
+            )
+        if self.counts_types:
+            require_types(truth, f"coleaf {self.name}", where)
+        if column is not None:
+            require_column(column, truth=truth, where=where)
 
 
 @dataclass(frozen=True)

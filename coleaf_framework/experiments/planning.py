@@ -29,9 +29,15 @@ from coleaf_framework.record.run_record import read_record
 from coleaf_framework.record.settings import as_setting, load_config
 from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.storage import CONFIG, read_yaml, require_place
-from coleaf_framework.training.data_fit import require_read_labels
+from coleaf_framework.training.data_fit import require_read_labels, with_fitting_monitor
 from coleaf_framework.training.device import choose_device
-from coleaf_framework.training.experiment import build_model, open_split, open_training_split, run_made_of
+from coleaf_framework.training.experiment import (
+    build_model,
+    has_split,
+    open_split,
+    open_training_split,
+    run_made_of,
+)
 from coleaf_framework.training.run_folder import RESUME
 
 logger = logging.getLogger(__name__)
@@ -53,6 +59,7 @@ def plan_grid(
     config: Path | None = None,
     settings: Sequence[str] = (),
     on_change: OnChange = "refuse",
+    column: str | None = None,
 ) -> Grid:
     """Plan the runs of a study, check them as far as possible without training, and write each cell's plan.
 
@@ -68,10 +75,11 @@ def plan_grid(
         settings: "section.key=value" for all cells, or "ANCHOR:section.key=value" for those of one Anchor.
         on_change: what to do with existing cells whose code or data have changed since: "refuse" them, "rerun" them, or
             "accept" them with a caveat.
+        column: the column that the conclusion is to be about, where one is asked for.
 
     Raises:
         ValueError: an Anchor is unknown or named twice, a setting is invalid, a cell in `out` has another
-            configuration, or the split has no ground truth.
+            configuration, or the split has no ground truth, or none for the column or the study.
         FileNotFoundError: as `open_folder` does.
     """
     if not anchors or len(set(anchors)) < len(anchors):
@@ -82,9 +90,7 @@ def plan_grid(
         raise ValueError(f"--seeds {seeds}: at least 1")
     cells, notes = _planned_cells(study, anchors, seeds, out, data, config, settings)
     _require_same_scored_videos(cells)
-    scored = open_split(cells[0].config.data, split)
-    if not scored.has_ground_truth:
-        raise ValueError(f"{scored.name} {split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
+    study.require_scorable(open_split(cells[0].config.data, split), column)
     if split == "val" and cells[0].config.trainer.monitor:  # also a caveat of the scores, but those come late
         logger.warning(
             "the best epoch is chosen on the very split that is scored: --set trainer.monitor=[] keeps the last"
@@ -98,8 +104,8 @@ def plan_grid(
         new += [cell for cell in cells if cell.name in changed or doubtful[cell.name] or _was_accepted(cell)]
     else:
         grid = replace(grid, notes=(*notes, *merge_caveats(doubtful)))
-    for cell in {(cell.anchor, cell.variant.name): cell for cell in new}.values():
-        _build(cell)
+    for i, cell in enumerate({(cell.anchor, cell.variant.name): cell for cell in new}.values()):
+        _build(cell, log=i == 0)  # what is said of the data holds for every cell
     if on_change == "accept":
         for cell in cells:
             _accept(cell, changed.get(cell.name, ()))
@@ -220,17 +226,23 @@ def _require_same_scored_videos(cells: Sequence[Cell]) -> None:
                 raise ValueError(f"{cell.name} changes data.{key}, so it would be scored on other videos: leave it out")
 
 
-def _build(cell: Cell) -> None:
-    """Build a cell's model without training it, to check its options.
+def _build(cell: Cell, *, log: bool) -> None:
+    """Build a cell's model without training it, and check its options and what it monitors.
+
+    Args:
+        cell: the cell.
+        log: whether to say which columns it monitors, where its data do not have the default's.
 
     Raises:
-        ValueError: the model cannot be built; names the Anchor and the variant.
+        ValueError: the model cannot be built or monitored; names the Anchor and the variant.
     """
     try:
         data = open_training_split(cell.config)
         require_read_labels(build_model(cell.config, data), data)
         cell.config.decision.require_classes(len(data.classes), data.classes)
         choose_device(cell.config.trainer.device)
+        if has_split(cell.config.data, "val"):
+            with_fitting_monitor(cell.config.trainer, open_split(cell.config.data, "val"), log=log)
     except (ValueError, TypeError, ImportError) as problem:
         raise ValueError(f"{cell.anchor} {cell.variant.label}: {problem}") from problem
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.results.caveats import caveats_of_run, merge_caveats
 from coleaf_framework.results.grouping import group_seeds, require_named_once
@@ -27,6 +29,9 @@ class ScoredRuns:
         title: heading of the table.
         by_run: run folder -> column -> percent.
         notes: the caveats.
+        further: name of a row -> name of a score of the data set's own -> percent; empty where it defines none.
+        further_deviations: the same -> standard deviation over seeds, for rows of several seeds.
+        further_by_run: run folder -> the same scores.
     """
 
     rows: Mapping[str, Mapping[str, float]]
@@ -34,6 +39,9 @@ class ScoredRuns:
     title: str
     by_run: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
+    further: Mapping[str, Mapping[str, float]]
+    further_deviations: Mapping[str, Mapping[str, float]]
+    further_by_run: Mapping[str, Mapping[str, float]]
 
 
 def score_runs(
@@ -76,6 +84,8 @@ def score_runs(
         if len(evaluated) > 1:
             raise ValueError(f"{run}: its data {predictions.data!r} differ from the other runs': pass --data for all")
     rows, deviations = {}, {}
+    further: dict[str, Mapping[str, float]] = {}
+    further_deviations: dict[str, Mapping[str, float]] = {}
     by_run: dict[str, dict[str, float]] = {}
     for name, members in group_seeds(predicted).items():
         by_run |= {member.run: member.predictions.scores() for member in members}
@@ -83,11 +93,43 @@ def score_runs(
         rows[row.name] = row.means()
         if (row_deviations := row.deviations()) is not None:
             deviations[row.name] = row_deviations
+        if predictions.further:
+            further[row.name], spread = over_runs([member.predictions.further for member in members])
+            if spread is not None:
+                further_deviations[row.name] = spread
     rows |= predictions.trivial_scores()
+    further |= predictions.trivial_further
     title = f"{predictions.data} {predictions.split}, {len(predictions.ids)} videos, F-scores in percent"
     if deviations:
         title += ", mean ± standard deviation over seeds"
-    return ScoredRuns(rows, deviations, title, {str(run): by_run[str(run)] for run in runs}, merge_caveats(caveats))
+    return ScoredRuns(
+        rows,
+        deviations,
+        title,
+        {str(run): by_run[str(run)] for run in runs},
+        merge_caveats(caveats),
+        further,
+        further_deviations,
+        {str(run): x.further for run, x in predicted if x.further},
+    )
+
+
+def over_runs(scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Mean and standard deviation (n - 1) of a data set's own scores over the runs of a row.
+
+    Args:
+        scores: name of a score -> percent, of each run, all with the same names.
+
+    Returns:
+        Name -> mean, and name -> deviation, None with one run; NaN where a run has no value.
+
+    Example:
+        >>> over_runs([{"mAP": 40.0}, {"mAP": 42.0}])[0]
+        {'mAP': 41.0}
+    """
+    values = torch.tensor([list(each.values()) for each in scores], dtype=torch.float64)
+    means = dict(zip(scores[0], values.mean(0).tolist(), strict=True))
+    return means, dict(zip(scores[0], values.std(0).tolist(), strict=True)) if len(scores) > 1 else None
 
 
 def use_decision(trainer: CoLeaFTrainer, run: Path, path: Path | None, settings: tuple[str, ...] = ()) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -52,7 +53,7 @@ def compare_study(recipes: Sequence[str] = ("paper",)) -> Study:
 _WITHOUT_LABELS = (
     "labels.sources=[]",
     *(
-        f"coleaf.{name}={field.default}"
+        f"coleaf.{name}={json.dumps(field.default)}"
         for name, field in CoLeaFConfig.model_fields.items()
         if name.startswith(("segment_label_", "modality_label_"))
     ),
@@ -82,6 +83,7 @@ RATES = Study(
     "Does mixing the modalities help or hurt? Rates by event type (Table 1)",
     (UNIMODAL, ALONE, COLEAF),
     (("alone", "unimodal"), ("coleaf", "alone")),
+    counts_types=True,
 )
 
 

@@ -12,6 +12,7 @@ from coleaf_framework.experiments.comparing import Group, notes_of
 from coleaf_framework.experiments.grid import Grid
 from coleaf_framework.metrics.analysis import type_rates, type_table
 from coleaf_framework.metrics.events import EVENT_TYPES
+from coleaf_framework.results.columns import require_types
 from coleaf_framework.results.event_types import types_table
 from coleaf_framework.results.paper import TABLE_1
 from coleaf_framework.results.rows import with_deviation
@@ -33,7 +34,12 @@ def rates_by_row(groups: Sequence[Group]) -> dict[str, dict[str, Tensor]]:
 
     Returns:
         Name of a row -> event type -> (S,4), TP, TN, FP and FN of each seed in percent.
+
+    Raises:
+        ValueError: the ground truth does not tell the types of events apart.
     """
+    first = groups[0].members[0].predictions
+    require_types(first.truth_kind, "coleaf rates", first.where)
     by_row: dict[str, dict[str, Tensor]] = {}
     for group in groups:
         predictions = [member.predictions for member in group.members]

@@ -22,12 +22,13 @@ from coleaf_framework.labelling.teachers import (
     stream_embeddings,
 )
 from coleaf_framework.protocol import MODALITIES, Modality
+from coleaf_framework.training.device import choose_device
 
 CENTROIDS, STREAM = "centroids", "stream:"
 CHOOSE, VALOR = "choose", "valor"
 # Teacher -> the options that it needs, and those that it may have; no other teacher's.
 _NEEDS = {"embeddings": ("modality", "embeddings", "text"), "clip": ("frames",), "clap": ("audio",)}
-_MAY_HAVE = {"embeddings": ("scale",), "clip": ("model", "prompts"), "clap": ("model", "prompts")}
+_MAY_HAVE = {"embeddings": ("scale",), "clip": ("model", "device", "prompts"), "clap": ("model", "device", "prompts")}
 _SEES: Mapping[str, Modality] = {"clip": "visual", "clap": "audio"}
 
 
@@ -44,7 +45,7 @@ class Request:
         frames: Folder of <id>/*.jpg, of clip.
         audio: Folder of <id>.wav, of clap.
         model: Name or folder of the model, of clip and clap.
-        device: Where clip or clap runs.
+        device: Where clip or clap runs, as `trainer.device`; cpu where None.
         prompts: File of prompts, of clip and clap.
         thresholds: A file; "choose", by the truth of the validation split; or "valor".
         positive_share: Chooses thresholds without truth, see `thresholds_by_share`.
@@ -62,7 +63,7 @@ class Request:
     frames: Path | None = None
     audio: Path | None = None
     model: str | None = None
-    device: str = "cpu"
+    device: str | None = None
     prompts: Path | None = None
     thresholds: str | None = None
     positive_share: float | None = None
@@ -100,7 +101,7 @@ class Request:
     @property
     def sees(self) -> Modality:
         """The modality whose labels are made."""
-        return _SEES.get(self.teacher) or MODALITIES[MODALITIES.index(self.modality)]  # type: ignore[arg-type]
+        return _SEES.get(self.teacher) or MODALITIES[MODALITIES.index(self.modality)]
 
 
 def make_teacher(
@@ -126,12 +127,13 @@ def make_teacher(
     else:
         prompts, told = default_prompts(data.classes, request.sees)
     about = {"prompts_from": told, "prompts": dict(zip(data.classes, prompts, strict=True))}
+    device = choose_device(request.device or "cpu", "--device")
     teacher: Teacher
     if request.frames is not None:
-        teacher = ClipTeacher(request.frames, prompts, request.model or CLIP_MODEL, request.device)
+        teacher = ClipTeacher(request.frames, prompts, request.model or CLIP_MODEL, device)
     else:
         assert request.audio is not None
-        teacher = ClapTeacher(request.audio, prompts, request.model or CLAP_MODEL, request.device)
+        teacher = ClapTeacher(request.audio, prompts, request.model or CLAP_MODEL, device)
     return teacher, about, [f"prompts: {told}"]
 
 
@@ -173,7 +175,14 @@ def resolve_thresholds(request: Request, judged: Callable[[str], Judged], classe
     if request.thresholds == CHOOSE:
         return choose_by_truth(judged("val"))
     if request.thresholds in (None, VALOR):
-        return Thresholds(valor_thresholds(classes, request.sees), "VALOR's, for LLP's classes")
+        values = valor_thresholds(classes, request.sees)
+        if request.thresholds is None and (request.model is not None or request.prompts is not None):
+            raise ValueError(
+                "VALOR's thresholds are for its own model and prompts: with --model or --prompts pass --thresholds "
+                "FILE, choose or valor, --positive-share or --false-positive-rate"
+            )
+        note = "; they are for laion-clap's checkpoint 630k, which this model need not be"
+        return Thresholds(values, "VALOR's, for LLP's classes" + (note if request.teacher == "clap" else ""))
     path = Path(request.thresholds)
     if not path.exists() and not path.suffix:
         raise ValueError(f"--thresholds {shown(request.thresholds)}: expected a file, {CHOOSE} or {VALOR}")

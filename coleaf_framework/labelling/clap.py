@@ -71,7 +71,8 @@ def read_wav(path: Path) -> NDArray[np.float32]:
     if rate != RATE:
         common = gcd(RATE, rate)
         mono = resample_poly(mono, RATE // common, rate // common)
-    return mono.astype(np.float32)
+    found: NDArray[np.float32] = mono.astype(np.float32)
+    return found
 
 
 def _as_float(samples: NDArray[Any]) -> NDArray[np.float64]:

@@ -103,7 +103,7 @@ def draw_partners(ids: Sequence[str], labels: Tensor, seed: int = 0) -> list[int
     return partners
 
 
-def find_removals(trainer: CoLeaFTrainer, data: AVVPDataset, seed: int = 0) -> Tensor:
+def find_removals(trainer: CoLeaFTrainer, data: AVVPDataset, seed: int = 0) -> tuple[Tensor, Tensor]:
     """The labels that MA would remove from a modality, found with a trained Anchor of any kind.
 
     Args:
@@ -112,7 +112,7 @@ def find_removals(trainer: CoLeaFTrainer, data: AVVPDataset, seed: int = 0) -> T
         seed: Of the partners.
 
     Returns:
-        (N,M,C) bool, True = remove.
+        (N,M,C) bool, True = remove; and the weak labels (N,C) in {0,1}.
 
     Raises:
         ValueError: The data does not fit the model, or a video has no partner.
@@ -123,7 +123,7 @@ def find_removals(trainer: CoLeaFTrainer, data: AVVPDataset, seed: int = 0) -> T
         trainer.predict(ExchangedTrack(data, partners, modality)).modality_probs for modality in ("visual", "audio")
     )
     right = (own.modality_probs > 0.5) == (own.labels > 0.5)[:, None]
-    return exchange_removals(own.labels, right.float().mean(0), visual, audio)
+    return exchange_removals(own.labels, right.float().mean(0), visual, audio), own.labels
 
 
 def removal_lists(removed: Tensor, ids: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, list[str]]]:

@@ -124,18 +124,20 @@ def choose_without_truth(
     """
     if (positive_share is None) == (false_positive_rate is None):
         raise ValueError("pass one of --positive-share and --false-positive-rate")
-    where = f"{judged.data.name} {judged.data.split}; no segment truth was read"
-    try:
-        if positive_share is not None:
-            told = f"exceeded by {positive_share:.0%} of the segments of videos whose weak label has the class, {where}"
-            return Thresholds(thresholds_by_share(*judged.rows, positive_share), told)
+    where = f"{judged.data.name} {judged.data.split}"
+    has = judged.weak > 0.5
+    counted, verb = (has, "has") if positive_share is not None else (~has, "lacks")
+    if none := [
+        name for name, any_video in zip(judged.data.classes, counted.any(0).tolist(), strict=True) if not any_video
+    ]:
+        raise ValueError(f"{where}: no weak label {verb} {none[0]!r}, so this rule has no segments to choose by")
+    if positive_share is not None:
+        values, share = thresholds_by_share(*judged.rows, positive_share), positive_share
+    else:
         assert false_positive_rate is not None
-        told = (
-            f"exceeded by {false_positive_rate:.1%} of the segments of videos whose weak label lacks the class, {where}"
-        )
-        return Thresholds(thresholds_by_false_positives(*judged.rows, false_positive_rate), told)
-    except ValueError as problem:
-        raise ValueError(f"{judged.data.name} {judged.data.split}: {problem}") from None
+        values, share = thresholds_by_false_positives(*judged.rows, false_positive_rate), false_positive_rate
+    told = f"exceeded by {100 * share:g}% of the segments of videos whose weak label {verb} the class, {where}"
+    return Thresholds(values, f"{told}; no segment truth was read")
 
 
 def require_new(out: Path, modality: Modality) -> None:
@@ -192,7 +194,8 @@ def write_pseudo_labels(
         "digest": digest.hexdigest()[:16],
     }
     write_yaml(out / LABELS, {"kind": "npy", "intersect": True, "classes": classes, **before, modality: record})
-    return positive / possible
+    shares: Tensor = positive / possible
+    return shares
 
 
 def _read_record(path: Path, classes: list[str]) -> dict[str, Any]:

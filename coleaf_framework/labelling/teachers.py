@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from coleaf_framework._config import reason
@@ -63,7 +64,7 @@ class EmbeddingsTeacher:
         if not 0 < scale < float("inf"):
             raise ValueError(f"the scale of the cosines is {scale}, where a number above 0 was expected")
         self.modality, self.text, self.embed, self.scale = modality, text, embed, scale
-        self.about = {"teacher": "embeddings", "scale": scale, **(about or {})}
+        self.about: Mapping[str, Any] = {"teacher": "embeddings", "scale": scale, **(about or {})}
 
     def logits(self, video: Video, segments: int) -> Tensor:
         """See `Teacher.logits`."""
@@ -105,7 +106,7 @@ def stream_embeddings(data: AVVPDataset, stream: str) -> Embed:
         raise ValueError(f"{data.name} has no stream {stream!r}; it has {', '.join(sorted(data.streams))}")
 
     def read(video: Video, segments: int) -> Tensor:
-        return video.streams[stream].double().unflatten(0, (segments, -1)).mean(1)
+        return rearrange(video.streams[stream].double(), "(t k) d -> t k d", t=segments).mean(1)
 
     return read
 

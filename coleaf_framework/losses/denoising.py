@@ -85,8 +85,11 @@ def refine_labels(labels: Tensor, reference_probs: Tensor, threshold: float) -> 
     A present class keeps its label in a modality where the Reference's probability exceeds the threshold, and in both
     modalities where it exceeds the threshold in neither. A dropped label y becomes 1 - y. Not in the paper.
 
+    Where the data set gives labels of either modality, a class that it gives in one modality alone is known to be
+    there and stays; one that it gives in both may lose one of them.
+
     Args:
-        labels: (B,C) in [0,1], weak labels; a class above 0.5 is present.
+        labels: (B,C) in [0,1], weak labels, or (B,M,C), those of either modality; a class above 0.5 is present.
         reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities.
         threshold: in [0,1].
 
@@ -99,6 +102,7 @@ def refine_labels(labels: Tensor, reference_probs: Tensor, threshold: float) -> 
                  [0., 1.]]])
     """
     predicted = reference_probs.detach() > threshold
-    kept = predicted | ~predicted.any(1, keepdim=True)
-    weak = labels[:, None].expand_as(reference_probs)
-    return torch.where((weak > 0.5) & ~kept, 1 - weak, weak)  # smoothed labels stay smoothed
+    weak = labels if labels.ndim == 3 else labels[:, None].expand_as(reference_probs)
+    present = weak > 0.5
+    kept = predicted | ~(predicted & present).any(1, keepdim=True)
+    return torch.where(present & ~kept, 1 - weak, weak)  # smoothed labels stay smoothed

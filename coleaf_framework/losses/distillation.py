@@ -56,8 +56,8 @@ def pseudo_label_cross_entropy(
         reference_probs: (B,M,C) in [0,1], the Reference's modality probabilities, thresholded to pseudo-labels.
         threshold: in [0,1], one for both modalities or (audio, visual).
         soft: use the Reference's probabilities themselves as targets; the threshold then has no effect.
-        labels: (B,C) in [0,1], weak labels; classes at or below 0.5 get the target 0. With None, targets stay as they
-            are.
+        labels: (B,C) in [0,1], weak labels, or (B,M,C), those of either modality; classes at or below 0.5 get the
+            target 0. With None, targets stay as they are.
 
     Returns:
         Scalar, at least 0, the mean over videos and classes.
@@ -72,7 +72,8 @@ def pseudo_label_cross_entropy(
         audio, visual = threshold if isinstance(threshold, tuple) else (threshold, threshold)
         teacher = (teacher > per_modality(teacher, audio, visual)[:, None]).to(anchor_probs.dtype)
     if labels is not None:
-        teacher = torch.where(labels[:, None] > 0.5, teacher, 0.0)
+        allowed = labels if labels.ndim == 3 else labels[:, None]
+        teacher = torch.where(allowed > 0.5, teacher, 0.0)
     return modality_cross_entropy(anchor_probs, teacher)
 
 

@@ -46,7 +46,7 @@ def noise_ratios(labels: Tensor, probs: Tensor, *, batch: int = BATCH) -> Tensor
     """
     if not len(probs):
         raise ValueError("noise ratios need at least one video")
-    means = torch.stack([part.mean(0) for part in probs.split(batch)]).mean(0)  # (M,C)
+    means = torch.stack([probs[i : i + batch].mean(0) for i in range(0, len(probs), batch)]).mean(0)  # (M,C)
     targets = smooth_visual_labels(labels[:, None].expand_as(probs))
     positive = (labels > 0.5)[:, None]
     noise = (probs * targets / means < per_modality(probs, *NOISE_THRESHOLDS)[:, None]) & positive

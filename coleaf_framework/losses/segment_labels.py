@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coleaf_framework.losses._precision import in_float32
+from coleaf_framework.losses._precision import in_float32, per_modality
 from coleaf_framework.losses.weak import EPS
 
 HARD_THRESHOLD = 0.5
@@ -77,6 +77,7 @@ def segment_label_cross_entropy(
     hard: bool = False,
     smoothing: float = 0.0,
     positive_weight: Tensor | None = None,
+    modality_weights: tuple[float, float] = (1.0, 1.0),
 ) -> Tensor:
     """Sum over modalities of the BCE of segment probabilities against pseudo-labels.
 
@@ -92,6 +93,7 @@ def segment_label_cross_entropy(
         hard: whether labels are thresholded at 0.5.
         smoothing: in [0,1), see `label_targets`.
         positive_weight: (M,C), multiplies the part of positive labels; see `positive_weights`.
+        modality_weights: of audio and visual in the sum; (3, 1) in LSLD (Fan et al., NeurIPS 2023).
 
     Returns:
         Scalar, at least 0.
@@ -103,7 +105,8 @@ def segment_label_cross_entropy(
     """
     targets = label_targets(pseudo_labels.detach(), hard=hard, smoothing=smoothing)
     said = said_by_labels(pseudo_labels, mask, label_mask)
-    return _masked_cross_entropy(segment_probs, targets, said, positive_weight, over=(1, 3))
+    each = _masked_cross_entropy(segment_probs, targets, said, positive_weight, over=(1, 3))
+    return (each * per_modality(each, *modality_weights)).sum(1).mean()
 
 
 def modality_from_segments(
@@ -157,16 +160,16 @@ def modality_label_cross_entropy(
     """
     labels, said = modality_from_segments(pseudo_labels.detach(), mask, label_mask, hard=hard)
     targets = label_targets(labels, smoothing=smoothing)
-    return _masked_cross_entropy(modality_probs, targets, said, None, over=(2,))
+    return _masked_cross_entropy(modality_probs, targets, said, None, over=(2,)).sum(1).mean()
 
 
 def _masked_cross_entropy(
     probs: Tensor, targets: Tensor, said: Tensor, positive_weight: Tensor | None, over: tuple[int, ...]
 ) -> Tensor:
-    """BCE, the mean over the dimensions `over` where `said`, summed over modalities, the mean over videos."""
+    """BCE of each video and modality, (B,M), the mean over the dimensions `over` where `said`; 0 where nothing is."""
     p = probs.clamp(EPS, 1 - EPS)
     present = targets * p.log()
     if positive_weight is not None:
         present = positive_weight * present
     each = torch.where(said, -(present + (1 - targets) * (1 - p).log()), 0.0)
-    return (each.sum(over) / said.sum(over).clamp(min=1)).sum(1).mean()
+    return each.sum(over) / said.sum(over).clamp(min=1)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from coleaf_framework.metrics.decision import DecisionConfig, ModalityThresholds, decide
 from coleaf_framework.metrics.events import EVENT_TYPES, Event, list_events
+from coleaf_framework.metrics.parsed import ParsedSplit
 from coleaf_framework.metrics.scores import (
     ALL_KEYS,
     COLUMNS,
@@ -34,6 +35,7 @@ __all__ = [
     "DecisionConfig",
     "Event",
     "ModalityThresholds",
+    "ParsedSplit",
     "ParsingScores",
     "all_scores",
     "choose_gates",

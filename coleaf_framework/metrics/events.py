@@ -119,5 +119,6 @@ def list_events(
             confidence = None
             if segment_probs is not None:
                 confidence = round(segment_probs[onset:offset, index, c].float().mean().item(), 4)
-            events.append(Event(classes[c], modality, onset * seconds, offset * seconds, confidence))
+            start, end = (round(t * seconds, 6) for t in (onset, offset))  # 0.96, not 3 * 0.32
+            events.append(Event(classes[c], modality, start, end, confidence))
     return sorted(events, key=lambda e: (e.onset, e.label, e.modality))

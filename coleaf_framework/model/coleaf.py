@@ -24,9 +24,12 @@ from coleaf_framework.collaboration import (
     Update,
     anchor_update,
     head_start_update,
+    mix_videos,
     modality_labels,
     reference_teaches,
     reference_update,
+    teaching_labels,
+    with_teachers_labels,
 )
 from coleaf_framework.model.freezing import freeze, unfreeze
 from coleaf_framework.model.parts import read_parts
@@ -50,8 +53,10 @@ class CoLeaF(nn.Module):
 
     - `CoLeaFTrainer`, which does all that follows.
     - A loop of one's own: `losses = model(batch)`, one backward of their sum, one update; both branches at once.
-    - A loop that follows the configuration to the letter, as `config.update` "reference_first" needs::
+    - A loop that follows the configuration to the letter, as `config.update` "reference_first" and `config.mixup`
+      need::
 
+        batch = model.mix(batch)
         shared = model.shared_pass(batch, progress)
         for update in model.updates(progress):
             losses, observations = model.update(batch, progress, update, shared)
@@ -103,6 +108,7 @@ class CoLeaF(nn.Module):
         self.teacher = (
             MovingAverage(reference, config.reference_ema) if reference is not None and config.reference_ema else None
         )
+        self.label_teacher = MovingAverage(anchor, config.label_teacher_ema) if config.label_teacher_ema else None
         self._lean_reference = reference is not None and takes(reference.forward, "need_class_probs")
         freeze(anchor, frozen)
 
@@ -167,6 +173,8 @@ class CoLeaF(nn.Module):
                 return head_start_update(c, reference, batch)
         own = shared if shared is not None else self._anchor_pass(batch, progress)
         progress = self._after_head_start(progress)
+        if which != "reference" and teaching_labels(c, progress):
+            batch = with_teachers_labels(batch, self._teachers_segments(own.streams, batch.mask))
         if self.reference is None:
             with phase("losses"):
                 return anchor_update(c, self.anchor, own, None, batch, progress, self.label_loss)
@@ -184,6 +192,10 @@ class CoLeaF(nn.Module):
             losses, observations = anchor_update(c, self.anchor, own, teacher, batch, progress, self.label_loss)
         return StepOutput(losses | of_reference, observations)
 
+    def mix(self, batch: Batch) -> Batch:
+        """The batch that a step trains on: its videos mixed where `config.mixup` asks for it; see `mix_videos`."""
+        return mix_videos(batch, self.config.mixup) if self.config.mixup else batch
+
     def shared_pass(self, batch: Batch, progress: Progress) -> AnchorPass | None:
         """The Anchor's forward pass, for all updates of a step; None where there is one update, which makes its own.
 
@@ -197,9 +209,11 @@ class CoLeaF(nn.Module):
         return self.config.reference_head_start if self.reference is not None else 0
 
     def after_step(self) -> None:
-        """To be called after each training step: a teacher that is a moving average follows the Reference."""
+        """To be called after each training step: teachers that are moving averages follow their network."""
         if self.teacher is not None and self.reference is not None:
             self.teacher.follow(self.reference)
+        if self.label_teacher is not None:
+            self.label_teacher.follow(self.anchor)
 
     def _after_head_start(self, progress: Progress) -> Progress:
         """The same, with epochs counted from the first that trains the Anchor."""
@@ -224,6 +238,13 @@ class CoLeaF(nn.Module):
         with torch.no_grad(), phase("Reference forward"):
             taught: ReferenceOutput = teacher(mask=mask, **unread, **streams)
         return taught
+
+    def _teachers_segments(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
+        assert self.label_teacher is not None
+        with torch.no_grad(), phase("label teacher forward"):
+            shape, copies = batch_shape(streams, self.streams), self.changes_inputs
+            output, _ = run_anchor(self.label_teacher.average, self.adapter, streams, mask, shape, copies=copies)
+        return output.segment_probs
 
     def infer(self, batch: Batch) -> AnchorOutput:
         """The Anchor's answer to a batch; the Reference takes no part. `modality_probs` is always set.

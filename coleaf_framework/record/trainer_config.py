@@ -45,7 +45,9 @@ class TrainerConfig(StrictConfig):
         "and what model.safetensors and the trained model hold; the weights that training goes on from are in "
         "resume.safetensors. 0 is off",
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="weak labels y become (1 - s) y + s / 2 in training")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="weak labels y, of videos and of modalities, become (1 - s) y + s / 2 in training"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of initial weights, order and dropout")
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
@@ -57,7 +59,8 @@ class TrainerConfig(StrictConfig):
     monitor: tuple[str, ...] = Field(
         ("support/segment/Type@AVo", "support/event/Type@AVo"),
         description="validation columns whose mean chooses the best epoch; none keeps the last epoch. Support-only, "
-        "since the published ones prefer an epoch that predicts little (docs/metrics.md)",
+        "since the published ones prefer an epoch that predicts little; where the data has the columns AV alone, the "
+        "default is AV in place of Type@AVo (docs/metrics.md)",
     )
     tensorboard: bool = Field(False, description="write TensorBoard files too")
 

@@ -49,14 +49,18 @@ def theta_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
 
 
 def class_bars(
-    scores: Mapping[str, Tensor], classes: Sequence[str], columns: Sequence[str] = ("Ao", "Vo", "AV")
+    scores: Mapping[str, Tensor],
+    classes: Sequence[str],
+    columns: Sequence[str] = ("Ao", "Vo", "AV"),
+    measured: Sequence[str] = CLASS_COLUMNS,
 ) -> Any:
     """F-score of each class, one panel per event type.
 
     Args:
-        scores: name of a row -> (5,C) in percent, from `metrics.analysis.class_scores`; no bar for NaN.
+        scores: name of a row -> (K,C) in percent, rows of `metrics.analysis.class_scores`; no bar for NaN.
         classes: C names.
-        columns: the panels, some of `CLASS_COLUMNS`.
+        columns: the panels, some of `measured`.
+        measured: K names, of the rows of `scores`.
     """
     height = 0.8 / len(scores)
     figure, axes = pyplot().subplots(
@@ -64,12 +68,14 @@ def class_bars(
         len(columns),
         figsize=(10, 1.2 + len(classes) * max(0.2, 0.11 * len(scores))),
         layout="constrained",
+        squeeze=False,
         sharey=True,
     )
+    axes = axes[0]
     for axis, column in zip(axes, columns, strict=True):
         for i, (row, values) in enumerate(scores.items()):
             at = [c - 0.4 + height * (i + 0.5) for c in range(len(classes))]
-            widths = [0.0 if math.isnan(x) else x for x in values[CLASS_COLUMNS.index(column)].tolist()]
+            widths = [0.0 if math.isnan(x) else x for x in values[measured.index(column)].tolist()]
             axis.barh(at, widths, height=0.9 * height, color=COLOURS[i % len(COLOURS)], label=one_line(row))
         _style(axis, column, "F, percent, segments of all videos", grid="x")
         axis.set_xlim(0, 100)
@@ -79,11 +85,12 @@ def class_bars(
     return figure
 
 
-def type_tables(tables: Mapping[str, Tensor]) -> Any:
+def type_tables(tables: Mapping[str, Tensor], true: Sequence[str] = SEGMENT_TYPES) -> Any:
     """Confusion matrices of event types, in percent of each true type.
 
     Args:
-        tables: name of a row -> (4,4) counts, from `metrics.analysis.type_table`.
+        tables: name of a row -> counts, rows of `metrics.analysis.type_table`.
+        true: the true types, one per row of the counts.
     """
     across = min(len(tables), 3)
     down = -(-len(tables) // across)
@@ -99,9 +106,11 @@ def type_tables(tables: Mapping[str, Tensor]) -> Any:
             for j, share in enumerate(row):
                 text = "-" if math.isnan(share) else f"{share:.1f}"
                 axis.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if share > 60 else "black")
-        short = [kind.replace("audible-visible", "audible-\nvisible") for kind in SEGMENT_TYPES]
-        axis.set_xticks(range(4), short, fontsize=7)
-        axis.set_yticks(range(4), short, fontsize=7)
+        predicted, rows = (
+            [kind.replace("audible-visible", "audible-\nvisible") for kind in kinds] for kinds in (SEGMENT_TYPES, true)
+        )
+        axis.set_xticks(range(len(predicted)), predicted, fontsize=7)
+        axis.set_yticks(range(len(rows)), rows, fontsize=7)
         axis.set_title(one_line(name), loc="left", fontsize=10)
         axis.set_xlabel("predicted", fontsize=8)
         axis.set_ylabel("true", fontsize=8)

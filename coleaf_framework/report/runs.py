@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from coleaf_framework._text import one_line
-from coleaf_framework.metrics import COLUMNS, SUPPORT
+from coleaf_framework.metrics import SUPPORT
 from coleaf_framework.metrics.analysis import CLASS_COLUMNS, SEGMENT_TYPES, calibration, class_scores, type_table
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.record.log import LOG, read_log
@@ -22,10 +22,12 @@ from coleaf_framework.report import figures
 from coleaf_framework.report.page import make_page
 from coleaf_framework.report.pictures import loss_curves, pyplot, save
 from coleaf_framework.results.comparison import Comparison, compare_runs
-from coleaf_framework.results.event_types import types_table
+from coleaf_framework.results.event_types import true_types, types_table
 from coleaf_framework.results.grouping import group_seeds, require_named_once
+from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.predictions_file import read_predictions
 from coleaf_framework.results.rows import Member
+from coleaf_framework.results.tables import heads_of
 from coleaf_framework.storage import to_json, write_text
 
 _ENDINGS = ("png", "svg")
@@ -56,23 +58,40 @@ class Report:
         """The data of the figures: name of a row -> kind -> values.
 
         The kinds are "class_scores" (5,C), "type_table" (4,4) and "calibration" (modality -> `Calibration`), all from
-        `metrics.analysis` and of the row's first run; and "history", the mean over the row's seeds.
+        `metrics.analysis` and of the row's first run; and "history", the mean over the row's seeds. Where the ground
+        truth does not tell audible from visible events, there are the scores of AV and the true type audible-visible
+        alone, and no calibration, which is of one modality.
         """
         by_row: dict[str, dict[str, Any]] = {}
         for name, members in self.rows.items():
             predictions = members[0].predictions
             truth = predictions.known_truth
             decided = predictions.decided()
+            class_rows = [CLASS_COLUMNS.index(column) for column in self._class_columns]
+            type_rows = [SEGMENT_TYPES.index(kind) for kind in self._true_types]
             by_row[name] = {
-                "class_scores": class_scores(decided, truth),
-                "type_table": type_table(decided, truth, predictions.mask),
+                "class_scores": class_scores(decided, truth)[class_rows],
+                "type_table": type_table(decided, truth, predictions.mask)[type_rows],
                 "calibration": {
                     modality: calibration(predictions.segment_probs[:, :, m], truth[:, :, m], predictions.mask)
                     for m, modality in enumerate(MODALITIES)
+                    if predictions.truth_kind == "modalities"
                 },
                 "history": mean_history([Path(member.run) for member in members]),
             }
         return by_row
+
+    @property
+    def _first(self) -> Predictions:
+        return next(iter(self.rows.values()))[0].predictions
+
+    @property
+    def _class_columns(self) -> tuple[str, ...]:
+        return tuple(column for column in CLASS_COLUMNS if f"segment/{column}" in self._first.columns)
+
+    @property
+    def _true_types(self) -> tuple[str, ...]:
+        return true_types(self._first)
 
     def types_found(self, *, markdown: bool = False) -> str:
         """Table of the predicted event types of each true type; see `results.event_types`."""
@@ -82,7 +101,8 @@ class Report:
     def figures(self) -> dict[str, tuple[str, Callable[[], Any]]]:
         """Name of a figure -> its caption, and a function that draws it."""
         which = " Of each row's first run." if any(len(members) > 1 for members in self.rows.values()) else ""
-        classes = next(iter(self.rows.values()))[0].predictions.classes
+        classes = self._first.classes
+        shown = [column for column in ("Ao", "Vo", "AV") if column in self._class_columns]
 
         def of(kind: str) -> dict[str, Any]:
             return {name: each[kind] for name, each in self.numbers.items()}
@@ -90,18 +110,20 @@ class Report:
         by_name: dict[str, tuple[str, Callable[[], Any]]] = {
             "classes": (
                 f"F of each class over the segments of all videos, by type of event.{which}",
-                lambda: figures.class_bars(of("class_scores"), classes),
+                lambda: figures.class_bars(of("class_scores"), classes, shown, self._class_columns),
             ),
             "types": (
                 f"True type of event by predicted type, percent of each true type.{which}",
-                lambda: figures.type_tables(of("type_table")),
-            ),
-            "reliability": (
-                f"Reliability curves: predicted probability against observed frequency.{which}",
-                lambda: figures.reliability(of("calibration")),
+                lambda: figures.type_tables(of("type_table"), self._true_types),
             ),
         }
-        columns = [f"{SUPPORT}{level}/{column}" for level in ("segment", "event") for column in COLUMNS]
+        if self._first.truth_kind == "modalities":
+            by_name["reliability"] = (
+                f"Reliability curves: predicted probability against observed frequency.{which}",
+                lambda: figures.reliability(of("calibration")),
+            )
+        heads = heads_of(self.comparison.columns)
+        columns = [f"{SUPPORT}{level}/{column}" for level in ("segment", "event") for column in heads]
         differences = {
             pair.name: {column.removeprefix(SUPPORT): pair.difference.at(column) for column in columns}
             for pair in self.comparison.pairs
@@ -134,9 +156,11 @@ class Report:
         for name, (_, draw) in self.figures().items():
             for ending in _ENDINGS:
                 save(self._noted(draw()), folder / f"{name}.{ending}")
-        classes = next(iter(self.rows.values()))[0].predictions.classes
-        content = {"classes": classes, "class_columns": CLASS_COLUMNS, "types": SEGMENT_TYPES, "rows": self.numbers}
-        content["notes"] = self.comparison.notes
+        content: dict[str, Any] = {"classes": self._first.classes, "class_columns": self._class_columns}
+        content["types"] = SEGMENT_TYPES
+        if self._true_types != SEGMENT_TYPES:
+            content["true_types"] = self._true_types
+        content |= {"rows": self.numbers, "notes": self.comparison.notes}
         write_text(folder / "numbers.json", to_json(_plain(content), indent=1) + "\n")
 
     def _noted(self, figure: Any) -> Any:

@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coleaf_framework._config import nearest
 from coleaf_framework._text import one_line
-from coleaf_framework.metrics import ALL_KEYS, SUPPORT
+from coleaf_framework.metrics import SUPPORT
 from coleaf_framework.results.caveats import merge_caveats
+from coleaf_framework.results.columns import primary_column
 from coleaf_framework.results.paper import PAPER_COLUMNS
 from coleaf_framework.results.predictions import Predictions, require_same_videos
 from coleaf_framework.results.rows import Member, Pair, Row, format_difference, with_deviation
-from coleaf_framework.results.tables import LEGEND, plain_table, score_table
+from coleaf_framework.results.tables import legend_of, plain_table, score_table
 from coleaf_framework.storage import to_json, write_text
 
-PRIMARY = f"{SUPPORT}segment/Type@AVo"
-"""The column of the conclusion: support-only Type@AVo, the mean of Ao, Vo and AV over the videos with support."""
 _FEW_SEEDS = 3
 LESS = (
     '"X less Y" is the score of X minus that of Y, in percentage points, with the 95 % interval over videos and seeds '
@@ -54,6 +52,11 @@ class Comparison:
     paper: Mapping[str, tuple[float, ...]]
     notes: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that exist for the ground truth."""
+        return self.rows[0].columns
+
     def cells(self) -> list[tuple[str, dict[str, str], str]]:
         """Formatted rows: name, column -> text, and the kind of row ("run", "trivial" or "difference")."""
         cells = []
@@ -62,12 +65,12 @@ class Comparison:
             cells.append((row.name, {c: with_deviation(x, deviations.get(c)) for c, x in row.means().items()}, "run"))
         for name, scores in self.trivial.items():
             cells.append((name, {c: with_deviation(x, None) for c, x in scores.items()}, "trivial"))
-        return [*cells, *((pair.name, format_difference(pair.difference), "difference") for pair in self.pairs)]
+        return [*cells, *((pair.name, format_difference(pair), "difference") for pair in self.pairs)]
 
     def table(self, *, markdown: bool = False) -> str:
         """The tables of scores, differences and the paper's numbers, and the conclusion, as one text."""
         rows = {name: texts for name, texts, kind in self.cells() if kind != "difference"}
-        parts = [score_table(rows, self.title, markdown=markdown, legend=False), LEGEND]
+        parts = [score_table(rows, self.title, markdown=markdown, legend=False), legend_of(self.columns)]
         if self.pairs:
             parts += [self._differences(markdown), LESS]
         parts.append(self._in_short(markdown))
@@ -80,34 +83,34 @@ class Comparison:
 
     def _differences(self, markdown: bool) -> str:
         """The differences, one line per column, since the lines of a terminal are short."""
-        texts = [format_difference(pair.difference) for pair in self.pairs]
+        texts = [format_difference(pair) for pair in self.pairs]
         names = [pair.name.replace(" less ", " less " if markdown else "\nless ") for pair in self.pairs]
-        body = [[column, *(by_column[column] for by_column in texts)] for column in ALL_KEYS]
+        body = [[column, *(by_column[column] for by_column in texts)] for column in self.columns]
         return plain_table(["", *names], body, "Paired differences", markdown=markdown)
 
     def _in_short(self, markdown: bool) -> str:
         """A table of the columns of the paper's Tables 2 to 5 and of the conclusion, with the paper's numbers below."""
-        differences = {pair.treated: format_difference(pair.difference)[self.column] for pair in self.pairs}
+        differences = {pair.treated: format_difference(pair)[self.column] for pair in self.pairs}
+        columns = [column for column in PAPER_COLUMNS if column in self.columns]
         body = [
-            [name, *(texts[c].split(" ±")[0] for c in PAPER_COLUMNS), texts[self.column], differences.get(name, "")]
+            [name, *(texts[c].split(" ±")[0] for c in columns), texts[self.column], differences.get(name, "")]
             for name, texts, kind in self.cells()
             if kind != "difference"
         ]
         body += [[name, *(f"{value:.1f}" for value in values), "", ""] for name, values in self.paper.items()]
         title = "In short" + (", with the paper's own numbers, which are on LLP's test split" if self.paper else "")
-        return plain_table(["", *PAPER_COLUMNS, self.column, "its difference"], body, title, markdown=markdown)
+        return plain_table(["", *columns, self.column, "its difference"], body, title, markdown=markdown)
 
     def as_json(self) -> str:
         """All rows, runs and differences as JSON."""
         content: dict[str, Any] = {"title": self.title, "rows": {}, "by_run": {}, "trivial": self.trivial}
         for row in self.rows:
             content["rows"][row.name] = {"mean": row.means(), "deviation": row.deviations(), "runs": row.runs}
-            for run, values in zip(row.runs, row.by_seed.tolist(), strict=True):
-                content["by_run"][run] = dict(zip(ALL_KEYS, values, strict=True))
+            content["by_run"] |= row.by_run()
         content["differences"] = {
             pair.name: {
                 column: dict(zip(("value", "low", "high"), pair.difference.at(column), strict=True))
-                for column in ALL_KEYS
+                for column in pair.columns
             }
             for pair in self.pairs
         }
@@ -128,7 +131,7 @@ class Comparison:
             for column, value in scores.items():
                 writer.writerow([name, column, *_formatted(value, None, None, None), ""])
         for pair in self.pairs:
-            for column in ALL_KEYS:
+            for column in pair.columns:
                 value, low, high = pair.difference.at(column)
                 writer.writerow([pair.name, column, *_formatted(value, None, low, high), pair.difference.seeds])
         for note in self.notes:
@@ -179,17 +182,8 @@ def compare_runs(question: str, groups: Mapping[str, Sequence[Member]]) -> Compa
             seeds = [",".join(map(str, each.seeds)) for each in (row, rows[control])]
             notes.append(f"{name} has the seeds {seeds[0]} and {control} {seeds[1]}, so they are not paired")
     predictions = next(iter(groups.values()))[0].predictions
-    return compare_rows(question, list(rows.values()), pairs, predictions, PRIMARY, {}, tuple(notes))
-
-
-def require_column(column: str) -> None:
-    """Check the name of a column.
-
-    Raises:
-        ValueError: no column has this name; names the closest match.
-    """
-    if column not in ALL_KEYS:
-        raise ValueError(f"--column {column!r}: no such column.{nearest(column, ALL_KEYS)}")
+    column = primary_column(predictions.truth_kind)
+    return compare_rows(question, list(rows.values()), pairs, predictions, column, {}, tuple(notes))
 
 
 def compare_rows(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from coleaf_framework.results.tables import score_table
+from coleaf_framework.results.tables import further_table, score_table
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Evaluation:
         video_label: column -> percent, of the parser that spreads the true video labels over all segments and both
             modalities.
         caveats: sentences shown below the table.
+        further: name of a row -> name of a score of the data set's own -> percent; empty where it defines none.
     """
 
     name: str
@@ -33,8 +34,11 @@ class Evaluation:
     empty: Mapping[str, float]
     video_label: Mapping[str, float]
     caveats: tuple[str, ...] = ()
+    further: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> float:
+        if column not in self.scores:
+            raise KeyError(f"{self.data} has no column {column!r}; it has {', '.join(self.scores)}")
         return self.scores[column]
 
     def rows(self) -> dict[str, Mapping[str, float]]:
@@ -43,4 +47,5 @@ class Evaluation:
 
     def __str__(self) -> str:
         table = score_table(self.rows(), f"{self.data}, {self.videos} videos, F-scores in percent")
-        return "\n".join([table, *(f"NOTE: {caveat}" for caveat in self.caveats)])
+        more = [further_table(self.further)] if self.further else []
+        return "\n".join([table, *more, *(f"NOTE: {caveat}" for caveat in self.caveats)])

@@ -6,17 +6,27 @@ A network runs over a split once; scores, events, thresholds, tables and figures
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.metrics import DecisionConfig, all_scores, decide, empty_parser, list_events, video_label_parser
+from coleaf_framework.data.dataset import Truth, further_scores_of, segment_seconds_of, truth_of
+from coleaf_framework.metrics import (
+    DecisionConfig,
+    ParsedSplit,
+    all_scores,
+    decide,
+    empty_parser,
+    list_events,
+    video_label_parser,
+)
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.results.caveats import caveats_of_scoring
+from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.events_file import VideoEvents
 
@@ -41,6 +51,10 @@ class Predictions:
         labels: (N,C) weak labels in {0,1}.
         mask: (N,T) bool, True = real segment; videos are padded to the longest one.
         caveats: sentences to be shown with the scores.
+        segment_seconds: length of a segment in seconds.
+        truth_kind: "modalities", or "joint" where all annotated events are audible and visible; see `results.columns`.
+        further: name of a score of the data set's own -> percent; empty where it defines none.
+        trivial_further: name of a trivial parser -> the same scores.
     """
 
     parser: str
@@ -56,6 +70,20 @@ class Predictions:
     labels: Tensor
     mask: Tensor
     caveats: tuple[str, ...] = ()
+    segment_seconds: float = 1.0
+    truth_kind: Truth = "modalities"
+    further: Mapping[str, float] = field(default_factory=dict)
+    trivial_further: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that exist for this ground truth, some of `metrics.ALL_KEYS`."""
+        return columns_of(self.truth_kind)
+
+    @property
+    def where(self) -> str:
+        """The data set and the split, as messages name them."""
+        return f"{self.data} {self.split}"
 
     @property
     def output(self) -> AnchorOutput:
@@ -73,7 +101,8 @@ class Predictions:
         """
         if self.truth is None:
             raise ValueError(
-                f"{self.data} {self.split} has only weak labels; scores need segment labels (AVVP_eval_*.csv)"
+                f"{self.data} {self.split} has only weak labels; scores need ground truth "
+                "(in LLP's layout AVVP_eval_*.csv)"
             )
         return self.truth
 
@@ -93,20 +122,50 @@ class Predictions:
         }
 
     def trivial_scores(self) -> dict[str, dict[str, float]]:
-        """Name -> all columns in percent, of the two trivial parsers.
+        """Name -> `columns` in percent, of the two trivial parsers.
 
         Raises:
             ValueError: the split has only weak labels.
         """
-        return {name: all_scores(decided, self.known_truth) for name, decided in self.trivial().items()}
+        return {name: self._scores_of(decided) for name, decided in self.trivial().items()}
 
     def scores(self) -> dict[str, float]:
-        """All columns in percent, with the model's thresholds.
+        """`columns` in percent, with the model's thresholds.
 
         Raises:
             ValueError: the split has only weak labels.
         """
-        return all_scores(self.decided(), self.known_truth)
+        return self._scores_of(self.decided())
+
+    def _scores_of(self, decided: Tensor) -> dict[str, float]:
+        scores = all_scores(decided, self.known_truth)
+        return {column: scores[column] for column in self.columns}
+
+    def with_further_scores(self, data: AVVPDataset) -> Predictions:
+        """A copy with the data set's own scores, of the model and of the trivial parsers.
+
+        Args:
+            data: the data set, with ground truth.
+
+        Raises:
+            TypeError: as `data.dataset.further_scores_of` does.
+        """
+        parsed = ParsedSplit(
+            self.ids, self.segment_probs, self.modality_probs, self.video_probs, self.decision, self.decided(),
+            self.known_truth, self.labels, self.mask,
+        )  # fmt: skip
+        own, trivial = further_scores_of(data, parsed), {}
+        if not own:
+            return self
+        for name, decided in self.trivial().items():
+            certain = decided.float()
+            modality = certain.amax(1)
+            of_trivial = replace(
+                parsed, segment_probs=certain, modality_probs=modality, video_probs=modality.amax(1), decided=decided,
+                decision=DecisionConfig(),
+            )  # fmt: skip
+            trivial[name] = further_scores_of(data, of_trivial)
+        return replace(self, further=own, trivial_further=trivial)
 
     def evaluation(self) -> Evaluation:
         """The scores of the model and of the two trivial parsers.
@@ -115,17 +174,20 @@ class Predictions:
             ValueError: the split has only weak labels.
         """
         empty, video_label = self.trivial_scores().values()
-        where = f"{self.data} {self.split}"
-        return Evaluation(self.parser, where, len(self.ids), self.scores(), empty, video_label, self.caveats)
+        further = {self.parser: self.further, **self.trivial_further} if self.further else {}
+        return Evaluation(
+            self.parser, self.where, len(self.ids), self.scores(), empty, video_label, self.caveats, further
+        )
 
     def events(self) -> list[VideoEvents]:
         """The predicted events of every video, and the annotated ones if the split has them."""
         videos = []
         for i, decided in enumerate(self.decided()):
             length = int(self.mask[i].sum())
-            predicted = list_events(decided[:length], self.classes, self.segment_probs[i, :length])
-            truth = None if self.truth is None else list_events(self.truth[i, :length], self.classes)
-            videos.append(VideoEvents(self.ids[i], float(length), predicted, truth))
+            seconds = self.segment_seconds
+            predicted = list_events(decided[:length], self.classes, self.segment_probs[i, :length], seconds)
+            truth = None if self.truth is None else list_events(self.truth[i, :length], self.classes, None, seconds)
+            videos.append(VideoEvents(self.ids[i], round(length * seconds, 6), predicted, truth))
         return videos
 
 
@@ -177,7 +239,7 @@ def assemble(
         ids: N video ids.
         tensors: name of a field -> tensor.
     """
-    return Predictions(
+    predictions = Predictions(
         parser,
         data.name,
         data.split,
@@ -186,7 +248,11 @@ def assemble(
         decision.named(data.classes),
         **({"truth": None} | tensors),  # type: ignore[arg-type]
         caveats=tuple(caveats_of_scoring(decision, data)),
+        segment_seconds=segment_seconds_of(data),
+        truth_kind=truth_of(data),
     )
+    measured = predictions.truth is not None and hasattr(data, "further_scores")
+    return predictions.with_further_scores(data) if measured else predictions
 
 
 def require_same_videos(named: Sequence[tuple[str, Predictions]]) -> None:
@@ -196,8 +262,8 @@ def require_same_videos(named: Sequence[tuple[str, Predictions]]) -> None:
         named: names of runs with their predictions, at least one.
 
     Raises:
-        ValueError: a split has only weak labels, or the class lists, videos or ground truth differ; names the first
-            difference.
+        ValueError: a split has only weak labels, or the class lists, videos, lengths of segments or ground truth
+            differ; names the first difference.
     """
     first_name, first = named[0]
     for name, other in named[1:]:
@@ -214,5 +280,9 @@ def require_same_videos(named: Sequence[tuple[str, Predictions]]) -> None:
                 f"{pair} videos differ: {len(first.ids)} of {first.data} {first.split} and {len(other.ids)} of "
                 f"{other.data} {other.split}"
             )
+        if other.segment_seconds != first.segment_seconds:
+            raise ValueError(f"{pair} segments last {first.segment_seconds:g} s and {other.segment_seconds:g} s")
+        if other.truth_kind != first.truth_kind:
+            raise ValueError(f"{pair} kinds of ground truth differ: {first.truth_kind} and {other.truth_kind}")
         if not (torch.equal(other.known_truth, first.known_truth) and torch.equal(other.mask, first.mask)):
             raise ValueError(f"{pair} ground truth differs, though their videos have the same names")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from coleaf_framework._config import validated
+from coleaf_framework.data.dataset import Truth
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.results.caveats import caveats_of_run
@@ -62,7 +63,12 @@ class _Saved(BaseModel):
     truth: Tensor | None
     labels: Tensor
     mask: Tensor
-    caveats: tuple[str, ...] = ()  # older files have none
+    # Older files have none of the following; they are of segments of 1 s and of truth that tells the modalities apart.
+    caveats: tuple[str, ...] = ()
+    segment_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)
+    truth_kind: Truth = "modalities"
+    further: dict[str, float] = {}
+    trivial_further: dict[str, dict[str, float]] = {}
 
     @model_validator(mode="after")
     def _fit_together(self) -> _Saved:

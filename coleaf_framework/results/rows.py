@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -39,6 +39,7 @@ class Row:
         seeds: their seeds, ascending.
         scores: the scores of each video.
         by_seed: (S,36) in percent, the columns of each run.
+        columns: those that exist for the ground truth; the others are never shown.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Row:
     seeds: tuple[int, ...]
     scores: VideoScores
     by_seed: Tensor
+    columns: tuple[str, ...] = ALL_KEYS
 
     @classmethod
     def of(cls, name: str, members: Sequence[Member]) -> Row:
@@ -68,15 +70,24 @@ class Row:
             [member.predictions.decided() for member in members], members[0].predictions.known_truth
         )
         runs, seeds = zip(*((member.run, member.seed) for member in members), strict=True)
-        return cls(name, runs, seeds, scores, scores.columns())
+        return cls(name, runs, seeds, scores, scores.columns(), members[0].predictions.columns)
 
     def means(self) -> dict[str, float]:
         """Column -> mean over seeds."""
-        return over_seeds(self.by_seed)[0]
+        return self._existing(over_seeds(self.by_seed)[0])
 
     def deviations(self) -> dict[str, float] | None:
         """Column -> standard deviation (n - 1) over the seeds with a value (NaN for one value); None with one seed."""
-        return over_seeds(self.by_seed)[1]
+        deviations = over_seeds(self.by_seed)[1]
+        return None if deviations is None else self._existing(deviations)
+
+    def by_run(self) -> dict[str, dict[str, float]]:
+        """Name of a run -> column -> percent."""
+        values = (dict(zip(ALL_KEYS, row, strict=True)) for row in self.by_seed.tolist())
+        return {run: self._existing(row) for run, row in zip(self.runs, values, strict=True)}
+
+    def _existing(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {column: values[column] for column in self.columns}
 
 
 @dataclass(frozen=True)
@@ -87,17 +98,19 @@ class Pair:
         name: "TREATED less CONTROL".
         treated: name of the first row.
         difference: treated minus control.
+        columns: those that exist for the ground truth.
     """
 
     name: str
     treated: str
     difference: Difference
+    columns: tuple[str, ...] = ALL_KEYS
 
     @classmethod
     def of(cls, treated: Row, control: Row) -> Pair:
         """The difference treated minus control."""
         difference = paired_difference(treated.scores, control.scores)
-        return cls(f"{treated.name} less {control.name}", treated.name, difference)
+        return cls(f"{treated.name} less {control.name}", treated.name, difference, treated.columns)
 
 
 def with_deviation(mean: float, deviation: float | None) -> str:
@@ -107,15 +120,16 @@ def with_deviation(mean: float, deviation: float | None) -> str:
     return f"{mean:.1f}" + ("" if deviation is None or math.isnan(deviation) else f" ± {deviation:.1f}")
 
 
-def format_difference(difference: Difference) -> dict[str, str]:
+def format_difference(pair: Pair) -> dict[str, str]:
     """Column -> difference and interval in percentage points, as text.
 
     One star marks an interval that excludes 0; two mark a difference that is significant after Holm's correction for
-    all columns.
+    all columns of the pair.
     """
     texts = {}
-    for column, significant in zip(ALL_KEYS, holm(difference.p.tolist()), strict=True):
-        value, low, high = difference.at(column)
+    p = dict(zip(ALL_KEYS, pair.difference.p.tolist(), strict=True))
+    for column, significant in zip(pair.columns, holm([p[column] for column in pair.columns]), strict=True):
+        value, low, high = pair.difference.at(column)
         if math.isnan(value):
             texts[column] = "-"
         elif math.isnan(low):

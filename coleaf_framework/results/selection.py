@@ -9,6 +9,7 @@ from typing import Any
 
 from coleaf_framework._config import validated
 from coleaf_framework.metrics import ChosenGates, DecisionConfig, ModalityThresholds, choose_gates
+from coleaf_framework.results.columns import require_column
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.storage import file_digest, read_yaml, write_yaml
 
@@ -38,19 +39,29 @@ class Selection:
         write_yaml(path, {"decision": self.decision.model_dump(mode="json"), "chosen": about})
 
 
-def select_thresholds(predictions: Predictions, *, force: bool = False, **how: Any) -> Selection:
+def select_thresholds(
+    predictions: Predictions, *, force: bool = False, column: str | None = None, **how: Any
+) -> Selection:
     """Choose gates per class from a trained model's predictions; see `metrics.choose_gates`.
 
     Args:
         predictions: of a validation split with ground truth; the search starts from their decision.
         force: allow the test split, whose scores are then no test scores any more.
-        how: column, modalities, search and grid, as for `choose_gates`.
+        column: what to maximise, as for `choose_gates`; where None, event/V as published, and event/AV where the ground
+            truth has no V.
+        how: modalities, search and grid, as for `choose_gates`.
 
     Raises:
-        ValueError: it is the test split, or it has only weak labels; or as `choose_gates` does.
+        ValueError: it is the test split, it has only weak labels, or its ground truth has no such column; or as
+            `choose_gates` does.
     """
     require_choosable(predictions.split, force=force)
     truth = predictions.known_truth
+    if column is None:
+        column = "event/AV" if predictions.truth_kind == "joint" else "event/V"
+    elif predictions.truth_kind == "joint":  # otherwise `choose_gates` says which there are
+        require_column(column, "column", predictions.truth_kind, predictions.where)
+    how = {"column": column, **how}
     chosen = choose_gates(predictions.output, truth, predictions.decision, mask=predictions.mask, **how)
     audio, visual = (tuple(round(value, 6) for value in row.tolist()) for row in chosen.gates)
     changed = {

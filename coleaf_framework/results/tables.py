@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -19,20 +19,47 @@ BLOCKS = (
     *((f"{level}-level", f"{level}/") for level in LEVELS),
     *((f"{level}-level, support-only", f"{SUPPORT}{level}/") for level in LEVELS),
 )
-LEGEND = (
-    "T@ and E@ are Type@ and Event@. Support-only: over the videos that have events of the column's type, or a "
-    "prediction of one; the others count 100 in the published columns."
+_SUPPORT_ONLY = (
+    "Support-only: over the videos that have events of the column's type, or a prediction of one; the others count 100 "
+    "in the published columns."
+)
+LEGEND = f"T@ and E@ are Type@ and Event@. {_SUPPORT_ONLY}"
+JOINT_LEGEND = (
+    "All annotated events are audible and visible, so that only the columns AV exist: an event is predicted where both "
+    f"modalities have it. {_SUPPORT_ONLY}"
 )
 
 
-def _cells(scores: Mapping[str, float | str], prefix: str, deviations: Scores | None) -> list[str]:
+def legend_of(columns: Container[str]) -> str:
+    """The sentences that explain a table's columns.
+
+    Args:
+        columns: those that exist, some of `ALL_KEYS`.
+    """
+    return LEGEND if "segment/A" in columns else JOINT_LEGEND
+
+
+def heads_of(columns: Container[str]) -> tuple[str, ...]:
+    """The columns of one block: those of `COLUMNS` that exist.
+
+    Args:
+        columns: those that exist, some of `ALL_KEYS`.
+
+    Example:
+        >>> heads_of(("segment/AV", "event/AV"))
+        ('AV',)
+    """
+    return tuple(column for column in COLUMNS if f"{LEVELS[0]}/{column}" in columns)
+
+
+def _cells(scores: Mapping[str, float | str], columns: Sequence[str], deviations: Scores | None) -> list[str]:
     cells = []
-    for column in COLUMNS:
-        value = scores[prefix + column]
+    for column in columns:
+        value = scores[column]
         if isinstance(value, str):
             cells.append(value)
             continue
-        deviation = "" if deviations is None else f" ± {deviations[prefix + column]:.1f}"
+        deviation = "" if deviations is None else f" ± {deviations[column]:.1f}"
         cells.append("-" if math.isnan(value) else f"{value:.1f}{deviation}")
     return cells
 
@@ -47,21 +74,32 @@ def score_table(
 ) -> str:
     """A table of the 18 columns and their support-only versions, in four blocks of nine columns.
 
+    Where the rows have one column of each block alone, AV, the table has one block.
+
     Args:
-        rows: name of a row -> column -> percent, where NaN is shown as "-"; or column -> text, shown as it is.
+        rows: name of a row -> column -> percent, where NaN is shown as "-"; or column -> text, shown as it is. All rows
+            have the same columns.
         title: heading.
         deviations: name of a row -> column -> standard deviation over seeds, for the rows that have one.
         markdown: format as Markdown instead of for the terminal.
         legend: whether to explain the columns below the table.
     """
-    heads = [_SHORT.get(column, column) for column in COLUMNS]
+    existing = next(iter(rows.values()))
+    names = heads_of(existing)
     deviations = deviations or {}
+    if len(names) == 1:
+        body = [[name, *_cells(scores, list(existing), deviations.get(name))] for name, scores in rows.items()]
+        one_block = plain_table(["", *existing], body, title, markdown=markdown)
+        return "\n".join([one_block, *(["", legend_of(existing)] if legend else [])])
+    heads = [_SHORT.get(column, column) for column in names]
     if markdown:
         lines = [f"**{one_line(title)}**"]
         for block, prefix in BLOCKS:
             lines += ["", f"| {block} | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
             lines += [
-                f"| {_markdown(name)} | " + " | ".join(_cells(scores, prefix, deviations.get(name))) + " |"
+                f"| {_markdown(name)} | "
+                + " | ".join(_cells(scores, _block(prefix, names), deviations.get(name)))
+                + " |"
                 for name, scores in rows.items()
             ]
         return "\n".join([*lines, *(["", LEGEND] if legend else [])])
@@ -75,8 +113,30 @@ def score_table(
         table.add_section()
         table.add_row(f"[bold]{block}[/bold]")
         for name, scores in rows.items():
-            table.add_row(Text(one_line(name)), *_cells(scores, prefix, deviations.get(name)))
+            table.add_row(Text(one_line(name)), *_cells(scores, _block(prefix, names), deviations.get(name)))
     return _as_text(table)
+
+
+def _block(prefix: str, names: Sequence[str]) -> list[str]:
+    return [prefix + name for name in names]
+
+
+def further_table(
+    rows: Mapping[str, Scores], deviations: Mapping[str, Scores] | None = None, *, markdown: bool = False
+) -> str:
+    """A table of the scores that a data set defines beside the columns.
+
+    Args:
+        rows: name of a row -> name of a score -> percent; NaN and what a row lacks are shown as "-".
+        deviations: name of a row -> name of a score -> standard deviation over seeds, for the rows that have one.
+        markdown: format as Markdown instead of for the terminal.
+    """
+    names = list(dict.fromkeys(name for scores in rows.values() for name in scores))
+    body = [
+        [row, *_cells({name: scores.get(name, math.nan) for name in names}, names, (deviations or {}).get(row))]
+        for row, scores in rows.items()
+    ]
+    return plain_table(["", *names], body, "Scores of this data set, in percent", markdown=markdown)
 
 
 def plain_table(heads: Sequence[str], body: Sequence[Sequence[str]], title: str, *, markdown: bool = False) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
+from typing import get_args
 
 from coleaf_framework._config import WrongTypeError, shown
-from coleaf_framework.collaboration import reads_modality_labels, reference_teaches
+from coleaf_framework.collaboration import reads_modality_labels, reference_teaches, teaching_labels
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import averaged
+from coleaf_framework.data.dataset import Truth, averaged, segment_seconds_of, truth_of
 from coleaf_framework.data.labels import WithPseudoLabels
-from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.metrics import SUPPORT, DecisionConfig
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, Progress
+from coleaf_framework.record.config import TrainerConfig
+from coleaf_framework.results.columns import columns_of, require_column
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +31,8 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
 
     Raises:
         TypeError: it is no data set.
-        ValueError: it is empty, has other classes or streams, or lacks the ground truth; names what differs.
+        ValueError: it is empty, has other classes or streams, says of its segments or its ground truth what cannot be,
+            or lacks the ground truth; names what differs.
     """
     if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
         raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
@@ -39,6 +44,11 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
             f"{where} has {len(data.classes)} classes, the model {model.num_classes}: "
             "wrap the network with num_classes of the data set"
         )
+    seconds, kind = segment_seconds_of(data), truth_of(data)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{where}: segment_seconds is {seconds}, where a positive number of seconds was expected")
+    if kind not in get_args(Truth):
+        raise ValueError(f"{where}: truth is {shown(kind)}, where one of {', '.join(get_args(Truth))} was expected")
     decision.require_classes(model.num_classes, data.classes)
     if model.config.noise_ratios is not None:
         model.config.noise_ratios.require_classes(data.classes)
@@ -63,7 +73,7 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
                 "wrap the network with streams=dataset.streams"
             )
     if truth and not data.has_ground_truth:
-        raise ValueError(f"{where} has only weak labels; scores need segment labels (AVVP_eval_*.csv)")
+        raise ValueError(f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)")
 
 
 def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:
@@ -77,11 +87,16 @@ def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:
         ValueError: a weight asks for pseudo-labels that the split lacks, or nothing reads those that it has.
     """
     c, where, name = model.config, f"{train.name} {train.split}", type(model.anchor).__name__
-    if c.reads_segment_labels and train[0].pseudo_labels is None:
+    if c.reads_segment_labels and not c.label_teacher_ema and train[0].pseudo_labels is None:
         weight = "segment_label_weight" if c.segment_label_weight else "modality_label_weight"
         raise ValueError(
             f"coleaf.{weight} is {getattr(c, weight):g}, but {where} has no pseudo-labels of segments: pass --labels "
             "KIND=PATH, or from Python wrap the data set in WithPseudoLabels"
+        )
+    if c.segment_label_balance > 1 and getattr(train, "positive_shares", None) is None:
+        raise ValueError(
+            f"coleaf.segment_label_balance is {c.segment_label_balance:g}, but {where} does not say how many of its "
+            "pseudo-labels are positive: pass --labels KIND=PATH, or leave it at 1"
         )
     if not isinstance(train, WithPseudoLabels):
         return
@@ -97,14 +112,69 @@ def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:
         )
 
 
+def with_fitting_monitor(config: TrainerConfig, val: AVVPDataset, *, log: bool = True) -> TrainerConfig:
+    """A configuration whose `monitor` names columns that exist for the ground truth of the validation split.
+
+    The default, Type@AVo, does not exist where the ground truth does not tell audible from visible events. There the
+    default is the same mean of AV, and the run's record has it so.
+
+    Args:
+        config: how to train.
+        val: the split that the best epoch is chosen on.
+        log: whether to say what was replaced.
+
+    Raises:
+        ValueError: another column than the default's does not exist there; names it.
+    """
+    where, kind = f"{val.name} {val.split}", truth_of(val)
+    if set(config.monitor) <= set(columns_of(kind)):
+        return config
+    if config.monitor != TrainerConfig().monitor:
+        for column in config.monitor:
+            require_column(column, "trainer.monitor", kind, where)
+    monitor = (f"{SUPPORT}segment/AV", f"{SUPPORT}event/AV")
+    if log:
+        logger.warning(
+            "trainer.monitor is %s: the columns of its default do not exist for the ground truth of %s",
+            ", ".join(monitor),
+            where,
+        )
+    return config.model_copy(update={"monitor": monitor})
+
+
+def require_videos_to_mix(model: CoLeaF, batch_size: int, parts: int) -> None:
+    """Check that micro-batches have more than one video, where mixup is to mix them.
+
+    Args:
+        model: to be trained.
+        batch_size: videos a step.
+        parts: micro-batches a step, over all ranks.
+
+    Raises:
+        ValueError: they have not.
+    """
+    if model.config.mixup and -(-batch_size // parts) < 2:
+        raise ValueError(
+            f"coleaf.mixup is {model.config.mixup:g}, but a step of {batch_size} videos in {parts} parts "
+            "(trainer.accumulate, ranks) leaves one video a part, with none to mix it with: raise trainer.batch_size"
+        )
+
+
 def warn_of_no_teaching(model: CoLeaF, epochs: int) -> None:
-    """Log a warning if a training ends within the warm-up, so that its Anchor is trained as if alone.
+    """Log a warning if a training ends within a warm-up, so that its Anchor is trained as if alone, or by other labels.
 
     Args:
         model: to be trained.
         epochs: of the training, the Reference's head start included.
     """
-    if model.reference is None or reference_teaches(model.config, Progress(epochs - model.head_start)):
+    c, last = model.config, Progress(epochs - model.head_start)
+    if c.label_teacher_ema and not teaching_labels(c, last):
+        logger.warning(
+            "trainer.epochs=%d ends before the Anchor's moving average refines labels (coleaf.label_teacher_warmup=%d)",
+            epochs,
+            c.label_teacher_warmup,
+        )
+    if model.reference is None or reference_teaches(c, last):
         return
     if reference_teaches(model.config, PAST_EVERY_WARMUP):
         logger.warning(

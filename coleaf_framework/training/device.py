@@ -35,14 +35,14 @@ def require_processes(name: str, processes: int) -> None:
         raise ValueError(f"{name}={processes}: at most {most} on a machine of {cores()} cores; set {name}={cores()}")
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, what: str = "trainer.device") -> torch.device:
     """The device called `name`; "auto" is cuda, then mps, then cpu. Under torchrun each process has its own GPU.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: there is no such device here; names `what`, which says it.
     """
     if name.partition(":")[0] == "meta":
-        raise ValueError(f"trainer.device {name!r} cannot be used here: it computes nothing")
+        raise ValueError(f"{what} {name!r} cannot be used here: it computes nothing")
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", local_rank())
     if name == "auto":
@@ -50,7 +50,7 @@ def choose_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as problem:
-        raise ValueError(f"trainer.device {name!r} cannot be used here: {str(problem).splitlines()[0]}") from problem
+        raise ValueError(f"{what} {name!r} cannot be used here: {str(problem).splitlines()[0]}") from problem
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

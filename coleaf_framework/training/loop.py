@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from coleaf_framework.collaboration import StepOutput
 from coleaf_framework.metrics import mean_of
 from coleaf_framework.model.running import phase
@@ -211,11 +213,18 @@ class TrainingLoop:
         raise KeyboardInterrupt(self.saved())
 
     def _step(self, micro_batches: list[Batch], progress: Progress) -> None:
-        self.stepper.step([self._smoothed(batch) for batch in micro_batches], progress, self._note)
+        self.stepper.step([self.model.mix(self._smoothed(batch)) for batch in micro_batches], progress, self._note)
 
     def _smoothed(self, batch: Batch) -> Batch:
         smoothing = self.config.label_smoothing
-        return replace(batch, labels=(1 - smoothing) * batch.labels + smoothing / 2) if smoothing else batch
+        if not smoothing:
+            return batch
+
+        def smooth(labels: Tensor) -> Tensor:
+            return (1 - smoothing) * labels + smoothing / 2
+
+        given = batch.modality_labels
+        return replace(batch, labels=smooth(batch.labels), modality_labels=None if given is None else smooth(given))
 
     def _note(self, output: StepOutput) -> None:
         try:

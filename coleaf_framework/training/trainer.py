@@ -13,6 +13,7 @@ from torch import nn
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
+from coleaf_framework.data.dataset import truth_of
 from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import loaded_function, published_decision
@@ -20,11 +21,18 @@ from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import Cache, TrainerConfig
 from coleaf_framework.record.provenance import made_of
 from coleaf_framework.record.run_record import RunRecord, TrainedOn
+from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
 from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
-from coleaf_framework.training.data_fit import require_fitting_data, require_read_labels, warn_of_no_teaching
+from coleaf_framework.training.data_fit import (
+    require_fitting_data,
+    require_read_labels,
+    require_videos_to_mix,
+    warn_of_no_teaching,
+    with_fitting_monitor,
+)
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.interrupts import Interrupts
@@ -121,7 +129,8 @@ class CoLeaFTrainer:
         """Train; afterwards the model has the weights of the best epoch.
 
         The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
-        or without columns, it is the last. With a run folder, an interrupted run goes on from its last checkpoint and
+        or without columns, it is the last. Where the ground truth of `val` has only the columns AV, the default of
+        `monitor` is the mean of those. With a run folder, an interrupted run goes on from its last checkpoint and
         ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
         checkpoint. With `config.anchor_ema` the Anchor's weights are the averaged ones.
 
@@ -148,12 +157,14 @@ class CoLeaFTrainer:
             require_fitting_data(self.model, self.decision, val, truth=True)
             if val.classes != train.classes:
                 raise ValueError(f"classes of {val.split} differ from those of {train.split}")
+            self.config = with_fitting_monitor(self.config, val, log=self.distributed.first)
         if self.config.bucket_by_length and not hasattr(train, "segments"):
             raise ValueError(
                 f"trainer.bucket_by_length needs the lengths of videos, but {type(train).__name__} has no "
                 "segments(index)"
             )
         require_read_labels(self.model, train)
+        require_videos_to_mix(self.model, self.config.batch_size, self.config.accumulate * self.distributed.size)
         shares = getattr(train, "positive_shares", None)
         self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
         warn_of_no_teaching(self.model, self.config.epochs)
@@ -253,8 +264,8 @@ class CoLeaFTrainer:
         if not meter.update_called:  # a rank without videos
             none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
             meter.update(none, none)
-        scores: dict[str, float] = meter.compute()
-        return scores
+        scores = meter.compute()
+        return {column: scores[column] for column in columns_of(truth_of(loader.data))}
 
     def _run(self, loader: BatchLoader, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
         self.model.to(self.device).eval()

@@ -61,7 +61,7 @@ def test_padding_with_random_values_changes_no_answer(
         batch[key][padded] *= scale
         batch[key].requires_grad_()
     together = net(**batch, mask=mask)
-    read = 0.0
+    read = torch.zeros(())
     for i, length in enumerate(lengths):
         alone = net(**{key: batch[key][i : i + 1, : length * streams[key].frames] for key in streams})
         for field in ("segment_probs", "tokens"):

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from coleaf_framework import AnchorOutput, Batch, CoLeaFConfig, CoLeaFTrainer, TrainerConfig, losses, wrap
 from coleaf_framework.collaboration import PSEUDO_LABEL_TERMS, LabelLoss, pseudo_label_terms
-from coleaf_framework.data import AVVPFolder
+from coleaf_framework.data import AVVPFolder, collate
 from coleaf_framework.data.labels import LabelsConfig, WithPseudoLabels
 from coleaf_framework.protocol import Progress
 from coleaf_framework.record.settings import load_config
 from tests.helpers.labels import write_labels
 from tests.helpers.networks import NUM_CLASSES, TinyNet, batch_of
+
+ALONE = CoLeaFConfig(enabled=False)
 
 
 def labelled(**fields: Any) -> Batch:
@@ -111,6 +113,9 @@ def test_the_training_signal_knows_what_they_train() -> None:
         ({"segment_label_smoothing": 0.1}, "segment_label_smoothing does nothing while segment_label_weight is 0"),
         ({"segment_label_form": "hard"}, "segment_label_form does nothing"),
         ({"segment_label_balance": 5.0, "modality_label_weight": 1.0}, "segment_label_balance does nothing"),
+        ({"segment_label_modalities": (3, 1)}, "segment_label_modalities does nothing"),
+        ({"segment_label_weight": 1, "segment_label_modalities": (0, 0)}, "two weights of at least 0, not both 0"),
+        ({"segment_label_weight": 1, "segment_label_modalities": (-1, 1)}, "two weights of at least 0, not both 0"),
         ({"segment_label_balance": 0.5}, "greater than or equal to 1"),
     ],
 )
@@ -150,6 +155,14 @@ def test_labels_per_modality_are_refused_where_the_video_alone_is_taught(data_ro
     (tmp_path / "removals.json").write_text('{"audio": [[0], [], []], "visual": [[], [], []]}')
     labels = LabelsConfig(sources=({"kind": "ma", "path": str(tmp_path / "removals.json")},))
     data = WithPseudoLabels(AVVPFolder(data_root, "train"), labels)
-    trained(data, enabled=False)  # HAN's own loss reads them
+    batch = collate([data[i] for i in range(6)], data.streams)
+    model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8}, config=ALONE).eval()
+    output, heard = model.infer(batch), batch.labels.clone()
+    heard[0, 0] = 0
+    assert output.modality_probs is not None
+    torch.testing.assert_close(
+        model(batch)["anchor/audio"], losses.binary_cross_entropy(output.modality_probs[:, 0], heard)
+    )
+    trained(data, enabled=False)
     with pytest.raises(ValueError, match="HAN is trained by its video probabilities alone"):
         trained(data, enabled=False, anchor_loss="video")

@@ -207,13 +207,16 @@ def test_weight_decay_is_decoupled_and_for_the_network_alone_too(data_root: Path
     torch.testing.assert_close(grown[0.5], grown[0.0] - 5e-4 * 0.5 * start)
 
 
-def test_label_smoothing_reaches_the_losses(data_root: Path) -> None:
+@pytest.mark.parametrize("by_modality", [False, True])
+def test_label_smoothing_reaches_the_losses(data_root: Path, by_modality: bool) -> None:
     data = open_folder(data_root, "train")
+    if by_modality:
+        data.modality_labels = lambda video: torch.eye(3)[:2]
     model = wrap("han", streams=data.streams, num_classes=3, anchor_options={"width": 8})
     seen, own = [], model.anchor.loss
 
     def loss(output: Any, batch: Batch, progress: Progress) -> dict[str, Any]:
-        seen.append(batch.labels)
+        seen.append(batch.each_modality_labels() if by_modality else batch.labels)
         return own(output, batch, progress)
 
     model.anchor.loss = loss

@@ -24,7 +24,9 @@ from coleaf_framework.data.labels import (
     read_removals,
 )
 from coleaf_framework.protocol import MODALITIES
-from tests.helpers.data import write_features
+from coleaf_framework.training.batch_loader import BatchLoader
+from coleaf_framework.training.plan import MicroBatch
+from tests.helpers.data import last, write_features
 from tests.helpers.labels import label, write_labels
 
 
@@ -73,7 +75,7 @@ def test_lslds_file_is_converted_to_arrays(
     require_equal(labels_of(data, "visual"), expected["lsld_final_visual"])
 
 
-def test_lslds_visual_labels_outside_the_weak_label_are_kept_unless_confined(
+def test_lslds_visual_labels_outside_the_weak_label_are_kept_unless_intersected(
     sampled: LLP, expected: Any, pseudo_label_files: Path, tmp_path: Path
 ) -> None:
     convert_labels(pseudo_label_files / "samples" / "LSLD" / "refine_label" / "final_label.npz", tmp_path / "lsld")
@@ -82,7 +84,7 @@ def test_lslds_visual_labels_outside_the_weak_label_are_kept_unless_confined(
     weak = torch.tensor(expected["weak"])
     plain, confined = (
         torch.stack(
-            [*labels_of(WithPseudoLabels(sampled, of("lsld", tmp_path / "lsld", confine=c)), "visual").values()]
+            [*labels_of(WithPseudoLabels(sampled, of("lsld", tmp_path / "lsld", intersect=c)), "visual").values()]
         )
         for c in (False, True)
     )
@@ -161,6 +163,21 @@ def test_videos_may_lack_labels_where_the_source_says_so(data_root: Path, tmp_pa
     assert [bool(data.pseudo_labels(i).mask.any()) for i in range(6)] == [True] * 4 + [False] * 2
 
 
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_a_cache_keeps_labels_and_what_they_say_nothing_of(data_root: Path, tmp_path: Path, cache: Any) -> None:
+    last(data_root, "tr01", 6)
+    root = write_labels(tmp_path / "own", videos=4)
+    for modality in MODALITIES:
+        np.save(root / modality / "tr01.npy", np.full((6, 3), 0.25))
+    data = WithPseudoLabels(AVVPFolder(data_root, "train"), of("npy", root, partial=True))
+    (batch,) = BatchLoader(data, torch.device("cpu"), cache=cache)([MicroBatch((0, 1, 5))])
+    expected = collate([data[i] for i in (0, 1, 5)], data.streams)
+    assert batch.mask is not None
+    for name in ("pseudo_labels", "pseudo_label_mask", "mask"):
+        assert torch.equal(getattr(batch, name), getattr(expected, name))
+    assert (batch.pseudo_labels[1] == 0.25).all() if batch.pseudo_labels is not None else False
+
+
 def test_the_digest_follows_the_content(data_root: Path, tmp_path: Path) -> None:
     root, train = write_labels(tmp_path / "own"), AVVPFolder(data_root, "train")
     before = WithPseudoLabels(train, of("npy", root)).digests()
@@ -191,7 +208,7 @@ def test_a_data_set_without_annotations_is_read_for_its_weak_labels(tmp_path: Pa
         (tmp_path / modality).mkdir()
         for i, video in enumerate(data.ids):
             np.save(tmp_path / modality / f"{video}.npy", data[i].labels.expand(10, -1).numpy())
-    found = WithPseudoLabels(data, of("npy", tmp_path, confine=True))
+    found = WithPseudoLabels(data, of("npy", tmp_path, intersect=True))
     assert all(torch.equal(found.pseudo_labels(i).labels[0, 0], data[i].labels) for i in range(3))
 
 
@@ -218,9 +235,9 @@ def test_agreement_is_counted_segment_by_segment(data_root: Path, tmp_path: Path
 
 def test_a_labels_file_names_one_source_or_several(tmp_path: Path) -> None:
     path = tmp_path / "labels.yaml"
-    path.write_text("kind: npy\nconfine: true\nabout: {teacher: anything}\n")
+    path.write_text("kind: npy\nintersect: true\nabout: {teacher: anything}\naudio: {thresholds: 1}\n")
     (one,) = read_labels_file(path).sources
-    assert (one.kind, one.confine, one.path) == ("npy", True, tmp_path.resolve().as_posix())
+    assert (one.kind, one.intersect, one.path) == ("npy", True, tmp_path.resolve().as_posix())
     assert parse_labels([f"npy={tmp_path}"])[0].sources == (one,)
     path.write_text("sources:\n- {kind: ma, path: removals.json}\n- {kind: npy, path: soft}\n")
     assert [Path(source.path).name for source in read_labels_file(path).sources] == ["removals.json", "soft"]

@@ -108,6 +108,13 @@ def test_removals_that_do_not_fit_are_named(data_root: Path, tmp_path: Path, con
         opened(data_root, "ma", path)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("lsld", "final.npz"), ("ma", "lists.pkl")])
+def test_a_pickle_is_to_be_converted_first(data_root: Path, tmp_path: Path, kind: str, name: str) -> None:
+    bomb(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name}: convert it first, by coleaf convert-labels"):
+        opened(data_root, kind, tmp_path / name)
+
+
 def test_removals_are_of_the_training_split_alone(data_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="of the training split, not of 'val'"):
         opened(data_root, "ma", tmp_path / "removals.json", split="val")
@@ -134,7 +141,7 @@ def test_a_labels_file_that_says_another_kind_wins_no_argument(tmp_path: Path) -
         ("kind: jomold\npath: x.npz\n", "holds noise ratios and no labels"),
         ("kind: clip\n", "labels.yaml: kind: Input should be"),
         ("sources: []\n", "names no source"),
-        ("kind: npy\nconfined: true\n", "Did you mean 'confine'"),
+        ("kind: npy\nintersects: true\n", "Did you mean 'intersect'"),
     ],
 )
 def test_a_wrong_labels_file_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -201,3 +208,10 @@ def test_wrong_noise_ratios_are_named(tmp_path: Path, arrays: Any, message: str)
     np.savez(tmp_path / "ratios.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         read_noise_ratios(tmp_path / "ratios.npz")
+
+
+def test_labels_of_other_classes_are_refused(data_root: Path, tmp_path: Path) -> None:
+    root = write_labels(tmp_path / "own")
+    opened(data_root, "npy", root, classes=("Dog", "Car", "Speech"))
+    with pytest.raises(ValueError, match=r"its labels are of the classes \['Car', 'Dog', 'Speech'\], the data set has"):
+        opened(data_root, "npy", root, classes=("Car", "Dog", "Speech"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ def made_up(seed: int, *, videos: int = 6, segments: int = 5, **changes: Any) ->
         "mask": mask,
     }
     return Predictions(**(fields | changes))
+
+
+def joint(seed: int, **changes: Any) -> Predictions:
+    """The same with ground truth that is the same for both modalities, of segments of 0.32 s."""
+    base = made_up(seed, **changes)
+    both = base.known_truth.any(2, keepdim=True).expand_as(base.known_truth).clone()
+    return replace(base, truth=both, truth_kind="joint", segment_seconds=0.32)
 
 
 def write_record(folder: Path, config: str = "", num_classes: int = 3) -> None:

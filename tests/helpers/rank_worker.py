@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
-from coleaf_framework.data import AVVPFolder
+from coleaf_framework.data import AVVPDataset, AVVPFolder
 from coleaf_framework.storage import write_tensors
+from tests.helpers.videos import RandomVideos
 
 PAST = {"anchor_warmup": 0, "reference_warmup": 0}
 QUIET = {"dropout": 0.0}
@@ -26,17 +27,29 @@ RUNS: dict[str, dict[str, Any]] = {
     "accumulated": {"config": CoLeaFConfig(**PAST), "accumulate": 2},
     "official, accumulated": {"config": CoLeaFConfig.official(**PAST), "accumulate": 2},
     "warming up": {"config": CoLeaFConfig(anchor_loss="video", anchor_warmup=1)},
+    "label teacher": {
+        "config": CoLeaFConfig(**PAST, segment_label_weight=1.0, label_teacher_ema=0.5, label_teacher_warmup=0),
+        "data": "random",
+    },
+    "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
+
+
+def data_sets(root: Path, kind: str) -> tuple[AVVPDataset, AVVPDataset]:
+    """Training and validation split: LLP's streams from the folder, or UnAV's names in memory."""
+    if kind == "random":
+        return RandomVideos("train", [5, 9, 2, 7, 3, 4], pseudo=True), RandomVideos("val", [3, 6, 4])
+    return AVVPFolder(root, "train"), AVVPFolder(root, "val")
 
 
 def main() -> None:
     root, out = Path(sys.argv[1]), Path(sys.argv[2])
     rank = os.environ.get("RANK", "0")
     for name, run in RUNS.items():
-        train, val = AVVPFolder(root, "train"), AVVPFolder(root, "val")
+        train, val = data_sets(root, run.get("data", "folder"))
         torch.manual_seed(0)
         model = wrap(
-            "han", streams=train.streams, num_classes=3, config=run["config"],
+            "han", streams=train.streams, num_classes=len(train.classes), config=run["config"],
             anchor_options={"width": 8} | QUIET, reference_options=QUIET,
         )  # fmt: skip
         for module in model.modules():  # so that every parameter has a gradient worth comparing

@@ -39,9 +39,10 @@ class RandomVideos:
         classes: int = 4,
         pseudo: bool = False,
     ) -> None:
-        self.split, self.streams, self.lengths, self.pseudo = split, dict(streams), list(lengths), pseudo
-        self.classes = tuple(f"class {i}" for i in range(classes))
-        self.ids = [f"{split}{i:02d}" for i in range(len(lengths))]
+        self.split, self.lengths, self.pseudo = split, list(lengths), pseudo
+        self.streams: Mapping[str, StreamSpec] = dict(streams)
+        self.classes: tuple[str, ...] = tuple(f"class {i}" for i in range(classes))
+        self.ids: Sequence[str] = [f"{split}{i:02d}" for i in range(len(lengths))]
 
     def __len__(self) -> int:
         return len(self.ids)

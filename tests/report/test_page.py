@@ -25,7 +25,7 @@ from coleaf_framework.report.page import STEPS, levels
 from coleaf_framework.report.runs import Report
 from coleaf_framework.results.predictions import Predictions
 from tests.helpers.command import Command
-from tests.helpers.predictions import made_up, write_run
+from tests.helpers.predictions import joint, made_up, write_run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NASTY = "</script><img src=x onerror=alert(1)>&\"'"
@@ -235,6 +235,50 @@ def test_videos_are_searched_and_sorted_by_gain(seen: dict[str, Any]) -> None:
     assert seen["found"] == ["video3"]
     assert seen["count"].startswith("1 of 6 videos")
     assert sorted(seen["withCar"]) == [v for n, v in enumerate(one.ids) if one.truth[n, :, :, 1].any()]
+
+
+def joint_runs() -> list[Predictions]:
+    return [joint(1), joint(2, parser="CMPAE in CoLeaF")]
+
+
+@pytest.fixture(scope="module")
+def joint_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page on data whose ground truth has only the columns AV, of segments of 0.32 s."""
+    folder = tmp_path_factory.mktemp("joint")
+    runs = [
+        write_run(folder / f"run{i}", x, f"anchor: {{name: {name}}}\n", LOG)
+        for i, (x, name) in enumerate(zip(joint_runs(), ("han", "cmpae"), strict=True))
+    ]
+    Report(runs, "val").write_page(folder / "report.html")
+    return folder / "report.html"
+
+
+def test_a_page_on_joint_truth_shows_only_columns_that_exist(joint_report: Path) -> None:
+    text = joint_report.read_text()
+    shown, script = re.sub(r"src=\"data:[^\"]*\"", "", text).split('<script type="application/json" id="data">')
+    assert shown.count('<th scope="col">AV</th>') == 4
+    assert not re.search(r"Type@|Event@|T@|E@|>Ao<|>Vo<|>A<|>V<|Reliability", shown)
+    data = json.loads(script.partition("</script>")[0])
+    assert (data["columns"], data["kept"], data["true_types"], data["seconds"]) == (["AV"], [4], [2], 0.32)
+    known = [i for i, value in enumerate(data["trivial"][1]["columns"]) if value is not None]
+    assert [ALL_KEYS[i] for i in known] == ["segment/AV", "event/AV", "support/segment/AV", "support/event/AV"]
+
+
+def test_the_script_scores_joint_truth_by_av_and_labels_events_in_seconds(joint_report: Path) -> None:
+    needs_browser()
+    probed = joint_report.with_name("probed.html")
+    probed.write_text(joint_report.read_text().replace("</body>", PROBE))
+    found = re.search(r'<pre id="out">(.*?)</pre>', dumped(probed), re.DOTALL)
+    assert found is not None
+    seen = json.loads(html.unescape(found[1]))
+    for r, predictions in enumerate(joint_runs()):
+        scores = predictions.scores()
+        for b, column in enumerate(("segment/AV", "event/AV", "support/segment/AV", "support/event/AV")):
+            assert seen["own"][f"{r}/{b}/0"] == pytest.approx(scores[column], abs=1e-9)
+        assert [key for key in seen["own"] if key.startswith(f"types/{r}/")] == [f"types/{r}/2/{j}" for j in range(4)]
+    events = joint_runs()[0].events()[0].ground_truth or []
+    for event in events:
+        assert f"{event.label}, {event.onset:g} to {event.offset:g} s" in seen["tracks"][0]
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("1", "Failed"), ("", "Skipped")])

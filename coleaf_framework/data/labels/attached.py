@@ -78,8 +78,8 @@ class WithPseudoLabels(Dataset[Video]):
                 f"{self._of_modalities[1].config.path}: the second file of removals (kind ma); one is read"
             )
         self.has_modality_labels = bool(self._of_modalities)
-        for source in self._of_segments:
-            _require_complete(source, dataset)
+        for folder in self._of_segments:
+            _require_complete(folder, dataset)
         self._check()
         for source in sources:
             _say_once(source.about)
@@ -89,9 +89,8 @@ class WithPseudoLabels(Dataset[Video]):
 
     def __getitem__(self, index: int) -> Video:
         video, weak = self.dataset[index], self._weak[index]
-        segments = self.dataset.segments(index)
         if self._of_segments:
-            found = self._read(index, segments)
+            found = self.pseudo_labels(index)
             mask = None if self._speaks_everywhere else found.mask
             video = replace(video, pseudo_labels=found.labels, pseudo_label_mask=mask)
         for source in self._of_modalities:
@@ -106,7 +105,9 @@ class WithPseudoLabels(Dataset[Video]):
         Args:
             index: Of the video.
         """
-        return self._read(index, self.dataset.segments(index))
+        kept, mask = self._kept[index]
+        labels = kept.float()
+        return SourceLabels(labels, torch.ones_like(labels, dtype=torch.bool) if mask is None else mask)
 
     def _read(self, index: int, segments: int) -> SourceLabels:
         found: SourceLabels | None = None
@@ -120,13 +121,22 @@ class WithPseudoLabels(Dataset[Video]):
         return found
 
     def _check(self) -> None:
-        """Read all labels: check them, take their digest, and count what is positive."""
+        """Read all labels once: check them, take their digest, count what is positive, and keep them.
+
+        They are kept since features are read anew in each epoch, but labels are small: LLP's take 5 MB where they are
+        hard, which need one byte each, and 20 MB where they are soft.
+        """
+        self._kept: list[tuple[Tensor, Tensor | None]] = []
         digest = hashlib.sha256()
         total, count = torch.zeros(2, len(MODALITIES), len(self.classes), dtype=torch.float64)
         self._speaks_everywhere = True
         for index, video in enumerate(self.ids):
             found = self._read(index, self.dataset.segments(index))
-            self._speaks_everywhere &= bool(found.mask.all())
+            everywhere, hard = bool(found.mask.all()), bool(((found.labels == 0) | (found.labels == 1)).all())
+            self._speaks_everywhere &= everywhere
+            self._kept.append(
+                (found.labels.to(torch.uint8) if hard else found.labels, None if everywhere else found.mask)
+            )
             digest.update(f"{video} {tuple(found.labels.shape)}\n".encode())
             digest.update(found.labels.numpy().tobytes() + found.mask.numpy().tobytes())
             if self._of_segments:

@@ -16,6 +16,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 RATIOS = "jomold"
 """Not a kind of labels: noise ratios, an option of Anchors that denoise labels."""
 LABELS_FILE = "labels.yaml"
+# Keys of a labels.yaml that say how labels were made, of both modalities or of one, and change nothing.
+_RECORDS = ("about", "audio", "visual")
 
 
 class SourceConfig(StrictConfig):
@@ -23,9 +25,12 @@ class SourceConfig(StrictConfig):
 
     kind: Kind = Field(description="valor, npy, lsld or ma (docs/labels.md)")
     path: str = Field(description="its folder, or file of removals")
-    confine: bool = Field(False, description="labels outside the weak label become 0; of kinds npy and lsld")
+    intersect: bool = Field(False, description="labels outside the weak label become 0; of kinds npy and lsld")
     partial: bool = Field(
         False, description="labels of some of the training videos alone, or of videos in no split, are accepted"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, description="names of the classes in the order of the files, which must be the data set's"
     )
 
 
@@ -34,9 +39,10 @@ class LabelsConfig(StrictConfig):
 
     sources: tuple[SourceConfig, ...] = Field(
         (),
-        description="mappings with kind (valor, npy, lsld, ma), path, confine (labels outside the weak label become 0) "
-        "and partial (videos may lack labels); where several say something of a segment, the first wins. `--labels "
-        "KIND=PATH` sets it; where it is not set, a file labels.yaml in data.root does",
+        description="mappings with kind (valor, npy, lsld, ma), path, intersect (labels outside the weak label become "
+        "0), partial (videos may lack labels) and classes (names in the order of the files); where several say "
+        "something of a segment, the first wins. `--labels KIND=PATH` sets it; where it is not set, a file labels.yaml "
+        "in data.root does",
     )
 
     @property
@@ -56,7 +62,7 @@ def _absolute(source: SourceConfig, folder: Path) -> SourceConfig:
 def parse_labels(texts: Iterable[str]) -> tuple[LabelsConfig, Path | None]:
     """The sources that `--labels KIND=PATH` names, and the file of JoMoLD's noise ratios if one is among them.
 
-    A folder may say more of itself in a `labels.yaml`, such as `confine: true`.
+    A folder may say more of itself in a `labels.yaml`, such as `intersect: true`.
 
     Raises:
         ValueError: A text has another form or names no kind, or its folder's labels.yaml says another kind.
@@ -91,13 +97,14 @@ def parse_labels(texts: Iterable[str]) -> tuple[LabelsConfig, Path | None]:
 def read_labels_file(path: Path) -> LabelsConfig:
     """The sources that a `labels.yaml` names: one (`kind`, and `path` if it is not the file's folder), or `sources`.
 
-    Paths are relative to the file. A key `about` may hold anything, such as how the labels were made.
+    Paths are relative to the file. Keys `about`, `audio` and `visual` may hold anything, such as how the
+    labels were made.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It holds something else; names the file and the key.
     """
-    values: dict[str, Any] = {key: value for key, value in read_yaml(path).items() if key != "about"}
+    values: dict[str, Any] = {key: value for key, value in read_yaml(path).items() if key not in _RECORDS}
     if "sources" in values:
         config = validated(LabelsConfig, values, path)
     elif values.get("kind") == RATIOS:

@@ -53,6 +53,7 @@ class SegmentFolder:
 
     Raises:
         FileNotFoundError: There is no folder of either modality; names both.
+        ValueError: They are of other classes, or not converted.
     """
 
     def __init__(self, config: SourceConfig, classes: Sequence[str]) -> None:
@@ -60,6 +61,11 @@ class SegmentFolder:
         self.folders = tuple(root / name for name in FOLDERS[config.kind])
         if config.kind == "lsld" and root.is_file():
             raise ValueError(f"{root}: convert it first, by coleaf convert-labels {root} --out FOLDER")
+        if config.classes is not None and tuple(config.classes) != tuple(classes):
+            raise ValueError(
+                f"{root}: its labels are of the classes {shown(list(config.classes))}, the data set has "
+                f"{shown(list(classes))}"
+            )
         if not any(folder.is_dir() for folder in self.folders):
             raise FileNotFoundError(f"{self.folders[0]} and {self.folders[1]}: no such folders (kind {config.kind})")
         self._files = tuple(ids_in(folder) for folder in self.folders)
@@ -68,7 +74,7 @@ class SegmentFolder:
 
     @property
     def _confinement(self) -> str:
-        if self.config.confine:
+        if self.config.intersect:
             return "labels outside the weak label become 0"
         if self.config.kind == "valor":
             return "labels are 0 outside the weak label, which was checked"
@@ -104,7 +110,7 @@ class SegmentFolder:
                 continue
             path = folder / f"{video}.npy"
             own = read_label_array(path, video, segments, self.classes)
-            if self.config.confine:
+            if self.config.intersect:
                 own = own * weak
             elif self.config.kind == "valor" or (self.config.kind == "lsld" and MODALITIES[m] == "audio"):
                 self._require_confined(path, video, own, weak)
@@ -140,8 +146,8 @@ class RemovalLists:
     def __init__(
         self, config: SourceConfig, classes: Sequence[str], order: Sequence[str], weak: Mapping[str, Collection[int]]
     ) -> None:
-        if config.confine or config.partial:
-            raise ValueError(f"{config.path}: confine and partial do nothing for kind ma, which only removes labels")
+        if config.intersect or config.partial:
+            raise ValueError(f"{config.path}: intersect and partial do nothing for kind ma, which only removes labels")
         self.config = config
         self.removals: Removals = read_removals(Path(config.path), classes, order, weak)
         audio, visual = (len(pairs) for pairs in self.removals.pairs)

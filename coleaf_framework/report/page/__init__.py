@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import string
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.metrics import ALL_KEYS, COLUMNS
+from coleaf_framework.metrics.analysis import SEGMENT_TYPES
 from coleaf_framework.metrics.decision import ModalityThresholds
 from coleaf_framework.results.comparison import LESS, Comparison
+from coleaf_framework.results.event_types import true_types
 from coleaf_framework.results.predictions import Predictions
-from coleaf_framework.results.tables import BLOCKS, LEGEND
+from coleaf_framework.results.tables import BLOCKS, heads_of, legend_of
 
 LARGEST = 5_000_000
 """Maximal size of a page in bytes."""
@@ -43,11 +46,12 @@ def make_page(
     parts = resources.files(__package__)
     template = string.Template((parts / "page.html").read_text(encoding="utf-8"))
     notes = [f"Note: {note}." for note in comparison.notes]
+    legend = [f"{comparison.title}.", legend_of(comparison.columns), *([LESS] if comparison.pairs else []), *notes]
     shown = {name: _figure(*figures[name]) if name in figures else "" for name in _FIGURES}
     page = template.substitute(
         title=html.escape(title),
         conclusion=html.escape(comparison.conclusion),
-        legend=html.escape(" ".join([f"{comparison.title}.", LEGEND, *([LESS] if comparison.pairs else []), *notes])),
+        legend=html.escape(" ".join(legend)),
         tables="\n".join(_score_table(comparison, block, prefix) for block, prefix in BLOCKS),
         differences=shown["differences"],
         live=html.escape(_thresholds_note(live)),
@@ -85,13 +89,14 @@ def _figure(caption: str, svg: bytes) -> str:
 
 
 def _score_table(comparison: Comparison, block: str, prefix: str) -> str:
-    """One block of nine columns, as in `results.tables.score_table`."""
-    wanted = [prefix + column for column in COLUMNS]
+    """One block of the columns that exist, as in `results.tables.score_table`."""
+    names = heads_of(comparison.columns)
+    wanted = [prefix + column for column in names]
     rows = []
     for name, cells, kind in comparison.cells():
         values = "".join(f"<td>{html.escape(cells[key])}</td>" for key in wanted)
         rows.append(f'<tr class="{kind}"><th scope="row">{html.escape(name)}</th>{values}</tr>')
-    heads = "".join(f'<th scope="col">{column}</th>' for column in COLUMNS)
+    heads = "".join(f'<th scope="col">{column}</th>' for column in names)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{block}"><table><caption>{block}</caption>'
         f'<thead><tr><th scope="col">F, percent</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -105,11 +110,14 @@ def _data(comparison: Comparison, live: Mapping[str, Predictions]) -> dict[str, 
         "classes": list(first.classes),
         "ids": list(first.ids),
         "segments": first.mask.shape[1],
-        "columns": list(COLUMNS),
+        "seconds": first.segment_seconds,
+        "columns": list(heads_of(comparison.columns)),
+        "kept": [COLUMNS.index(column) for column in heads_of(comparison.columns)],
+        "true_types": [SEGMENT_TYPES.index(kind) for kind in true_types(first)],
         "mask": _packed(first.mask),
         "truth": _packed(first.known_truth),
         "trivial": [
-            {"name": name, "columns": [_or_null(scores[key]) for key in ALL_KEYS]}
+            {"name": name, "columns": [_or_null(scores.get(key, math.nan)) for key in ALL_KEYS]}
             for name, scores in comparison.trivial.items()
         ],
         "runs": [

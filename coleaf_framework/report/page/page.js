@@ -1,7 +1,7 @@
 "use strict";
 // Recomputes all scores and events from the probabilities for the chosen thresholds, as coleaf_framework.metrics does.
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const { classes, ids, segments: T, columns } = DATA;
+const { classes, ids, segments: T, columns, seconds } = DATA;
 const C = classes.length, N = ids.length, PAGE = 20;
 const TYPES = ["audible-only", "visible-only", "audible-visible", "none"];
 const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000"];
@@ -121,9 +121,10 @@ function score(decided) {
     supported.push(known === null ? null : 100 * known);
   }
   const both = [published, supported].flatMap((x) => [...allColumns(x.slice(0, 7)), ...allColumns(x.slice(7))]);
-  // The score of a video for sorting: support-only Type@AVo at segment level, since the published column gives 100
-  // where nothing is there and nothing is predicted.
-  const own = byVideo.map((f) => 100 * (mean([f[2], f[3], f[4]]) ?? 1));
+  // The score of a video for sorting: support-only Type@AVo (AV, where that alone exists) at segment level, since the
+  // published column gives 100 where nothing is there and nothing is predicted.
+  const parts = columns.includes("Type@AVo") ? [2, 3, 4] : [4];
+  const own = byVideo.map((f) => 100 * (mean(parts.map((k) => f[k])) ?? 1));
   return { columns: both, videos: own };
 }
 
@@ -159,13 +160,15 @@ function table(caption, heads, rows) {
 function showScores() {
   const blocks = ["segment-level", "event-level", "segment-level, support-only", "event-level, support-only"];
   $$("live-scores").replaceChildren(...blocks.map((block, b) => {
-    const pick = (values) => values.slice(9 * b, 9 * b + 9);
+    const pick = (values) => DATA.kept.map((k) => values[9 * b + k]); // of nine, those that exist
     const rows = state.runs.map((run, r) => ({ name: run.name, values: pick(run.scores.columns), id: `${r}/${b}` }));
     const trivial = DATA.trivial.map(({ name, columns: all }) => ({ name, values: pick(all), trivial: true }));
     return table(block, ["F, percent", ...columns], [...rows, ...trivial]);
   }));
   $$("live-types").replaceChildren(...state.runs.map((run, r) => {
-    const rows = typeTable(run.decided).map((counts, i) => {
+    const counted = typeTable(run.decided);
+    const rows = DATA.true_types.map((i) => {
+      const counts = counted[i];
       const all = counts.reduce((a, b) => a + b, 0);
       return { name: TYPES[i], values: counts.map((x) => (all ? 100 * x / all : null)), id: `types/${r}/${i}` };
     });
@@ -173,9 +176,11 @@ function showScores() {
   }));
 }
 
+const inSeconds = (t) => Number((t * seconds).toFixed(3)); // 0.96, not 3 * 0.32
+
 function lanes(decided, n, m, who, first) {
   const length = state.lengths[n], track = element("div", { class: "track", role: "img" });
-  track.style.setProperty("--second", `${100 / length}%`);
+  track.style.setProperty("--second", `${100 / (length * seconds)}%`);
   const labels = [];
   let lane = 0;
   for (let c = 0; c < C; c++) {
@@ -183,7 +188,7 @@ function lanes(decided, n, m, who, first) {
     for (let t = 0; t < T; t++) active[t] = decided[at(n, t, m, c)];
     const events = eventsOf(active);
     for (const [start, end] of events) {
-      const words = `${classes[c]}, ${start} to ${end} s`;
+      const words = `${classes[c]}, ${inSeconds(start)} to ${inSeconds(end)} s`;
       const bar = element("div", { class: "bar", title: words }, classes[c]);
       const colour = PALETTE[c % PALETTE.length];
       Object.assign(bar.style, { left: `${100 * start / length}%`, width: `${100 * (end - start) / length}%`,
@@ -210,7 +215,7 @@ function showVideos() {
   $$("count").textContent = `${matching.length} of ${N} videos, ${shown.length} shown`;
   $$("more").hidden = shown.length === matching.length;
   $$("list").replaceChildren(...shown.map((n) => {
-    const sentence = `Type@AVo of its segments, support-only: ${state.runs.map((run) => `${run.name} ${run.scores.videos[n].toFixed(1)}`).join(", ")}` +
+    const sentence = `${columns.includes("Type@AVo") ? "Type@AVo" : "AV"} of its segments, support-only: ${state.runs.map((run) => `${run.name} ${run.scores.videos[n].toFixed(1)}`).join(", ")}` +
       (treated === control ? "" : `; gain ${gain(n) >= 0 ? "+" : ""}${gain(n).toFixed(1)}`);
     const rows = [["ground truth", state.truth], ...state.runs.map((run) => [run.name, run.decided])].flatMap(([who, decided]) =>
       ["audio", "visual"].map((modality, m) => lanes(decided, n, m, `${who}, ${modality}`, m === 0)));
