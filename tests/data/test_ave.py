@@ -20,6 +20,7 @@ from coleaf_framework.data.check import check_folder
 from coleaf_framework.data.h5_files import h5_array
 from coleaf_framework.data.opening import splits_of
 from coleaf_framework.metrics import DecisionConfig, ParsedSplit, video_label_parser
+from tests.helpers.command import Command
 from tests.helpers.sets import AVE_ROWS, write_ave, write_h5
 
 
@@ -124,10 +125,14 @@ def test_processes_read_on_their_own(root: Path) -> None:
     assert [video.id for video in read] == list(data.ids)
 
 
-def test_without_h5py_it_is_said_how_to_install_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_h5py_it_is_said_how_to_install_it(
+    root: Path, coleaf: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r"train_order\.h5: AVE's files need h5py: pip install 'coleaf-framework\[h5"):
         AVE(root, "val")
+    assert coleaf("check-data", root, fails=True).count("\n") == 1
+    assert "pip install" in coleaf("train", "--data", root, fails=True)
 
 
 @pytest.mark.parametrize(
