@@ -11,7 +11,7 @@ or, instead of these features, those of a `streams.yaml` (`layout.py`) or a pack
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,9 +21,12 @@ from coleaf_framework.data.annotation_files import CLASSES_FILE, find_file, read
 from coleaf_framework.data.layout import Layout, StreamFiles, find_layout
 from coleaf_framework.data.unav_annotations import SUBSETS, UNAV_FILE, UnAVAnnotations, UnAVVideo, read_unav
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
-from coleaf_framework.metrics.localization import TimedEvents
+from coleaf_framework.metrics import ParsedSplit, decide
+from coleaf_framework.metrics.joint import joint_scores
+from coleaf_framework.metrics.localization import TimedEvents, localization_scores
+from coleaf_framework.metrics.proposals import propose_videos
 from coleaf_framework.metrics.time_grid import TimeGrid, mark_segments, to_whole_seconds
-from coleaf_framework.protocol import MODALITIES
+from coleaf_framework.protocol import MODALITIES, AnchorOutput
 
 UNAV_GRID = TimeGrid(0.32, first=0.48)
 """Token t is made of the seconds from 0.32 t to 0.32 t + 0.96, its centre is 0.32 t + 0.48."""
@@ -187,6 +190,17 @@ class UnAV100(VideoFolder):
         pad = torch.nn.utils.rnn.pad_sequence
         real = pad([torch.ones(len(x), dtype=torch.bool) for x in probs], batch_first=True)
         return pad(probs, batch_first=True), pad(truth, batch_first=True), real
+
+    def further_scores(self, parsed: ParsedSplit) -> Mapping[str, float]:
+        """mAP of `propose_videos`' proposals at tIoU 0.1 to 0.9 and their mean; AV on whole seconds; in percent."""
+        found = propose_videos(self.ids, parsed.segment_probs, parsed.mask, self.durations, self.grid)
+        seconds, truth, mask = self.whole_seconds(parsed.segment_probs, parsed.mask)
+        output = AnchorOutput(seconds, parsed.video_probs, seconds.new_empty(0), parsed.modality_probs)
+        at_seconds = joint_scores(decide(output, parsed.decision, mask), truth)
+        return {
+            **localization_scores(found, self.events()).as_dict(),
+            **{f"{column} at 1 s": score for column, score in at_seconds.items()},
+        }
 
     @property
     def caveats(self) -> tuple[str, ...]:

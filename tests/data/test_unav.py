@@ -7,6 +7,7 @@ import logging
 import math
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from coleaf_framework.data import UnAV100, collate, open_folder, pack, video_fol
 from coleaf_framework.data.opening import splits_of
 from coleaf_framework.data.unav import OUR_DEFINITION, unav_truth
 from coleaf_framework.data.unav_annotations import KNOWN_SHA256, UnAVVideo, read_unav
+from coleaf_framework.metrics import DecisionConfig, ParsedSplit
 from coleaf_framework.metrics.time_grid import TimeGrid
 from tests.helpers.unav import ANNOTATIONS, CLASSES, UNAV, WIDTHS, needs_unav, small_database, write_unav
 
@@ -288,3 +290,20 @@ def test_probabilities_and_truth_of_a_split_in_whole_seconds(tmp_path: Path) -> 
     torch.testing.assert_close(seconds[0, 0], probs[0, :2].mean(0))  # centres 0.48 and 0.8
     assert truth[0, :, 0, 1].tolist() == [False, False, True, True, False]
     assert torch.equal(truth[:, :, 0], truth[:, :, 1])
+
+
+def test_its_own_scores_of_an_oracle_are_whole_but_for_the_grid(tmp_path: Path) -> None:
+    data = UnAV100(write_unav(tmp_path), "val")
+    batch = collate([data[i] for i in range(len(data))], data.streams)
+    truth = batch.segment_labels
+    mask = torch.ones(truth.shape[:2], dtype=torch.bool) if batch.mask is None else batch.mask
+    probs, labels = truth.float(), batch.labels
+    modality = labels[:, None].expand(-1, 2, -1)
+    parsed = ParsedSplit(data.ids, probs, modality, labels, DecisionConfig(), truth, truth, labels, mask)
+    scores = data.further_scores(parsed)
+    assert list(scores)[0] == "mAP@0.1"
+    assert list(scores)[-3:] == ["mAP", "segment/AV at 1 s", "event/AV at 1 s"]
+    assert scores["mAP@0.1"] == 100  # every event is found, if not to its second
+    assert scores["mAP@0.9"] < 100
+    silent = replace(parsed, segment_probs=torch.zeros_like(probs), decided=torch.zeros_like(truth))
+    assert set(data.further_scores(silent).values()) == {0.0}
