@@ -301,7 +301,7 @@ def test_its_own_scores_of_an_oracle_are_whole_but_for_the_grid(tmp_path: Path) 
     modality = labels[:, None].expand(-1, 2, -1)
     parsed = ParsedSplit(data.ids, probs, modality, labels, DecisionConfig(), truth, truth, labels, mask)
     scores = data.further_scores(parsed)
-    assert list(scores)[0] == "mAP@0.1"
+    assert next(iter(scores)) == "mAP@0.1"
     assert list(scores)[-3:] == ["mAP", "segment/AV at 1 s", "event/AV at 1 s"]
     assert scores["mAP@0.1"] == 100  # every event is found, if not to its second
     assert scores["mAP@0.9"] < 100
