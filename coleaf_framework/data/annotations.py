@@ -170,7 +170,7 @@ def _read_intervals(
 def dense_labels(
     intervals: Mapping[str, list[Interval]], segments: int, num_classes: int, segment_seconds: float = 1.0
 ) -> NDArray[np.bool_]:
-    """Ground truth of one video: the segments that an interval touches.
+    """Ground truth of one video: the segments that an interval touches, or the last where it begins after all of them.
 
     Args:
         intervals: Modality -> intervals.
@@ -185,5 +185,5 @@ def dense_labels(
     for m, modality in enumerate(MODALITIES):
         for interval in intervals[modality]:
             onset, offset = (round(x / segment_seconds, 6) for x in (interval.onset, interval.offset))
-            truth[math.floor(onset) : math.ceil(offset), m, interval.label] = True
+            truth[min(math.floor(onset), segments - 1) : math.ceil(offset), m, interval.label] = True
     return truth

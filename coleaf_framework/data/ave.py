@@ -103,7 +103,6 @@ class AVE(VideoFolder):
             classes=AVE_CLASSES,
             ids=(*samples, *(background if split == "train" else ())),
             features=features,
-            layout=layout,
             has_ground_truth=split != "train",
             truth="joint",
             skip_incomplete=skip_incomplete,

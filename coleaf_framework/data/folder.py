@@ -105,7 +105,6 @@ class AVVPFolder(VideoFolder):
             classes=names,
             ids=tuple(self.annotations.weak[split]),
             features=open_features(root, layout, self._known_seconds),
-            layout=layout,
             has_ground_truth=split != "train" and None not in dense,
             skip_incomplete=skip_incomplete,
         )
@@ -121,7 +120,9 @@ class AVVPFolder(VideoFolder):
 
     def ground_truth(self, video: str, segments: int) -> Tensor:
         """See `VideoFolder.ground_truth`; the segments that an annotated interval touches."""
-        intervals, lasts = self.annotations.dense[video], segments * self.segment_seconds
+        intervals = self.annotations.dense[video]
+        # Whole segments may cover a little less than the seconds of the filename.
+        lasts = max(segments * self.segment_seconds, *self.seconds(video), 0)
         for event in (event for events in intervals.values() for event in events):
             if event.offset > lasts + 1e-6:
                 raise ValueError(

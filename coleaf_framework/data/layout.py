@@ -19,7 +19,6 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -158,8 +157,3 @@ def resample(x: Tensor, rows_a_segment: float, segments: int) -> Tensor:
                 [5.]])
     """
     return _shares(len(x), rows_a_segment, segments) @ x.float()
-
-
-def described(layout: Layout) -> Mapping[str, object]:
-    """A layout as plain values, without defaults."""
-    return layout.model_dump(exclude_defaults=True)

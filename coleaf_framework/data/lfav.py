@@ -97,7 +97,6 @@ class LFAV(VideoFolder):
             classes=LFAV_CLASSES,
             ids=tuple(self.annotations.weak[split]),
             features=features,
-            layout=layout,
             has_ground_truth=split != "train",
             skip_incomplete=skip_incomplete,
         )

@@ -204,9 +204,9 @@ def _copy_annotations(root: Path, out: Path, names: Sequence[str]) -> None:
 
 
 def _npy_digests(folder: VideoFolder) -> dict[str, str]:
-    """Stream -> digest of a split's npy files; if the split is itself a store, of those that it was packed from."""
+    """Stream -> digest of a split's npy or HDF5 files; if the split is itself a store, of those that it was packed from."""
     kinds = {name: digest.split() for name, digest in folder.digests().items()}
-    return {name: kind for name, each in kinds.items() for kind in each if kind.startswith("npy:")}
+    return {name: kind for name, each in kinds.items() for kind in each if kind.startswith(("npy:", "h5:"))}
 
 
 def _parts(

@@ -7,6 +7,7 @@ repeats its last row. Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,6 +146,11 @@ class TimedFeatures(NpyFiles):
                 x = x[: spec.frames * segments]
                 features[name] = torch.cat([x, x[-1:].expand(spec.frames * segments - len(x), -1)])
         return features
+
+    def rule(self, stream: str) -> str:
+        """See `NpyFiles.rule`; a store keeps it in its digests, so that stores of the same files by other rules differ."""
+        files = self.layout.streams[stream]
+        return json.dumps([self.layout.segment_seconds, files.frames, files.row_seconds, files.groups])
 
     def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
         """See `Features.segments`; from the headers of the files."""

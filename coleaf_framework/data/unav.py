@@ -128,7 +128,6 @@ class UnAV100(VideoFolder):
             classes=self.annotations.classes,
             ids=tuple(self.videos),
             features=open_features(root, layout, self._known_seconds, usual=_layout(root)),
-            layout=layout,
             has_ground_truth=split != "train",
             truth="joint",
             skip_incomplete=skip_incomplete,

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from coleaf_framework.data.annotation_files import find_file
 from coleaf_framework.data.dataset import AVVPDataset, Truth, Video, stream_statistics
 from coleaf_framework.data.features import Features, NpyFeatures
-from coleaf_framework.data.layout import STREAMS_FILE, Layout, described
+from coleaf_framework.data.layout import STREAMS_FILE, Layout
 from coleaf_framework.data.store import INDEX, PackedFeatures
 from coleaf_framework.data.timed_features import TimedFeatures
 from coleaf_framework.protocol import StreamSpec
@@ -78,7 +78,6 @@ class VideoFolder(Dataset[Video]):
         classes: The C class names, in index order.
         ids: Ids of the split's videos, in order; at least one.
         features: Where the features come from.
-        layout: The layout that the features were read by; None for LLP's.
         has_ground_truth: Whether the split's videos have ground truth.
         truth: What the ground truth tells.
         skip_incomplete: Leave out the videos that lack a file of a stream, instead of refusing the split.
@@ -99,7 +98,6 @@ class VideoFolder(Dataset[Video]):
         classes: tuple[str, ...],
         ids: Sequence[str],
         features: Features,
-        layout: Layout | None = None,
         has_ground_truth: bool = False,
         truth: Truth = "modalities",
         skip_incomplete: bool = False,
@@ -107,7 +105,7 @@ class VideoFolder(Dataset[Video]):
         self.root, self.split, self.classes = root, split, classes
         self.synthetic = find_file(root, SYNTHETIC_MARKER) is not None
         self.name = name + (", synthetic features" if self.synthetic else "")
-        self.features, self.layout = features, layout
+        self.features = features
         self.has_ground_truth, self.truth = has_ground_truth, truth
         self.segment_seconds = features.segment_seconds
         self.total = len(ids)
@@ -193,8 +191,7 @@ class VideoFolder(Dataset[Video]):
 
     def digests(self) -> dict[str, str]:
         """Digests of the split: "annotations" or a stream's name -> digest (see `Features.digests`)."""
-        content = self.annotated() + ([] if self.layout is None else [described(self.layout)])
-        annotations = f"text:{text_digest(json.dumps(content))}"
+        annotations = f"text:{text_digest(json.dumps(self.annotated()))}"
         return {"annotations": annotations, **self.features.digests(self.ids, self.split)}
 
     def _complete(self, ids: Sequence[str], skip_incomplete: bool) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from coleaf_framework import StreamSpec
 from coleaf_framework.data import AVVPFolder, open_folder, pack, video_folder
 from coleaf_framework.data.layout import read_layout, resample
+from coleaf_framework.record.provenance import data_changes
 from tests.helpers.data import SEGMENTS, video_names, write_data_set, write_tsv
 
 TWO = """
@@ -136,7 +137,39 @@ def test_the_digest_covers_how_rows_lie_in_time(tmp_path: Path) -> None:
     root = declare(tmp_path / "d")
     before = open_folder(root, "val").digests()
     (root / "streams.yaml").write_text(TWO.replace("frames: 2", "row_seconds: 0.5"))
-    assert open_folder(root, "val").digests()["annotations"] != before["annotations"]
+    now = open_folder(root, "val").digests()
+    assert (now["clip"] != before["clip"], now["clap"] == before["clap"]) == (True, True)
+
+
+def test_a_store_of_the_same_files_by_another_rate_is_seen_to_differ(tmp_path: Path) -> None:
+    text = TWO.replace("frames: 2", "row_seconds: 0.5")
+    root = declare(tmp_path / "d", text)
+    pack(root, tmp_path / "one", dtype="float32")
+    (root / "streams.yaml").write_text(text.replace("0.5", "0.4"))
+    pack(root, tmp_path / "other", dtype="float32")
+    before, now = ({"val": open_folder(tmp_path / name, "val").digests()} for name in ("one", "other"))
+    assert data_changes(before, now) == ["the features (clip) of 'val' differ"]
+
+
+def test_a_store_is_seen_to_hold_the_data_of_its_folder(tmp_path: Path) -> None:
+    root = declare(tmp_path / "d", TWO.replace("frames: 2", "row_seconds: 0.5"))
+    pack(root, tmp_path / "store", dtype="float32")
+    before, now = ({"val": open_folder(folder, "val").digests()} for folder in (root, tmp_path / "store"))
+    assert data_changes(before, now) == []
+
+
+@pytest.mark.parametrize("seconds", [0.96, 0.32, 3.0])
+def test_an_event_may_last_to_the_end_of_a_video_that_segments_do_not_divide(tmp_path: Path, seconds: float) -> None:
+    text = f"segment_seconds: {seconds}\n" + TWO.replace("frames: 2", "row_seconds: 0.5").replace(
+        "width: 5", "row_seconds: 1"
+    )
+    root = declare(tmp_path / "d", text)
+    rows = [f"{v}_0_4 3.95 4 Dog" for v in video_names("va", 3)]
+    for modality in ("audio", "visual"):
+        write_tsv(root / f"AVVP_eval_{modality}.csv", "filename onset offset event_labels", rows)
+    truth = open_folder(root, "val")[0].segment_labels
+    assert len(truth) == round(4 / seconds)
+    assert truth[:, 0].any(1).tolist() == [False] * (len(truth) - 1) + [True]
 
 
 WRONG = {
