@@ -191,6 +191,9 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
         videos: At least one video.
         streams: Specs of their streams.
 
+    Raises:
+        ValueError: Some of the videos have labels per modality, or pseudo-labels, and others have not. Names one.
+
     Example:
         >>> from coleaf_framework.data import SyntheticLLP, collate
         >>> data = SyntheticLLP("val", 2)
@@ -215,6 +218,15 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
         found = given(field)
         return None if found is None else pad(found, batch_first=True)
 
+    for field in ("modality_labels", "pseudo_labels"):
+        without = [video.id for video in videos if getattr(video, field) is None]
+        if 0 < len(without) < len(videos):
+            raise ValueError(
+                f"video {without[0]!r} has no {field}, unlike others of its batch: all videos of a split must have "
+                "them or none; pseudo_label_mask says where pseudo-labels say nothing"
+            )
+    if any(video.pseudo_label_mask is not None for video in videos):
+        videos = [_with_mask(video) for video in videos]
     modality_labels = given("modality_labels")
     return Batch(
         streams={stream: pad([video.streams[stream] for video in videos], batch_first=True) for stream in streams},
@@ -226,6 +238,13 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
         pseudo_label_mask=padded("pseudo_label_mask"),
         ids=tuple(video.id for video in videos),
     )
+
+
+def _with_mask(video: Video) -> Video:
+    """The video with a `pseudo_label_mask`, which is True everywhere where there was none."""
+    if video.pseudo_label_mask is not None or video.pseudo_labels is None:
+        return video
+    return replace(video, pseudo_label_mask=torch.ones_like(video.pseudo_labels, dtype=torch.bool))
 
 
 def stream_statistics(dataset: AVVPDataset) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from coleaf_framework._config import shown, validated
 from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
 from coleaf_framework.data.features import Features
+from coleaf_framework.data.labels.config import LABELS_FILE
 from coleaf_framework.data.opening import open_folder, splits_of
 from coleaf_framework.data.store import (
     DTYPES,
@@ -33,7 +34,7 @@ from coleaf_framework.data.store import (
     annotations_checksum,
     described,
 )
-from coleaf_framework.data.video_folder import SYNTHETIC_MARKER, VideoFolder
+from coleaf_framework.data.video_folder import SYNTHETIC_MARKER, VideoFolder, log_once
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.storage import checksum, read_json, write_atomically, write_json, write_tensors
 
@@ -118,6 +119,9 @@ def pack(
     _begin(out, about)
     annotations = (SYNTHETIC_MARKER, *next(iter(folders.values())).annotation_files)
     _copy_annotations(root, out, annotations)
+    if (root / LABELS_FILE).is_file():
+        lines = [f"it is not packed: to train on the store with its pseudo-labels, pass --labels (see {LABELS_FILE})"]
+        log_once(root, LABELS_FILE, lines)
     sources = {split: folder.features for split, folder in folders.items()}
     parts = list(_parts(splits, sources, shard_megabytes, dtype))
     entries = _pack_parts(parts, out, dtype, jobs, done)
@@ -204,7 +208,7 @@ def _copy_annotations(root: Path, out: Path, names: Sequence[str]) -> None:
 
 
 def _npy_digests(folder: VideoFolder) -> dict[str, str]:
-    """Stream -> digest of a split's npy or HDF5 files; if the split is itself a store, of those that it was packed from."""
+    """Stream -> digest of a split's npy or HDF5 files; of a store, those that it was packed from."""
     kinds = {name: digest.split() for name, digest in folder.digests().items()}
     return {name: kind for name, each in kinds.items() for kind in each if kind.startswith(("npy:", "h5:"))}
 

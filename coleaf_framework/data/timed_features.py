@@ -115,6 +115,11 @@ class TimedFeatures(NpyFiles):
                     f"{rows[name]} rows of {videos[0]!r} are no multiple of its {segments} segments, so rows are "
                     "taken to span the whole video and are averaged over each segment, by time"
                 )
+            elif files.frames is None and files.row_seconds is None and streams[name].frames > 1:
+                report.resampled[name] = (
+                    f"{streams[name].frames} rows a segment, as of the first video, are taken for frames in order of "
+                    "time (frames in streams.yaml says so, groups that they are blocks)"
+                )
             elif files.row_seconds is not None:
                 report.resampled[name] = (
                     f"rows every {files.row_seconds:g} s are averaged over segments of "
@@ -148,7 +153,7 @@ class TimedFeatures(NpyFiles):
         return features
 
     def rule(self, stream: str) -> str:
-        """See `NpyFiles.rule`; a store keeps it in its digests, so that stores of the same files by other rules differ."""
+        """See `NpyFiles.rule`; it tells apart stores that were packed from the same files by other rules."""
         files = self.layout.streams[stream]
         return json.dumps([self.layout.segment_seconds, files.frames, files.row_seconds, files.groups])
 

@@ -162,7 +162,7 @@ class UnAV100(VideoFolder):
     def events(self) -> TimedEvents:
         """The true events of the split's videos, to score proposals against with `localization_scores`."""
         rows = [(v, x) for v in self.ids for x in zip(*self._columns(self.videos[v]), strict=True)]
-        label, start, end = zip(*(x for _, x in rows), strict=True)
+        label, start, end = zip(*(x for _, x in rows), strict=True) if rows else ((), (), ())
         return TimedEvents([v for v, _ in rows], label, start, end)
 
     @property

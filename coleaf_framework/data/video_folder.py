@@ -203,7 +203,11 @@ class VideoFolder(Dataset[Video]):
         first = self.left_out[0][1]
         if not skip_incomplete or not present:
             more = f" and {len(self.left_out) - 1} more" if len(self.left_out) > 1 else ""
-            leave = f"; --skip-incomplete leaves out the {len(gone)} videos that lack a file" if present else ""
+            leave = (
+                f"; `coleaf train --skip-incomplete` leaves out the {len(gone)} videos that lack a file"
+                if present
+                else ""
+            )
             raise FileNotFoundError(
                 f"{first}{more}; split {self.split!r} has {len(ids)} videos "
                 f"(`coleaf check-data` lists what is missing{leave})"

@@ -224,6 +224,7 @@ class _Resident:
         labels: list[Tensor] = []
         modality_labels: list[Tensor] = []
         self.lengths: list[int] = []
+        masked = False
         for batch in videos:
             for name, x in batch.streams.items():
                 frames = rearrange(x[0], "(t k) d -> t (k d)", k=data.streams[name].frames)
@@ -231,14 +232,24 @@ class _Resident:
             labels.append(batch.labels.clone())  # a reading process's tensor would keep a file open
             if batch.modality_labels is not None:
                 modality_labels.append(batch.modality_labels.clone())
+            masked |= batch.pseudo_label_mask is not None
             for name in _BY_SEGMENT:
-                if (given := getattr(batch, name)) is not None:
+                given = getattr(batch, name)
+                if given is None and name == "pseudo_label_mask" and batch.pseudo_labels is not None:
+                    given = torch.ones_like(batch.pseudo_labels, dtype=torch.bool)  # they say something everywhere
+                if given is not None:
                     by_segment.setdefault(name, _Rows(len(data), device)).add(given[0])
             self.lengths.append(len(frames))
         self.rows = {name: x.whole() for name, x in rows.items()}
         self.labels = torch.cat(labels).to(device)
         self.modality_labels = torch.cat(modality_labels).to(device) if modality_labels else None
+        if not masked:
+            by_segment.pop("pseudo_label_mask", None)
         self.by_segment = {name: x.whole() for name, x in by_segment.items()}
+        for name, x in self.by_segment.items():
+            _require_all(name, len(x), sum(self.lengths), data)
+        if self.modality_labels is not None:
+            _require_all("modality_labels", len(self.modality_labels), len(data), data)
         self.starts = torch.tensor([0, *accumulate(self.lengths)][:-1])
         self.segments = torch.tensor(self.lengths)
 
@@ -267,6 +278,14 @@ class _Resident:
             modality_labels=None if self.modality_labels is None else self.modality_labels[videos_on_device],
             **{name: gather(x) for name, x in self.by_segment.items()},  # type: ignore[arg-type]
             ids=tuple(self.ids[i] for i in videos),
+        )
+
+
+def _require_all(field: str, found: int, expected: int, data: AVVPDataset) -> None:
+    if found != expected:
+        raise ValueError(
+            f"{data.name} {data.split}: some videos have {field} and others not: all videos of a split must have them "
+            "or none"
         )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from typing import get_args
+
+from torch import Tensor
 
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import reads_modality_labels, reference_teaches, teaching_labels
@@ -93,23 +96,37 @@ def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:
             f"coleaf.{weight} is {getattr(c, weight):g}, but {where} has no pseudo-labels of segments: pass --labels "
             "KIND=PATH, or from Python wrap the data set in WithPseudoLabels"
         )
-    if c.segment_label_balance > 1 and getattr(train, "positive_shares", None) is None:
+    if c.segment_label_balance > 1 and positive_shares_of(train) is None:
         raise ValueError(
             f"coleaf.segment_label_balance is {c.segment_label_balance:g}, but {where} does not say how many of its "
             "pseudo-labels are positive: pass --labels KIND=PATH, or leave it at 1"
         )
-    if not isinstance(train, WithPseudoLabels):
+    labelled = _labelled(train)
+    if labelled is None:
         return
-    if train.positive_shares is not None and not c.reads_segment_labels:
+    if labelled.positive_shares is not None and not c.reads_segment_labels:
         raise ValueError(
             f"{where} has pseudo-labels of segments, but coleaf.segment_label_weight and coleaf.modality_label_weight "
             "are 0, so no loss reads them"
         )
-    if train.has_modality_labels and not reads_modality_labels(c, model.anchor, model.label_loss):
+    if labelled.has_modality_labels and not reads_modality_labels(c, model.anchor, model.label_loss):
         raise ValueError(
             f"{where} has labels per modality (kind ma), but {name} is trained by its video probabilities alone, so no "
             "loss reads them: train it in CoLeaF, or give it a loss that reads Batch.modality_labels"
         )
+
+
+def positive_shares_of(train: AVVPDataset) -> Tensor | None:
+    """`positive_shares` of a training split or of the `WithPseudoLabels` that it wraps; None if there are none."""
+    shares: Tensor | None = getattr(_labelled(train) or train, "positive_shares", None)
+    return shares
+
+
+def _labelled(data: object) -> WithPseudoLabels | None:
+    """The data set with pseudo-labels that a data set is, or wraps as `AveragedFrames` does."""
+    while data is not None and not isinstance(data, WithPseudoLabels):
+        data = getattr(data, "dataset", None)
+    return data
 
 
 def with_fitting_monitor(config: TrainerConfig, val: AVVPDataset, *, log: bool = True) -> TrainerConfig:
@@ -157,6 +174,39 @@ def require_videos_to_mix(model: CoLeaF, batch_size: int, parts: int) -> None:
         raise ValueError(
             f"coleaf.mixup is {model.config.mixup:g}, but a step of {batch_size} videos in {parts} parts "
             "(trainer.accumulate, ranks) leaves one video a part, with none to mix it with: raise trainer.batch_size"
+        )
+
+
+def require_lengths_to_mix(model: CoLeaF, train: AVVPDataset, config: TrainerConfig, parts: int) -> None:
+    """Check that mixup, which mixes videos of equal length, finds some; log a warning if most would stay as they are.
+
+    Args:
+        model: to be trained.
+        train: its training split.
+        config: how to train.
+        parts: micro-batches a step, over all ranks.
+
+    Raises:
+        ValueError: no two videos have the same length.
+    """
+    if not model.config.mixup or not hasattr(train, "segments"):
+        return
+    lengths, n = Counter(train.segments(i) for i in range(len(train))), len(train)
+    if len(lengths) == n:
+        raise ValueError(
+            f"coleaf.mixup is {model.config.mixup:g}, but no two videos of {train.name} {train.split} have the same "
+            "length, so there are none to mix: leave it at 0"
+        )
+    others = min(n, -(-config.batch_size // parts)) - 1
+    share = sum(k * (1 - math.comb(n - k, others) / math.comb(n - 1, others)) for k in lengths.values()) / n
+    if share < 0.5 and not config.bucket_by_length:
+        logger.warning(
+            "coleaf.mixup mixes videos of equal length: some %d %% of the videos of %s %s have another of theirs in a "
+            "micro-batch of %d, and the others stay as they are (trainer.bucket_by_length=true brings more together)",
+            round(100 * share),
+            train.name,
+            train.split,
+            others + 1,
         )
 
 

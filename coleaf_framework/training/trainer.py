@@ -27,7 +27,9 @@ from coleaf_framework.results.predictions import Predictions, assemble, collect_
 from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.data_fit import (
+    positive_shares_of,
     require_fitting_data,
+    require_lengths_to_mix,
     require_read_labels,
     require_videos_to_mix,
     warn_of_no_teaching,
@@ -164,9 +166,10 @@ class CoLeaFTrainer:
                 "segments(index)"
             )
         require_read_labels(self.model, train)
-        require_videos_to_mix(self.model, self.config.batch_size, self.config.accumulate * self.distributed.size)
-        shares = getattr(train, "positive_shares", None)
-        self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
+        parts = self.config.accumulate * self.distributed.size
+        require_videos_to_mix(self.model, self.config.batch_size, parts)
+        require_lengths_to_mix(self.model, train, self.config, parts)
+        self.model.label_loss = replace(self.model.label_loss, positive_shares=positive_shares_of(train))
         warn_of_no_teaching(self.model, self.config.epochs)
         self._record(train, [split for split in (train, val, test) if split is not None])
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None

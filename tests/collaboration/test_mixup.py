@@ -135,6 +135,17 @@ def test_micro_batches_of_one_video_are_refused_before_training() -> None:
         trainer(accumulate=4).fit(RandomVideos("train", [3, 2, 3, 3], pseudo=True))
 
 
+def test_videos_of_which_no_two_are_of_one_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no two videos of .* have the same length, so there are none to mix"):
+        trainer().fit(RandomVideos("train", [1, 2, 3, 4, 5], pseudo=True))
+
+
+def test_where_most_videos_are_of_other_lengths_a_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    trainer(epochs=1, accumulate=1).fit(RandomVideos("train", [3, 3, 4, 5, 6, 7, 8, 9], pseudo=True))
+    # 2 of 8 have one other among 7, which is in their batch of 4 with 3 / 7
+    assert "some 11 % of the videos of" in caplog.text
+
+
 def test_the_loop_trains_on_mixtures() -> None:
     data, losses = RandomVideos("train", [3, 3, 3, 3]), []
     for config in (CoLeaFConfig(enabled=False), CoLeaFConfig(enabled=False, mixup=1.0)):

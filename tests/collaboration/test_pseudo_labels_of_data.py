@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coleaf_framework import AnchorOutput, Batch, CoLeaFConfig, CoLeaFTrainer, TrainerConfig, losses, wrap
 from coleaf_framework.collaboration import PSEUDO_LABEL_TERMS, LabelLoss, pseudo_label_terms
-from coleaf_framework.data import AVVPFolder, collate
+from coleaf_framework.data import AveragedFrames, AVVPFolder, collate
 from coleaf_framework.data.labels import LabelsConfig, WithPseudoLabels
 from coleaf_framework.protocol import Progress
 from coleaf_framework.record.settings import load_config
@@ -148,6 +148,15 @@ def test_training_refuses_labels_that_nothing_reads_and_weights_without_labels(d
         trained(data)
     with pytest.raises(ValueError, match="segment_label_weight is 1, but tiny train has no pseudo-labels of segments"):
         trained(train, segment_label_weight=1.0)
+    trained(data, segment_label_weight=1.0, segment_label_balance=5.0)
+
+
+def test_pseudo_labels_are_found_below_averaged_frames(data_root: Path, tmp_path: Path) -> None:
+    root = write_labels(tmp_path / "own")
+    labels = LabelsConfig(sources=({"kind": "npy", "path": str(root)},))
+    data = AveragedFrames(WithPseudoLabels(AVVPFolder(data_root, "train"), labels))
+    with pytest.raises(ValueError, match="has pseudo-labels of segments, but .* are 0, so no loss reads them"):
+        trained(data)
     trained(data, segment_label_weight=1.0, segment_label_balance=5.0)
 
 

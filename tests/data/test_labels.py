@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from coleaf_framework.data import LLP, LLP_CLASSES, AveragedFrames, AVVPFolder, SyntheticLLP, collate
+from coleaf_framework.data import LLP, LLP_CLASSES, AveragedFrames, AVVPFolder, SyntheticLLP, UnAV100, Video, collate
 from coleaf_framework.data.annotation_files import read_weak
+from coleaf_framework.data.dataset import further_scores_of
 from coleaf_framework.data.labels import (
     LabelsConfig,
     WithPseudoLabels,
@@ -23,11 +26,13 @@ from coleaf_framework.data.labels import (
     read_noise_ratios,
     read_removals,
 )
+from coleaf_framework.metrics import ParsedSplit
 from coleaf_framework.protocol import MODALITIES
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.plan import MicroBatch
 from tests.helpers.data import last, write_features
 from tests.helpers.labels import label, write_labels
+from tests.helpers.unav import write_unav
 
 
 def of(kind: str, path: Path, **more: Any) -> LabelsConfig:
@@ -176,6 +181,47 @@ def test_a_cache_keeps_labels_and_what_they_say_nothing_of(data_root: Path, tmp_
     for name in ("pseudo_labels", "pseudo_label_mask", "mask"):
         assert torch.equal(getattr(batch, name), getattr(expected, name))
     assert (batch.pseudo_labels[1] == 0.25).all() if batch.pseudo_labels is not None else False
+
+
+class Some(AVVPFolder):
+    """Labels of some videos alone, or a mask of some, as a data set of the user's own may have them."""
+
+    fields: Mapping[int, Mapping[str, Tensor]]
+
+    def __getitem__(self, index: int) -> Video:
+        return replace(super().__getitem__(index), **self.fields.get(index, {}))
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_a_video_without_a_mask_says_something_everywhere_though_another_has_one(data_root: Path, cache: Any) -> None:
+    data = Some(data_root, "train")
+    labels, silent = torch.full((4, 2, 3), 0.75), torch.zeros(4, 2, 3, dtype=torch.bool)
+    masks = {2: {"pseudo_label_mask": silent}, 4: {"pseudo_label_mask": silent}}
+    data.fields = {i: {"pseudo_labels": labels, **masks.get(i, {})} for i in range(6)}
+    (batch,) = BatchLoader(data, torch.device("cpu"), cache=cache)([MicroBatch((0, 2, 3, 4))])
+    assert batch.pseudo_label_mask is not None
+    assert batch.pseudo_label_mask.all((1, 2, 3)).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+@pytest.mark.parametrize("field", ["pseudo_labels", "modality_labels"])
+def test_labels_of_some_videos_alone_are_refused(data_root: Path, cache: Any, field: str) -> None:
+    data = Some(data_root, "train")
+    data.fields = {3: {field: torch.ones(4, 2, 3) if field == "pseudo_labels" else torch.ones(2, 3)}}
+    with pytest.raises(ValueError, match=f"{field}.* all videos of a split must have them or none"):
+        list(BatchLoader(data, torch.device("cpu"), cache=cache)([MicroBatch((0, 3))]))
+
+
+def test_pseudo_labels_keep_what_a_data_set_says_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = UnAV100(write_unav(tmp_path / "unav"), "val")
+    for modality in MODALITIES:
+        (tmp_path / modality).mkdir()
+        for i, video in enumerate(data.ids):
+            np.save(tmp_path / modality / f"{video}.npy", np.full((data.segments(i), 3), 0.5))
+    found = AveragedFrames(WithPseudoLabels(data, of("npy", tmp_path)))
+    assert (found.truth, found.segment_seconds, found.caveats) == ("joint", 0.32, data.caveats)
+    monkeypatch.setattr(data, "further_scores", lambda parsed: {parsed: 1.0})
+    assert further_scores_of(found, cast("ParsedSplit", "mAP")) == {"mAP": 1.0}
 
 
 def test_the_digest_follows_the_content(data_root: Path, tmp_path: Path) -> None:

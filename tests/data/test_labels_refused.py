@@ -74,6 +74,13 @@ def test_labels_of_no_video_at_all_are_refused_though_partial(data_root: Path, t
         opened(data_root, "npy", root, partial=True)
 
 
+def test_a_modality_of_no_video_is_no_reason_to_refuse_the_other(data_root: Path, tmp_path: Path) -> None:
+    root = write_labels(tmp_path / "own", videos=5, modalities=("visual",))
+    write_labels(root, "va", 3, modalities=("audio",))  # labels of videos of another split alone
+    mask = opened(data_root, "npy", root, partial=True).pseudo_labels(0).mask
+    assert (bool(mask[:, 0].any()), bool(mask[:, 1].all())) == (False, True)
+
+
 def test_valors_labels_outside_the_weak_label_are_of_other_data(data_root: Path, tmp_path: Path) -> None:
     write_labels(tmp_path / "own")
     for old, new in (("audio", "CLAP"), ("visual", "CLIP")):
@@ -132,6 +139,12 @@ def test_a_wrong_option_is_named(text: str, message: str) -> None:
 def test_a_labels_file_that_says_another_kind_wins_no_argument(tmp_path: Path) -> None:
     (tmp_path / "labels.yaml").write_text("kind: lsld\n")
     with pytest.raises(ValueError, match=r"labels.yaml says that its labels are of kind lsld"):
+        parse_labels([f"npy={tmp_path}"])
+
+
+def test_a_labels_file_of_several_sources_is_not_read_for_its_first_alone(tmp_path: Path) -> None:
+    (tmp_path / "labels.yaml").write_text("sources: [{kind: npy, path: a}, {kind: npy, path: b}]\n")
+    with pytest.raises(ValueError, match=r"labels.yaml names 2 sources: pass each by --labels KIND=PATH"):
         parse_labels([f"npy={tmp_path}"])
 
 

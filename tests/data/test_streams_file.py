@@ -158,6 +158,21 @@ def test_a_store_is_seen_to_hold_the_data_of_its_folder(tmp_path: Path) -> None:
     assert data_changes(before, now) == []
 
 
+def test_rows_that_are_taken_for_frames_unasked_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    video_folder._logged.clear()
+    with caplog.at_level(logging.WARNING):
+        open_folder(declare(tmp_path / "d", rows={"CLAP/features": 8}), "val")
+    assert "stream 'clap': 2 rows a segment, as of the first video, are taken for frames in order" in caplog.text
+    assert "clip" not in caplog.text  # whose frames are declared
+
+
+def test_packing_says_that_pseudo_labels_stay_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = declare(tmp_path / "d")
+    (root / "labels.yaml").write_text("kind: npy\n")
+    pack(root, tmp_path / "store", dtype="float32")
+    assert "labels.yaml: it is not packed: to train on the store" in caplog.text
+
+
 @pytest.mark.parametrize("seconds", [0.96, 0.32, 3.0])
 def test_an_event_may_last_to_the_end_of_a_video_that_segments_do_not_divide(tmp_path: Path, seconds: float) -> None:
     text = f"segment_seconds: {seconds}\n" + TWO.replace("frames: 2", "row_seconds: 0.5").replace(

@@ -292,6 +292,13 @@ def test_probabilities_and_truth_of_a_split_in_whole_seconds(tmp_path: Path) -> 
     assert torch.equal(truth[:, :, 0], truth[:, :, 1])
 
 
+def test_a_split_without_events_has_none_to_find(tmp_path: Path) -> None:
+    videos = small_database()
+    for entry in videos.values():
+        entry["annotations"] = entry["annotations"] if entry["subset"] != "test" else []
+    assert len(UnAV100(write_unav(tmp_path, videos), "test").events()) == 0
+
+
 def test_its_own_scores_of_an_oracle_are_whole_but_for_the_grid(tmp_path: Path) -> None:
     data = UnAV100(write_unav(tmp_path), "val")
     batch = collate([data[i] for i in range(len(data))], data.streams)

@@ -86,7 +86,12 @@ def parse_labels(texts: Iterable[str]) -> tuple[LabelsConfig, Path | None]:
         source = SourceConfig.model_validate({"kind": kind, "path": path})
         described = Path(path) / LABELS_FILE
         if described.is_file():
-            (own,) = read_labels_file(described).sources[:1] or (source,)
+            found = read_labels_file(described).sources
+            if len(found) > 1:
+                raise ValueError(
+                    f"--labels {text!r}: {described} names {len(found)} sources: pass each by --labels KIND=PATH"
+                )
+            own = found[0]
             if own.kind != kind:
                 raise ValueError(f"--labels {text!r}: {described} says that its labels are of kind {own.kind}")
             source = own
