@@ -104,16 +104,16 @@ def ratio_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefi
     if not texts:
         return []
     with importing():
-        import json
-
         from coleaf_framework.adapters import is_declaration_file
-        from coleaf_framework.data.labels import parse_labels, read_noise_ratios
+        from coleaf_framework.collaboration import read_noise_ratios
+        from coleaf_framework.data.labels import parse_labels
         from coleaf_framework.plugins import takes_option
+        from coleaf_framework.protocol import MODALITIES
 
     path = parse_labels(texts)[1]
     if path is None:
         return []
-    option, ratios = "noise_ratios", json.dumps(read_noise_ratios(path))
+    option, ratios = "noise_ratios", read_noise_ratios(path).model_dump_json(include=set(MODALITIES))
     taking = [name for name in anchors if not is_declaration_file(name) and takes_option("anchor", name, option)]
     if not taking:
         raise ValueError(

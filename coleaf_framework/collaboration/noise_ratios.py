@@ -69,6 +69,9 @@ class NoiseRatios(StrictConfig):
 def read_noise_ratios(path: Path) -> NoiseRatios:
     """Read `noise_ratios.npz` as JoMoLD, CMPAE and CoLeaF publish it, or as `write_noise_ratios` writes it.
 
+    Args:
+        path: npz with the keys audio and visual, (C,) each; "classes" may name the classes.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is no such file. The message names it.

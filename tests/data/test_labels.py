@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from coleaf_framework.collaboration import read_noise_ratios
 from coleaf_framework.data import LLP, LLP_CLASSES, AveragedFrames, AVVPFolder, SyntheticLLP, UnAV100, Video, collate
 from coleaf_framework.data.annotation_files import read_weak
 from coleaf_framework.data.dataset import further_scores_of
@@ -23,7 +24,6 @@ from coleaf_framework.data.labels import (
     convert_labels,
     parse_labels,
     read_labels_file,
-    read_noise_ratios,
     read_removals,
 )
 from coleaf_framework.metrics import ParsedSplit
@@ -115,7 +115,7 @@ def test_jomolds_ratios_are_those_of_the_package(pseudo_label_files: Path) -> No
     published = Path(__file__).parents[2] / "backbones" / "coleaf_backbones" / "llp_noise_ratios.json"
     found = read_noise_ratios(pseudo_label_files / "real" / "jomold_noise_ratios.npz")
     for modality, values in json.loads(published.read_text()).items():
-        np.testing.assert_allclose(found[modality], values, atol=1e-6)
+        np.testing.assert_allclose(getattr(found, modality), values, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from coleaf_framework.collaboration import read_noise_ratios
 from coleaf_framework.data import AVVPFolder
 from coleaf_framework.data.labels import (
     LabelsConfig,
@@ -19,7 +20,6 @@ from coleaf_framework.data.labels import (
     convert_labels,
     parse_labels,
     read_labels_file,
-    read_noise_ratios,
 )
 from tests.helpers.data import Bomb
 from tests.helpers.labels import label, write_labels
@@ -211,10 +211,10 @@ def test_converting_replaces_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"audio": [0.1, 0.2]}, "not a file of noise ratios, audio and visual: it lacks .*visual"),
-        ({"audio": [0.1, 0.2], "visual": [0.1]}, "visual has the shape"),
-        ({"audio": [0.1, 1.2], "visual": [0.1, 0.1]}, r"audio holds 1.2, where ratios are in \[0, 1\]"),
-        ({"audio": [0.1, float("nan")], "visual": [0.1, 0.1]}, "audio holds nan"),
+        ({"audio": [0.1, 0.2]}, "expected the arrays 'audio' and 'visual', one ratio per class; 'visual' is none"),
+        ({"audio": [0.1, 0.2], "visual": [0.1]}, "noise ratios of 2 audio and 1 visual classes"),
+        ({"audio": [0.1, 1.2], "visual": [0.1, 0.1]}, r"the audio noise ratios must be in \[0, 1\], got 1.2"),
+        ({"audio": [0.1, float("nan")], "visual": [0.1, 0.1]}, "audio"),
     ],
 )
 def test_wrong_noise_ratios_are_named(tmp_path: Path, arrays: Any, message: str) -> None:

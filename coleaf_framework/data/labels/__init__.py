@@ -10,7 +10,7 @@ from coleaf_framework.data.labels.config import (
     parse_labels,
     read_labels_file,
 )
-from coleaf_framework.data.labels.converting import convert_labels, read_noise_ratios
+from coleaf_framework.data.labels.converting import convert_labels
 from coleaf_framework.data.labels.removals import Removals, read_removals, write_removals
 from coleaf_framework.data.labels.sources import SourceLabels
 
@@ -27,7 +27,6 @@ __all__ = [
     "convert_labels",
     "parse_labels",
     "read_labels_file",
-    "read_noise_ratios",
     "read_removals",
     "write_removals",
 ]

@@ -1,8 +1,7 @@
-"""Published label files that hold pickles, converted to plain arrays and JSON; and JoMoLD's noise ratios."""
+"""Published label files that hold pickles, converted to plain arrays and JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coleaf_framework._config import reason, shown
+from coleaf_framework._config import shown
 from coleaf_framework.data.labels.config import LABELS_FILE
 from coleaf_framework.data.labels.pickles import read_object_arrays, read_pickle
 from coleaf_framework.data.labels.removals import write_removals
@@ -100,37 +99,3 @@ def _row(row: Any, path: Path) -> int:
     if isinstance(row, int) and not isinstance(row, bool):
         return row
     raise ValueError(f"{path}: {shown(row)}, where the number of a row was expected")
-
-
-def read_noise_ratios(path: Path) -> dict[str, list[float]]:
-    """JoMoLD's noise ratios, as Anchors take them in their option `noise_ratios`.
-
-    They are shares of labels and say nothing of single videos, so they are no pseudo-labels.
-
-    Args:
-        path: An npz (or JSON) file with the keys audio and visual, (C,) in [0,1] each.
-
-    Returns:
-        "audio" and "visual" -> C numbers.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It has other keys or shapes, or a value outside [0,1]. The message names file and value.
-    """
-    require_file(path)
-    try:
-        if path.suffix == ".json":
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            with np.load(path, allow_pickle=False) as file:
-                content = {key: file[key] for key in file.files}
-        ratios = {modality: np.asarray(content[modality], dtype=float) for modality in MODALITIES}
-    except Exception as problem:  # numpy raises almost anything for a damaged file
-        raise ValueError(f"{path}: not a file of noise ratios, audio and visual: {reason(problem)}") from problem
-    for modality, values in ratios.items():
-        if values.ndim != 1 or values.shape != ratios["audio"].shape or not len(values):
-            raise ValueError(f"{path}: {modality} has the shape {values.shape}, where one ratio a class was expected")
-        if not ((values >= 0) & (values <= 1)).all():
-            wrong = values[~((values >= 0) & (values <= 1))][0]
-            raise ValueError(f"{path}: {modality} holds {wrong}, where ratios are in [0, 1]")
-    return {modality: values.tolist() for modality, values in ratios.items()}
