@@ -113,7 +113,7 @@ def ratio_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefi
     path = parse_labels(texts)[1]
     if path is None:
         return []
-    option, ratios = "noise_ratios", read_noise_ratios(path).model_dump_json(include=set(MODALITIES))
+    option, ratios = "noise_ratios", read_noise_ratios(path).model_dump_json(include=set[str](MODALITIES))
     taking = [name for name in anchors if not is_declaration_file(name) and takes_option("anchor", name, option)]
     if not taking:
         raise ValueError(
