@@ -120,8 +120,7 @@ def pack(
     annotations = (SYNTHETIC_MARKER, *next(iter(folders.values())).annotation_files)
     _copy_annotations(root, out, annotations)
     if (root / LABELS_FILE).is_file():
-        lines = [f"it is not packed: to train on the store with its pseudo-labels, pass --labels (see {LABELS_FILE})"]
-        log_once(root, LABELS_FILE, lines)
+        log_once(root, LABELS_FILE, ["it is not packed: pass --labels to train on the store with its pseudo-labels"])
     sources = {split: folder.features for split, folder in folders.items()}
     parts = list(_parts(splits, sources, shard_megabytes, dtype))
     entries = _pack_parts(parts, out, dtype, jobs, done)

@@ -170,7 +170,7 @@ def test_packing_says_that_pseudo_labels_stay_behind(tmp_path: Path, caplog: pyt
     root = declare(tmp_path / "d")
     (root / "labels.yaml").write_text("kind: npy\n")
     pack(root, tmp_path / "store", dtype="float32")
-    assert "labels.yaml: it is not packed: to train on the store" in caplog.text
+    assert "labels.yaml: it is not packed: pass --labels" in caplog.text
 
 
 @pytest.mark.parametrize("seconds", [0.96, 0.32, 3.0])

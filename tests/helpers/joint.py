@@ -68,6 +68,6 @@ class TinyWithScores(TinyJoint):
 
 def open_as(monkeypatch: pytest.MonkeyPatch, kind: type[TinyJoint]) -> Path:
     """Let every data folder of this process be the tiny data set; returns the name of one."""
-    monkeypatch.setattr(experiment, "open_folder", lambda root, split: kind(split))
-    monkeypatch.setattr(experiment, "find_file", lambda root, names: root)
+    monkeypatch.setattr(experiment, "open_folder", lambda root, split, **_: kind(split))
+    monkeypatch.setattr(experiment, "splits_of", lambda root: ("train", "val", "test"))
     return Path("tiny-joint")
