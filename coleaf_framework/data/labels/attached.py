@@ -12,9 +12,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from coleaf_framework.data.dataset import AVVPDataset, Video, caveats_of, digests_of, segment_seconds_of, truth_of
+from coleaf_framework.data.dataset import (
+    AVVPDataset,
+    Video,
+    caveats_of,
+    digests_of,
+    further_scores_of,
+    segment_seconds_of,
+    truth_of,
+)
 from coleaf_framework.data.labels.config import LabelsConfig
 from coleaf_framework.data.labels.sources import RemovalLists, SegmentFolder, SourceLabels, open_source
+from coleaf_framework.metrics import ParsedSplit
 from coleaf_framework.protocol import MODALITIES
 
 _log = logging.getLogger("coleaf_framework.data")
@@ -159,6 +168,10 @@ class WithPseudoLabels(Dataset[Video]):
     def digests(self) -> dict[str, str]:
         """Digests of the data set, and of the labels: "pseudo-labels"."""
         return {**digests_of(self.dataset), "pseudo-labels": f"labels:{self._digest}"}
+
+    def further_scores(self, parsed: ParsedSplit) -> dict[str, float]:
+        """Own scores of the data set."""
+        return further_scores_of(self.dataset, parsed)
 
     @property
     def caveats(self) -> tuple[str, ...]:
