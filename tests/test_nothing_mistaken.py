@@ -229,7 +229,7 @@ def test_seconds_are_not_taken_for_segments(data_root: Path) -> None:
     for name in ("train", "val_pd", "test_pd"):
         path = data_root / f"AVVP_{name}.csv"
         path.write_text(path.read_text().replace("_0_4", "_0_10").replace("_0_5", "_0_10"))
-    with pytest.raises(ValueError, match=r"tr00\.npy: 4 rows, no multiple of the 10 s of its filename"):
+    with pytest.raises(ValueError, match=r"tr00\.npy: 4 rows, no multiple of the 10 s that the annotations say"):
         AVVPFolder(data_root, "train")
 
 

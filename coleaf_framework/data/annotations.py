@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,20 @@ from coleaf_framework.protocol import MODALITIES
 
 Weak = dict[str, tuple[int, ...]]
 """Video id -> class indices."""
+
+
+def overlap_lines(shared: Mapping[tuple[str, str], Sequence[str]], split: str | None = None) -> list[str]:
+    """One sentence for each pair of splits with videos in common.
+
+    Args:
+        shared: Two splits -> ids of the videos that are in both.
+        split: Only pairs with it, if it is given.
+    """
+    return [
+        f"{len(videos)} videos are in both {a!r} and {b!r}, such as {videos[0]!r}"
+        for (a, b), videos in shared.items()
+        if videos and split in (None, a, b)
+    ]
 
 
 @dataclass
@@ -70,11 +84,7 @@ class AnnotationIssues:
 
     def overlaps(self, split: str | None = None) -> list[str]:
         """One sentence for each pair of splits with videos in common; only pairs with `split` if it is given."""
-        return [
-            f"{len(videos)} videos are in both {a!r} and {b!r}, such as {videos[0]!r}"
-            for (a, b), videos in self.shared.items()
-            if videos and split in (None, a, b)
-        ]
+        return overlap_lines(self.shared, split)
 
 
 @dataclass(frozen=True)

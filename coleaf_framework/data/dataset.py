@@ -104,6 +104,11 @@ def truth_of(dataset: AVVPDataset) -> Truth:
     return truth
 
 
+def no_ground_truth(where: str) -> str:
+    """The sentence that a split, such as "LLP train", cannot be scored."""
+    return f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)"
+
+
 def further_scores_of(dataset: AVVPDataset, parsed: ParsedSplit) -> dict[str, float]:
     """A data set's own scores of a parser, its `further_scores(parsed)`: name -> percent; empty if it has none.
 

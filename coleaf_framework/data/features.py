@@ -6,21 +6,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from coleaf_framework._config import reason
 from coleaf_framework.data.layout import LLP_LAYOUT, Layout
+from coleaf_framework.data.npy_files import array_shape, load_array
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.storage import require_file
 
-_LONGEST_REASON = 200
 _SAMPLED = 64  # videos of a split whose content a digest covers; for the rest it covers file sizes and times
 
 
@@ -166,7 +164,7 @@ class NpyFeatures(NpyFiles):
         shortest = min(shape[0] for shape in shapes.values())
         whole = (n for n in seconds if all(shape[0] % n == 0 for shape in shapes.values()))
         segments = next(whole, seconds[0] if seconds else shortest)
-        of = f"the {segments} s of its filename" if seconds else f"the {segments} rows of the shortest stream"
+        of = f"the {segments} s that the annotations say" if seconds else f"the {segments} rows of the shortest stream"
         for stream, (length, _) in shapes.items():
             if length % segments:
                 raise ValueError(
@@ -217,51 +215,3 @@ def _require_shape(path: Path, shape: tuple[int, ...], spec: StreamSpec) -> None
         raise ValueError(
             f"{path}: found shape {shape}, expected ({spec.frames} * T, {spec.width}) as in the split's first video"
         )
-
-
-def load_array(path: Path) -> NDArray[Any]:
-    """Read the array of an npy file, (rows, width) of any real dtype. Nothing in the file is executed.
-
-    Raises:
-        FileNotFoundError, ValueError: As `array_shape` does.
-    """
-
-    def read() -> NDArray[Any]:
-        with path.open("rb") as file:
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-            return array
-
-    return _read(path, read)
-
-
-def array_shape(path: Path) -> tuple[int, ...]:
-    """The shape (rows, width) of the array in an npy file, from its header.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, or has something else than a 2-D array of real numbers. The message names it.
-    """
-    return _read(path, lambda: np.lib.format.open_memmap(path, mode="r")).shape
-
-
-def _read(path: Path, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """Call `read`, which reads the file, and check what it returns.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, or has something else than a 2-D array of real numbers. The message names it.
-    """
-    require_file(path)
-    try:
-        try:
-            array = read()
-        except SystemError:  # CPython 3.11 has a bug in `ast` that strikes rarely; numpy parses headers with it
-            array = read()
-    except OSError as problem:
-        raise type(problem)(f"{path}: cannot be read: {problem.strerror or problem}") from problem
-    except Exception as problem:  # numpy parses headers as Python, and damaged ones raise almost anything
-        why = reason(problem)
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {why[:_LONGEST_REASON]}") from problem
-    if array.dtype.kind not in "fiu" or array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{path}: found {array.dtype} {array.shape}, expected real numbers of shape (rows, width)")
-    return array

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coleaf_framework.data.annotation_files import Interval, find_file, plain_name, tsv_rows
+from coleaf_framework.data.annotations import overlap_lines
 from coleaf_framework.protocol import MODALITIES
 
 LFAV_CLASSES = (
@@ -87,11 +88,7 @@ class LFAVIssues:
 
     def overlaps(self, split: str | None = None) -> list[str]:
         """One sentence for each pair of splits with videos in common; only pairs with `split` if it is given."""
-        return [
-            f"{len(videos)} videos are in both {a!r} and {b!r}, such as {videos[0]!r}"
-            for (a, b), videos in self.shared.items()
-            if videos and split in (None, a, b)
-        ]
+        return overlap_lines(self.shared, split)
 
 
 @dataclass(frozen=True)

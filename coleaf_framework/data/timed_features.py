@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coleaf_framework.data.features import NpyFiles, array_shape, finite_rows
+from coleaf_framework.data.features import NpyFiles, finite_rows
 from coleaf_framework.data.layout import Layout, resample
+from coleaf_framework.data.npy_files import array_shape
 from coleaf_framework.protocol import StreamSpec
 
 _ROUNDING = 1e-6  # of a segment
@@ -185,7 +186,7 @@ class TimedFeatures(NpyFiles):
         seconds = self.seconds(video)
         if seconds is not None:
             segments = max(1, round(seconds / self.layout.segment_seconds))
-            by = f"the {seconds:g} s of its filename"
+            by = "its annotations"
         else:
             segments = max(1, math.floor(min(lengths.values()) + _ROUNDING)) if lengths else min(rows.values())
             by = "its shortest stream"
@@ -193,9 +194,9 @@ class TimedFeatures(NpyFiles):
             if not segments / _MOST_APART <= length <= segments * _MOST_APART:
                 unit = self.layout.segment_seconds
                 raise ValueError(
-                    f"{self.path(name, video)}: {rows[name]} rows cover {length * unit:.4g} s, but {by} says "
-                    f"{segments * unit:.4g} s: these differ by more than a factor of {_MOST_APART}, so a file or "
-                    f"{'row_seconds' if self.layout.streams[name].row_seconds else 'frames'} of the stream is wrong"
+                    f"{self.path(name, video)}: {rows[name]} rows cover {length * unit:.4g} s, but the video has "
+                    f"{segments * unit:.4g} s by {by}: these differ by more than a factor of {_MOST_APART}, so a file "
+                    f"or {'row_seconds' if self.layout.streams[name].row_seconds else 'frames'} of the stream is wrong"
                 )
         return segments
 

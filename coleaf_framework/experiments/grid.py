@@ -8,7 +8,7 @@ from typing import Literal
 
 from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import truth_of
+from coleaf_framework.data.dataset import no_ground_truth, truth_of
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.results.columns import require_column, require_types
 from coleaf_framework.results.paper import PaperTable
@@ -79,9 +79,7 @@ class Study:
         """
         truth, where = truth_of(data), f"{data.name} {data.split}"
         if not data.has_ground_truth:
-            raise ValueError(
-                f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)"
-            )
+            raise ValueError(no_ground_truth(where))
         if self.counts_types:
             require_types(truth, f"coleaf {self.name}", where)
         if column is not None:

@@ -11,11 +11,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from coleaf_framework._config import reason
 from coleaf_framework.data import AVVPDataset, Video
+from coleaf_framework.data.npy_files import load_array
 from coleaf_framework.labelling.rule import similarity_logits
 from coleaf_framework.protocol import Modality
-from coleaf_framework.storage import file_digest, require_file
+from coleaf_framework.storage import file_digest
 
 Embed = Callable[[Video, int], Tensor]
 """A video and its number of segments, T -> embeddings (T,E)."""
@@ -131,14 +131,7 @@ def read_array(path: Path) -> Tensor:
         FileNotFoundError: There is no such file.
         ValueError: The file holds something else. The message names it.
     """
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as problem:  # numpy parses headers as Python, and damaged ones raise almost anything
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {reason(problem)[:200]}") from problem
-    if array.dtype.kind not in "fiu" or array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{path}: found {array.dtype} {array.shape}, where real numbers (rows, width) were expected")
+    array = load_array(path)
     if not np.isfinite(array).all():
         raise ValueError(f"{path}: holds NaN or inf")
     return torch.from_numpy(array.astype(np.float64))

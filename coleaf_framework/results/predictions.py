@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import Truth, further_scores_of, segment_seconds_of, truth_of
+from coleaf_framework.data.dataset import Truth, further_scores_of, no_ground_truth, segment_seconds_of, truth_of
 from coleaf_framework.metrics import (
     DecisionConfig,
     ParsedSplit,
@@ -100,10 +100,7 @@ class Predictions:
             ValueError: the split has only weak labels.
         """
         if self.truth is None:
-            raise ValueError(
-                f"{self.data} {self.split} has only weak labels; scores need ground truth "
-                "(in LLP's layout AVVP_eval_*.csv)"
-            )
+            raise ValueError(no_ground_truth(f"{self.data} {self.split}"))
         return self.truth
 
     def with_caveats(self, caveats: Iterable[str]) -> Predictions:

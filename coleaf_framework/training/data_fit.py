@@ -12,7 +12,7 @@ from torch import Tensor
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import reads_modality_labels, reference_teaches, teaching_labels
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import Truth, averaged, segment_seconds_of, truth_of
+from coleaf_framework.data.dataset import Truth, averaged, no_ground_truth, segment_seconds_of, truth_of
 from coleaf_framework.data.labels import WithPseudoLabels
 from coleaf_framework.metrics import SUPPORT, DecisionConfig
 from coleaf_framework.model.coleaf import CoLeaF
@@ -76,7 +76,7 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
                 "wrap the network with streams=dataset.streams"
             )
     if truth and not data.has_ground_truth:
-        raise ValueError(f"{where} has only weak labels; scores need ground truth (in LLP's layout AVVP_eval_*.csv)")
+        raise ValueError(no_ground_truth(where))
 
 
 def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:

@@ -19,7 +19,7 @@ from coleaf_framework import StreamSpec
 from coleaf_framework.data import LLP, LLP_CLASSES, AVVPFolder, collate, video_folder
 from coleaf_framework.data.annotation_files import read_classes, video_id
 from coleaf_framework.data.annotations import read_annotations
-from coleaf_framework.data.features import array_shape, load_array
+from coleaf_framework.data.npy_files import array_shape, load_array
 from tests.helpers.data import CLASSES, SEGMENTS, Bomb, last, write_data_set, write_tsv
 
 

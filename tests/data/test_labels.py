@@ -287,3 +287,13 @@ def test_a_labels_file_names_one_source_or_several(tmp_path: Path) -> None:
     assert parse_labels([f"npy={tmp_path}"])[0].sources == (one,)
     path.write_text("sources:\n- {kind: ma, path: removals.json}\n- {kind: npy, path: soft}\n")
     assert [Path(source.path).name for source in read_labels_file(path).sources] == ["removals.json", "soft"]
+
+
+def test_scores_of_the_data_sets_own_survive_the_wrapping(data_root: Path, tmp_path: Path) -> None:
+    class Scored(AVVPFolder):
+        def further_scores(self, parsed: Any) -> dict[str, float]:
+            return {"own": 1.0}
+
+    data = WithPseudoLabels(Scored(data_root, "train"), of("npy", write_labels(tmp_path / "own")))
+    parsed: Any = None  # the data set of this test does not read it
+    assert further_scores_of(data, parsed) == {"own": 1.0}

@@ -198,7 +198,10 @@ WRONG = {
     "a typing error": (TWO.replace("width", "widht"), "no key 'widht'. Did you mean 'width'?"),
     "another width": (TWO.replace("width: 5", "width: 6"), "va00.npy: width 5, where streams.yaml says 6"),
     "odd groups": (TWO.replace("width: 5", "groups: 3"), "4 rows are no multiple of groups: 3"),
-    "a wrong rate": (TWO.replace("frames: 2", "row_seconds: 0.1"), "8 rows cover 0.8 s, but the 4 s of its filename"),
+    "a wrong rate": (
+        TWO.replace("frames: 2", "row_seconds: 0.1"),
+        "8 rows cover 0.8 s, but the video has 4 s by its annotations",
+    ),
 }
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from coleaf_framework._config import reason
-from coleaf_framework.storage import require_file
-
-_LONGEST_REASON = 200
+from coleaf_framework.data.npy_files import load_any_array
 
 
 def read_label_array(path: Path, video: str, segments: int, classes: Sequence[str]) -> Tensor:
@@ -31,14 +26,7 @@ def read_label_array(path: Path, video: str, segments: int, classes: Sequence[st
         ValueError: It is damaged, has another shape, or holds NaN or a value outside [0,1]. The message names file,
             video, and class and segment of the value.
     """
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as problem:
-        raise type(problem)(f"{path}: cannot be read: {problem.strerror or problem}") from problem
-    except Exception as problem:  # numpy parses headers as Python, and damaged ones raise almost anything
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {reason(problem)[:_LONGEST_REASON]}") from problem
+    array = load_any_array(path)
     expected = segments, len(classes)
     if array.dtype.kind not in "fiub" or array.shape != expected:
         raise ValueError(
