@@ -273,7 +273,7 @@ def test_predictions_of_a_split_with_weak_labels_are_kept_and_cannot_be_scored(t
     predictions = read_predictions(run, "val")
     assert predictions.truth is None
     assert all(video.ground_truth is None for video in predictions.events())
-    with pytest.raises(ValueError, match="made-up val has only weak labels; scores need segment labels"):
+    with pytest.raises(ValueError, match="made-up val has only weak labels; scores need ground truth"):
         Report([run], "val")
 
 
