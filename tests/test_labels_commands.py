@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from coleaf_framework.cli.labels import ratio_settings
 from coleaf_framework.record.run_record import read_record
 from tests.helpers.command import Command
 from tests.helpers.labels import label, write_labels
@@ -62,6 +63,14 @@ def test_noise_ratios_reach_the_anchor_that_takes_them(coleaf: Command, data_roo
     assert "han takes no noise ratios" in coleaf(
         "train", *given, "--anchor", "han", "--out", tmp_path / "x", fails=True
     )
+
+
+def test_names_that_an_anchor_s_ratios_cannot_hold_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    named = {"audio": [0.1, 0.2], "visual": [0.3, 0.4]}
+    np.savez(tmp_path / "ratios.npz", classes=["Dog", "Car"], **named)
+    (setting,) = ratio_settings([f"jomold={tmp_path / 'ratios.npz'}"], ["cmpae"])
+    assert setting.startswith("cmpae:anchor.options.noise_ratios=")
+    assert "its classes, Dog, Car, are taken for the data's in this order" in caplog.text
 
 
 def test_labels_that_do_not_fit_stop_a_comparison_before_it_trains(

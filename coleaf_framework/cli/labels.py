@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -113,10 +114,19 @@ def ratio_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefi
     path = parse_labels(texts)[1]
     if path is None:
         return []
-    option, ratios = "noise_ratios", read_noise_ratios(path).model_dump_json(include=set[str](MODALITIES))
+    option, found = "noise_ratios", read_noise_ratios(path)
+    ratios = found.model_dump_json(include=set[str](MODALITIES))
     taking = [name for name in anchors if not is_declaration_file(name) and takes_option("anchor", name, option)]
     if not taking:
         raise ValueError(
             f"--labels jomold={path}: {', '.join(anchors)} takes no noise ratios (an option {option}, as cmpae has)"
+        )
+    if found.classes is not None:
+        logging.getLogger(__name__).warning(
+            "%s: its classes, %s, are taken for the data's in this order: the option %s of %s has no names to compare",
+            path,
+            ", ".join(found.classes),
+            option,
+            ", ".join(taking),
         )
     return [f"{name + ':' if prefixed else ''}anchor.options.{option}={ratios}" for name in taking]

@@ -50,7 +50,7 @@ def mix_videos(batch: Batch, alpha: float) -> Batch:
         raise ValueError(f"mixup's alpha must be above 0, got {alpha}")
     share = float(torch.distributions.Beta(alpha, alpha).sample())
     share = max(share, 1 - share)
-    partner = _partners(batch.mask, len(batch.labels)).to(batch.labels.device)
+    partner = _partners(batch.mask, len(batch.labels)).to(batch.labels.device, non_blocking=True)
 
     def mixed(x: Tensor) -> Tensor:
         return share * x + (1 - share) * x[partner]
@@ -76,7 +76,9 @@ def _partners(mask: Tensor | None, videos: int) -> Tensor:
     order = torch.randperm(videos)
     if mask is None:
         return order
-    group = torch.unique(mask.cpu(), dim=0, return_inverse=True)[1]
+    # Equal masks have equal sums of random numbers, others almost surely not; found without waiting for the device.
+    numbers = torch.randint(2**40, (mask.shape[1],)).to(mask.device, non_blocking=True)
+    key, order = (mask.long() * numbers).sum(1), order.to(mask.device, non_blocking=True)
     partner = torch.empty_like(order)
-    partner[group.argsort(stable=True)] = order[group[order].argsort(stable=True)]
+    partner[key.argsort(stable=True)] = order[key[order].argsort(stable=True)]
     return partner

@@ -68,6 +68,7 @@ class TimedFeatures(NpyFiles):
     def __init__(self, root: Path, layout: Layout, seconds: Callable[[str], float | None]) -> None:
         super().__init__(root, layout)
         self.seconds = seconds
+        self._lengths: dict[str, int] = {}  # T of the videos that were looked at
         self._spread: frozenset[str] = frozenset()  # streams without a rate that do not divide into segments
 
     def streams(self, video: str, seconds: tuple[int, ...] = ()) -> dict[str, StreamSpec]:
@@ -101,7 +102,7 @@ class TimedFeatures(NpyFiles):
         report = TimeReport(len(videos), dict.fromkeys(streams, 0), dict.fromkeys(streams, 0))
         for video in videos:
             rows, widths = self._rows(video)
-            segments = self._segments(video, rows)
+            segments = self._lengths[video] = self._segments(video, rows)
             for name, spec in streams.items():
                 self._require_fitting(name, video, rows[name], widths[name], segments, spec)
                 if (a_segment := self._rows_a_segment(name)) is not None:
@@ -159,8 +160,9 @@ class TimedFeatures(NpyFiles):
         return json.dumps([self.layout.segment_seconds, files.frames, files.row_seconds, files.groups])
 
     def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
-        """See `Features.segments`; from the headers of the files."""
-        return self._segments(video, self._rows(video)[0])
+        """See `Features.segments`; from the headers of the files, or as `survey` found it there."""
+        known = self._lengths.get(video)
+        return self._segments(video, self._rows(video)[0]) if known is None else known
 
     def _rows(self, video: str) -> tuple[dict[str, int], dict[str, int]]:
         """Rows of a group, and widths, of each stream of a video."""

@@ -11,7 +11,7 @@ Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,7 @@ from torch import Tensor
 
 from coleaf_framework._config import reason
 from coleaf_framework.data import Video
-from coleaf_framework.labelling.pretrained import (
-    SimilarityTeacher,
-    embed_prompts,
-    features,
-    load_pretrained,
-    require_library,
-)
+from coleaf_framework.labelling.pretrained import SimilarityTeacher, features, load_pretrained
 from coleaf_framework.protocol import Modality
 from coleaf_framework.storage import require_file
 
@@ -104,23 +98,11 @@ class ClapTeacher(SimilarityTeacher):
     def __init__(
         self, audio: Path, prompts: Sequence[str], model: str = CLAP_MODEL, device: torch.device | str = "cpu"
     ) -> None:
-        library = require_library("transformers", "clap")
         if not audio.is_dir():
             raise NotADirectoryError(f"{audio}: no such folder")
-        self._network = load_pretrained(library.ClapModel, model, "ClapModel").eval()
-        self._extract = load_pretrained(library.ClapFeatureExtractor, model, "feature extractor")
-        tokenizer = load_pretrained(library.AutoTokenizer, model, "tokenizer")
-        text = embed_prompts(tokenizer, self._network.get_text_features, prompts)
-        super().__init__(text, self._network.logit_scale_a.detach().exp())
+        super().__init__("clap", "ClapModel", model, "logit_scale_a", prompts, device)
+        self._extract = load_pretrained(self.library.ClapFeatureExtractor, model, "feature extractor")
         self.audio = audio
-        self._network.to(device)
-        self.device = device
-        self.about: Mapping[str, Any] = {
-            "teacher": "clap",
-            "model": model,
-            "transformers": library.__version__,
-            "scale": self.scale,
-        }
 
     @torch.no_grad()
     def logits(self, video: Video, segments: int) -> Tensor:
@@ -138,7 +120,7 @@ class ClapTeacher(SimilarityTeacher):
         inputs = self._extract(clips, sampling_rate=RATE, return_tensors="pt")
         # The extractor calls one clip of a batch longer than it is, at random.
         longer = torch.zeros_like(inputs["is_longer"])
-        embedded = self._network.get_audio_features(
+        embedded = self.network.get_audio_features(
             input_features=inputs["input_features"].to(self.device), is_longer=longer.to(self.device)
         )
         return self.similarity(features(embedded))

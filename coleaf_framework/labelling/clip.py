@@ -7,9 +7,8 @@ and deviation. Shape letters: see `protocol.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,7 @@ from torch.nn.functional import interpolate
 
 from coleaf_framework._config import reason
 from coleaf_framework.data import Video
-from coleaf_framework.labelling.pretrained import (
-    SimilarityTeacher,
-    embed_prompts,
-    features,
-    load_pretrained,
-    require_library,
-)
+from coleaf_framework.labelling.pretrained import SimilarityTeacher, features, require_library
 from coleaf_framework.protocol import Modality
 
 CLIP_MODEL = "openai/clip-vit-large-patch14"
@@ -83,23 +76,11 @@ class ClipTeacher(SimilarityTeacher):
     def __init__(
         self, frames: Path, prompts: Sequence[str], model: str = CLIP_MODEL, device: torch.device | str = "cpu"
     ) -> None:
-        library = require_library("transformers", "clip")
         self._images = require_library("PIL.Image", "clip")
         if not frames.is_dir():
             raise NotADirectoryError(f"{frames}: no such folder")
-        self._network = load_pretrained(library.CLIPModel, model, "CLIPModel").eval()
-        tokenizer = load_pretrained(library.AutoTokenizer, model, "tokenizer")
-        text = embed_prompts(tokenizer, self._network.get_text_features, prompts)
-        super().__init__(text, self._network.logit_scale.detach().exp())
-        self.frames, self.size = frames, int(self._network.config.vision_config.image_size)
-        self._network.to(device)
-        self.device = device
-        self.about: Mapping[str, Any] = {
-            "teacher": "clip",
-            "model": model,
-            "transformers": library.__version__,
-            "scale": self.scale,
-        }
+        super().__init__("clip", "CLIPModel", model, "logit_scale", prompts, device)
+        self.frames, self.size = frames, int(self.network.config.vision_config.image_size)
 
     @torch.no_grad()
     def logits(self, video: Video, segments: int) -> Tensor:
@@ -113,7 +94,7 @@ class ClipTeacher(SimilarityTeacher):
         if not paths:
             raise FileNotFoundError(f"{self.frames / video.id}: no .jpg frames of video {video.id!r}")
         pixels = [clip_pixels(self._read(paths[i]), self.size) for i in frame_positions(len(paths), segments)]
-        return self.similarity(features(self._network.get_image_features(torch.stack(pixels).to(self.device))))
+        return self.similarity(features(self.network.get_image_features(torch.stack(pixels).to(self.device))))
 
     def _read(self, path: Path) -> Tensor:
         try:

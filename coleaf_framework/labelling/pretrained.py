@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,15 +52,37 @@ def embed_prompts(tokenizer: Any, embed: Callable[..., Any], prompts: Sequence[s
 
 
 class SimilarityTeacher:
-    """Scaled cosines of prompts and of segments, as a pretrained model embeds both.
+    """Scaled cosines of prompts and of segments, as a pretrained model of transformers embeds both.
 
     Args:
-        text: (C,E), embeddings of the prompts.
-        scale: The model's learnt factor of cosines.
+        teacher: Its name in commands, "clip" or "clap".
+        kind: Name of the model's class in transformers, such as "CLIPModel".
+        model: Name or folder of a checkpoint with its tokenizer.
+        scale: Name of the model's parameter that is the logarithm of the factor of cosines.
+        prompts: C texts.
+        device: Where it runs.
+
+    Raises:
+        ImportError: transformers is not installed.
+        ValueError: The model cannot be loaded.
     """
 
-    def __init__(self, text: Tensor, scale: Tensor) -> None:
-        self.text, self.scale = text, float(scale)
+    def __init__(
+        self, teacher: str, kind: str, model: str, scale: str, prompts: Sequence[str], device: torch.device | str
+    ) -> None:
+        self.library = require_library("transformers", teacher)
+        self.network = load_pretrained(getattr(self.library, kind), model, kind).eval()
+        tokenizer = load_pretrained(self.library.AutoTokenizer, model, "tokenizer")
+        self.text = embed_prompts(tokenizer, self.network.get_text_features, prompts)
+        self.scale = float(getattr(self.network, scale).detach().exp())
+        self.network.to(device)
+        self.device = device
+        self.about: Mapping[str, Any] = {
+            "teacher": teacher,
+            "model": model,
+            "transformers": self.library.__version__,
+            "scale": self.scale,
+        }
 
     def similarity(self, segments: Tensor) -> Tensor:
         """Embeddings (T,E) -> logits (T,C)."""
