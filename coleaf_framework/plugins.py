@@ -276,7 +276,26 @@ def published_decision(anchor: object) -> dict[str, Any]:
     Raises:
         ValueError, ImportError: as `create_anchor` does.
     """
-    own = getattr(find_plugin("anchor", anchor) if isinstance(anchor, str) else anchor, "decision", None)
+    return _published(anchor, "decision")
+
+
+def published_training(anchor: object) -> dict[str, Any]:
+    """The published schedule of an Anchor, from its attribute `published_training`; empty where it has none.
+
+    Args:
+        anchor: a network, or the name of an Anchor plugin.
+
+    Returns:
+        Keys and values of the section `trainer`.
+
+    Raises:
+        ValueError, ImportError: as `create_anchor` does.
+    """
+    return _published(anchor, "published_training")
+
+
+def _published(anchor: object, attribute: str) -> dict[str, Any]:
+    own = getattr(find_plugin("anchor", anchor) if isinstance(anchor, str) else anchor, attribute, None)
     return dict(own) if isinstance(own, Mapping) else {}
 
 

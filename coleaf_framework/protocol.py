@@ -178,6 +178,12 @@ class Anchor(Protocol):
     must be a mean over videos, since a step may be split into micro-batches (`Batch.fraction`). Without a custom loss
     the Anchor is trained with BCE(Y, video_probs), and with BCE(Y, modality_probs) too where the former would not train
     what computes its segment probabilities.
+
+    Further attributes of its class, each optional: `paper` and `licence` (texts; whose facts it follows), `decision`
+    (published thresholds), `published_training` (keys and values of the section `trainer`, for the recipe published),
+    `learning_rate_factors` (beginning of parameter names -> factor, for parts with a learning rate of their own), and
+    `published_tensors(tensors)`, a static method that turns the tensors of a published checkpoint, by name, into those
+    of this network.
     """
 
     streams: Mapping[str, StreamSpec]

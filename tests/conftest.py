@@ -37,6 +37,12 @@ def parity() -> Path:
 
 
 @pytest.fixture
+def zoo(parity: Path) -> Path:
+    """Recorded answers of the other systems of the paper's tables, which every clone has."""
+    return parity / "zoo"
+
+
+@pytest.fixture
 def published_llp() -> Path:
     """LLP's published annotations."""
     return _shared("llp")

@@ -13,13 +13,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Attention, FeedForward, masked_softmax_over_time, require_options
-from coleaf_backbones.streams import StreamProjections
-from coleaf_framework.losses import binary_cross_entropy
-from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
-
-# Label smoothing of the guided loss, w y + (1 - w) 0.5, with the weights w of the published training code.
-AUDIO_LABEL_WEIGHT, VISUAL_LABEL_WEIGHT = 1.0, 0.9
+from coleaf_backbones.attention import Attention, FeedForward, require_options
+from coleaf_backbones.mmil import MMILAnchor
+from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 
 
 class HybridAttentionLayer(FeedForward):
@@ -107,7 +103,7 @@ class HybridAttentionEncoder(nn.Module):
         return rearrange(x, "(m b) t d -> b t m d", m=2)
 
 
-class HAN(StreamProjections):
+class HAN(MMILAnchor):
     """HAN with its attentive pooling (CoLeaF eq. 1-4) and its guided loss.
 
     Args:
@@ -131,6 +127,18 @@ class HAN(StreamProjections):
         torch.Size([3, 4])
     """
 
+    paper = "Tian, Li, Xu: Unified Multisensory Perception. ECCV 2020, arXiv:2007.10558"
+    licence = "none stated"
+    # The published run: StepLR 10 x 0.1, batch 16.
+    published_training: Mapping[str, object] = {
+        "epochs": 40,
+        "batch_size": 16,
+        "learning_rate": 3e-4,
+        "lr_step": 10,
+        "lr_gamma": 0.1,
+        "monitor": ("segment/Type@AV",),
+    }
+
     def __init__(
         self,
         num_classes: int = 25,
@@ -146,48 +154,10 @@ class HAN(StreamProjections):
         sizes |= {} if hidden is None else {"hidden": hidden}
         flags = {"cross_attention": cross_attention}
         require_options("HAN", sizes=sizes, rates={"dropout": dropout}, flags=flags)
-        super().__init__("HAN", streams, width)
-        self.num_classes = num_classes
+        super().__init__("HAN", num_classes, streams, width)
         self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout, cross_attention)
-        self.fc_prob = nn.Linear(width, num_classes)
-        self.fc_frame_att = nn.Linear(width, num_classes)
-        self.fc_av_att = nn.Linear(width, num_classes)
+        self.add_classifiers(width)
 
-    def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> AnchorOutput:
-        """Run the network.
-
-        Args:
-            mask: (B,T) bool, True = real segment; None where all segments are real.
-            streams: name -> (B, frames * T, width) float.
-
-        Raises:
-            ValueError: a stream is missing or unknown.
-        """
-        f_a, f_v = self.input_tokens(streams)
-        tokens = self.hat_encoder(f_a, f_v, mask)  # (B,T,M,D)
-        segment_probs = self.fc_prob(tokens).sigmoid()
-        over_time = masked_softmax_over_time(self.fc_frame_att(tokens), mask)  # eq. 3
-        over_modality = self.fc_av_att(tokens).softmax(dim=2)
-        weighted = over_time * segment_probs
-        return AnchorOutput(
-            segment_probs=segment_probs,
-            video_probs=(over_modality * weighted).sum((1, 2)),  # eq. 4
-            modality_probs=weighted.sum(1),
-            tokens=tokens,
-        )
-
-    def loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """HAN's guided loss: BCE on video, audio and visual probabilities, with visual labels 0.9 y + 0.05."""
-        assert output.modality_probs is not None
-        audio, visual = output.modality_probs.unbind(1)
-
-        audio_labels, visual_labels = batch.each_modality_labels().unbind(1)
-
-        def guided(labels: Tensor, weight: float) -> Tensor:
-            return weight * labels + (1 - weight) * 0.5
-
-        return {
-            "video": binary_cross_entropy(output.video_probs, batch.labels),
-            "audio": binary_cross_entropy(audio, guided(audio_labels, AUDIO_LABEL_WEIGHT)),
-            "visual": binary_cross_entropy(visual, guided(visual_labels, VISUAL_LABEL_WEIGHT)),
-        }
+    def encode(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> Tensor:
+        """Input tokens of either modality, two (B,T,D) -> output tokens (B,T,M,D)."""
+        return self.hat_encoder(audio, visual, mask)  # type: ignore[no-any-return]

@@ -43,7 +43,7 @@ def compare(
     accept_changes: AcceptChanges = False,
     column: Column = None,
     markdown: Markdown = False,
-    recipes: Annotated[str, typer.Option(help="paper, official, strong, with commas between")] = "paper",
+    recipes: Annotated[str, typer.Option(help="paper, official, strong, published, with commas between")] = "paper",
     table: Annotated[int, typer.Option(help="of the paper: 5; or 7, each way with and without --labels")] = 5,
     labels: Labels = None,
 ) -> None:

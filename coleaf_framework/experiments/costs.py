@@ -169,7 +169,7 @@ def _forward(reference: nn.Module, batch: Batch) -> Callable[[], object]:
 
 
 def _step(model: CoLeaF, batch: Batch, config: RunConfig) -> Callable[[], object]:
-    optimizer = make_optimizer(list(model.parameters()), config.trainer, next(model.parameters()).device)
+    optimizer = make_optimizer([{"params": list(model.parameters())}], config.trainer, next(model.parameters()).device)
 
     def run() -> None:
         model.train()

@@ -19,6 +19,10 @@ _RECIPES = {
         Variant("official-coleaf", "in CoLeaF, official", ("recipe=official", *COLEAF.settings)),
     ),
     "strong": (ALONE, Variant("strong", "in CoLeaF, strong", ("recipe=strong", *COLEAF.settings))),
+    "published": (
+        Variant("published-alone", "alone, as published", ("recipe=published", *ALONE.settings)),
+        Variant("published-coleaf", "in CoLeaF, as published", ("recipe=published", *COLEAF.settings)),
+    ),
 }
 
 
@@ -26,7 +30,7 @@ def compare_study(recipes: Sequence[str] = ("paper",)) -> Study:
     """The study of Table 5: each Anchor alone and in CoLeaF, with one or several recipes.
 
     Args:
-        recipes: some of "paper", "official" and "strong", each once.
+        recipes: some of "paper", "official", "strong" and "published", each once.
 
     Raises:
         ValueError: an unknown recipe (names the closest match), or one given twice.

@@ -7,7 +7,12 @@ from coleaf_framework.losses.contrast import (
     smoothed_contrast,
     soft_event_weights,
 )
-from coleaf_framework.losses.denoising import denoise_labels, refine_labels, smooth_visual_labels
+from coleaf_framework.losses.denoising import (
+    VISUAL_LABEL_WEIGHT,
+    denoise_labels,
+    refine_labels,
+    smooth_visual_labels,
+)
 from coleaf_framework.losses.distillation import (
     confident_cooccurrence_distillation,
     cooccurrence_distillation,
@@ -30,6 +35,7 @@ from coleaf_framework.losses.weak import (
 )
 
 __all__ = [
+    "VISUAL_LABEL_WEIGHT",
     "asymmetric_focal_loss",
     "binary_cross_entropy",
     "confident_cooccurrence_distillation",

@@ -76,7 +76,9 @@ class ReferenceConfig(StrictConfig):
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
 
 
-Recipe = Literal["paper", "official", "strong"]
+Recipe = Literal["paper", "official", "strong", "published", "ma", "jomold", "valor"]
+SYSTEM_RECIPES: tuple[Recipe, ...] = ("ma", "jomold", "valor")
+"""Recipes of one system each: that Anchor, with its published schedule and what else its training needs."""
 
 
 class RunConfig(StrictConfig):
@@ -85,7 +87,8 @@ class RunConfig(StrictConfig):
     recipe: Recipe = Field(
         "paper",
         description="paper; official: where the authors' code departs from it; strong: the paper's with what was "
-        "measured to help both Anchors",
+        "measured to help both Anchors; published: the Anchor alone, by its own published schedule; ma, jomold, valor: "
+        "the systems of these names, alone, in all their steps",
     )
     data: DataConfig = Field(default_factory=DataConfig)
     labels: LabelsConfig = Field(default_factory=LabelsConfig)

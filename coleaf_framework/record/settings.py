@@ -15,8 +15,8 @@ from coleaf_framework.adapters import is_declaration_file, read_declaration
 from coleaf_framework.collaboration import OFFICIAL, STRONG
 from coleaf_framework.data.labels import LABELS_FILE, LabelsConfig, read_labels_file
 from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.plugins import published_decision
-from coleaf_framework.record.config import AnchorConfig, Recipe, RunConfig
+from coleaf_framework.plugins import published_decision, published_training
+from coleaf_framework.record.config import SYSTEM_RECIPES, AnchorConfig, Recipe, RunConfig
 from coleaf_framework.storage import parse_yaml, read_yaml
 
 
@@ -208,6 +208,11 @@ def _with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
     sections = ("coleaf", "trainer", "decision", "anchor")
     if any(not isinstance(given.get(section, {}), dict) for section in sections):
         return given  # validation says what is wrong
+    recipe = given.get("recipe")
+    if recipe in SYSTEM_RECIPES:
+        given["anchor"] = {"name": recipe} | given.get("anchor", {})
+        _require_anchor_of(str(recipe), given["anchor"])
+    anchor = given.get("anchor", {}).get("name", AnchorConfig().name)
     together = given.get("coleaf", {}).get("enabled", True)
     defaults: dict[str, dict[str, Any]] = {}
     if given.get("recipe") == "strong":
@@ -217,13 +222,39 @@ def _with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
         defaults["trainer"] = {"epochs": 10 if together else 20}
         if together:
             defaults["decision"] = {"gate": "modality", "gate_threshold": 0.52, "segment_threshold": 0.25}
+    if recipe == "published" or recipe in SYSTEM_RECIPES:
+        defaults["coleaf"] = {"enabled": False}
+        defaults["trainer"] = _published_schedule(anchor)
     _weigh_labels(given, defaults)
-    anchor = given.get("anchor", {}).get("name", AnchorConfig().name)
     if "decision" not in defaults and not DecisionConfig.model_fields.keys() <= given.get("decision", {}).keys():
         defaults["decision"] = published_decision(anchor) if isinstance(anchor, str) else {}
     for section, own in defaults.items():
         given[section] = own | given.get(section, {})
     return given
+
+
+def _require_anchor_of(recipe: str, anchor: Mapping[str, Any]) -> None:
+    """Check that the recipe of one system gets no other Anchor."""
+    if anchor.get("name") != recipe:
+        raise ValueError(
+            f"recipe {recipe} trains the Anchor {recipe!r}, not {shown(anchor.get('name'))}: leave out anchor.name, or "
+            "take the recipe published, which is any Anchor's own"
+        )
+
+
+def _published_schedule(anchor: Any) -> dict[str, Any]:
+    """The `trainer` section that an Anchor was published with.
+
+    Raises:
+        ValueError: it has none.
+    """
+    schedule = published_training(anchor) if isinstance(anchor, str) and not is_declaration_file(anchor) else {}
+    if not schedule:
+        raise ValueError(
+            f"recipe published: the Anchor {shown(anchor)} has no published schedule (an attribute published_training, "
+            "as `han` has)"
+        )
+    return schedule
 
 
 def _weigh_labels(given: Mapping[str, Any], defaults: dict[str, dict[str, Any]]) -> None:

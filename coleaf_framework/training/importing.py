@@ -90,7 +90,9 @@ def import_run(
 
 
 def _load_into(network: nn.Module, path: Path, name: str) -> None:
-    unused = _fill(network, _read(path), f"{path}", name)
+    tensors = _read(path)
+    convert = getattr(network, "published_tensors", None)
+    unused = _fill(network, tensors if convert is None else convert(tensors), f"{path}", name)
     if unused:
         logger.warning("%s: %d parameters that %s does not use: %s", path, len(unused), name, ", ".join(unused))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,19 +20,52 @@ from torch.optim.lr_scheduler import (
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.record.config import TrainerConfig
 
+ParameterGroup = dict[str, Any]
+"""A group of parameters as `torch.optim.Optimizer` takes it: "params", a list, and "lr"."""
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 """Gets the parameters to train, returns their optimiser."""
 ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 """Gets the optimiser, returns its schedule, which is advanced once an epoch."""
 
 
+def learning_rate_groups(anchor: nn.Module, others: Iterable[nn.Parameter], rate: float) -> list[ParameterGroup]:
+    """What is to be trained, in groups of one learning rate.
+
+    Args:
+        anchor: its attribute `learning_rate_factors`, where it has one, maps beginnings of parameter names to factors.
+        others: parameters beside the Anchor's, at the full rate.
+        rate: the run's learning rate.
+
+    Returns:
+        Groups for an optimiser, the full rate first; only parameters that require a gradient.
+
+    Raises:
+        ValueError: a factor is of no parameter, or is not above 0.
+    """
+    factors: Mapping[str, float] = getattr(anchor, "learning_rate_factors", {})
+    names = [name for name, _ in anchor.named_parameters()]
+    for start, factor in factors.items():
+        if factor <= 0 or not any(name.startswith(start) for name in names):
+            raise ValueError(
+                f"{type(anchor).__name__}.learning_rate_factors[{start!r}] is {shown(factor)}, where the beginning of "
+                "a parameter's name and a factor above 0 were expected"
+            )
+    parameters: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in anchor.named_parameters():
+        factor = next((x for start, x in factors.items() if name.startswith(start)), 1.0)
+        parameters.setdefault(factor, []).append(parameter)
+    parameters[1.0] += others
+    groups = ([p for p in own if p.requires_grad] for own in parameters.values())
+    return [{"params": own, "lr": rate * factor} for factor, own in zip(parameters, groups, strict=True) if own]
+
+
 def make_optimizer(
-    parameters: list[nn.Parameter], config: TrainerConfig, device: torch.device, factory: OptimizerFactory | None = None
+    groups: list[ParameterGroup], config: TrainerConfig, device: torch.device, factory: OptimizerFactory | None = None
 ) -> torch.optim.Optimizer:
     """The run's optimiser.
 
     Args:
-        parameters: to train.
+        groups: what to train, each group with its learning rate; a factory gets their parameters in one list.
         config: its name, learning rate, weight decay and momentum, where there is no factory.
         device: where they are; the optimiser runs in one kernel where the device has one.
         factory: makes the optimiser instead.
@@ -41,17 +74,17 @@ def make_optimizer(
         TypeError: the factory returns something else.
     """
     if factory is not None:
-        made = factory(parameters)
+        made = factory([p for group in groups for p in group["params"]])
         if not isinstance(made, torch.optim.Optimizer):
             raise WrongTypeError(f"optimizer returned {shown(made)}, where a torch.optim.Optimizer was expected")
         return made
     common: dict[str, Any] = {"lr": config.learning_rate, "fused": device.type in ("cpu", "cuda")}
     decay = config.weight_decay
     if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=config.momentum, weight_decay=decay, **common)
+        return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=decay, **common)
     if config.optimizer == "adamw" or decay:
-        return torch.optim.AdamW(parameters, weight_decay=decay, **common)
-    return torch.optim.Adam(parameters, **common)
+        return torch.optim.AdamW(groups, weight_decay=decay, **common)
+    return torch.optim.Adam(groups, **common)
 
 
 def make_schedule(

@@ -22,6 +22,7 @@ from coleaf_framework.training.optimization import (
     OptimizerFactory,
     ScheduleFactory,
     clip_gradients,
+    learning_rate_groups,
     make_optimizer,
     make_schedule,
 )
@@ -58,8 +59,10 @@ class Stepper:
         schedule: ScheduleFactory | None = None,
     ) -> None:
         self.model, self.config, self.device = model, config, device
-        trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(trained, config, device, optimizer)
+        of_anchor = {id(p) for p in model.anchor.parameters()}
+        others = [p for p in model.parameters() if id(p) not in of_anchor]
+        groups = learning_rate_groups(model.anchor, others, config.learning_rate)
+        self.optimizer = make_optimizer(groups, config, device, optimizer)
         self.schedule = make_schedule(self.optimizer, config, model.head_start, schedule)
         self.average = MovingAverage(model.anchor, config.anchor_ema) if config.anchor_ema else None
         self._forward: nn.Module = _UpdateForward(model)

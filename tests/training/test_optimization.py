@@ -17,7 +17,7 @@ from coleaf_framework._config import WrongTypeError
 from coleaf_framework.data import AVVPFolder
 from coleaf_framework.storage import read_tensors, write_state
 from coleaf_framework.training.losslog import LossLog
-from coleaf_framework.training.optimization import make_optimizer, make_schedule
+from coleaf_framework.training.optimization import learning_rate_groups, make_optimizer, make_schedule
 from tests.helpers.training import FAST, SMALL, Interrupted, interrupt_at, resume_state, same_weights
 
 EVERYTHING = {
@@ -67,7 +67,7 @@ def fit(data_root: Path, *args: Any, **kwargs: Any) -> CoLeaFTrainer:
 def rates(schedule: dict[str, Any], epochs: int, head_start: int = 0) -> list[float]:
     """The learning rate of each epoch, of a base rate of 1."""
     config = TrainerConfig(epochs=epochs, learning_rate=1.0, **schedule)
-    optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], config, torch.device("cpu"))
+    optimizer = make_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}], config, torch.device("cpu"))
     made, seen = make_schedule(optimizer, config, head_start), []
     for _ in range(epochs):
         seen.append(optimizer.param_groups[0]["lr"])
@@ -106,7 +106,7 @@ def test_a_cosine_reaches_its_end_however_long_the_head_start(data_root: Path) -
     ],
 )
 def test_optimisers_by_name(settings: dict[str, Any], kind: type, decay: float) -> None:
-    made = make_optimizer([nn.Parameter(torch.zeros(1))], TrainerConfig(**settings), torch.device("cpu"))
+    made = make_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}], TrainerConfig(**settings), torch.device("cpu"))
     assert type(made) is kind
     assert made.param_groups[0]["weight_decay"] == decay
     assert made.param_groups[0].get("momentum", 0.9) == 0.9
@@ -274,3 +274,22 @@ def test_the_average_changes_nothing_that_is_trained(data_root: Path, tmp_path: 
     fit(data_root, tmp_path / "with", anchor_ema=0.9)
     fit(data_root, tmp_path / "without")
     assert same_weights(*(resume_state(tmp_path / name)["model"] for name in ("with", "without")))
+
+
+def test_parts_of_an_anchor_have_learning_rates_of_their_own() -> None:
+    slow, rest, other = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+    anchor = nn.ModuleDict({"slow": slow, "rest": rest})
+    anchor.learning_rate_factors = {"slow.": 0.5}
+    slow.bias.requires_grad_(False)
+    groups = learning_rate_groups(anchor, other.parameters(), 0.1)
+    assert [group["lr"] for group in groups] == [0.1, 0.05]
+    expected: list[list[Any]] = [[*rest.parameters(), *other.parameters()], [slow.weight]]
+    assert [[id(p) for p in group["params"]] for group in groups] == [[id(p) for p in own] for own in expected]
+
+
+@pytest.mark.parametrize("factors", [{"gone.": 0.5}, {"0.": 0.0}])
+def test_a_learning_rate_factor_of_nothing_or_of_0_is_refused(factors: dict[str, float]) -> None:
+    anchor = nn.Sequential(nn.Linear(2, 2))
+    anchor.learning_rate_factors = factors
+    with pytest.raises(ValueError, match=r"Sequential\.learning_rate_factors"):
+        learning_rate_groups(anchor, [], 0.1)
