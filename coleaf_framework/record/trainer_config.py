@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.metrics import ALL_KEYS
 
-
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
