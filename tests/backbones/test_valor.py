@@ -45,13 +45,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "VALOR_plus": PLUS,
     "VALOR_plusplus": {**PLUS, "streams": PLUSPLUS_STREAMS},
 }
-# Of docs/anchors/valor.md.
-STREAMS_FILE = """
-streams:
-  audio: {modality: audio, folder: CLAP/features, groups: 2, resampling: bicubic}
-  visual: {modality: visual, folder: CLIP/features, frames: 1}
-  visual_st: {modality: visual, folder: feats/r2plus1d_18, frames: 1}
-"""
+PAGE = Path(__file__).parents[2] / "docs/anchors/valor.md"
 
 
 def maps_and_frames() -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
@@ -62,11 +56,12 @@ def maps_and_frames() -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
 
 
 def plusplus_inputs(root: Path) -> dict[str, Tensor]:
-    """The recorded inputs, read from a data folder."""
+    """The recorded inputs, read from a data folder by the streams.yaml of VALOR's page."""
     write_data_set(root)
     for path in root.glob("AVVP_*.csv"):
         path.write_text(path.read_text().replace("_0_4", "_0_10"))
-    (root / "streams.yaml").write_text(STREAMS_FILE)
+    block = PAGE.read_text().split("\n\n    streams:\n")[1].split("\n\n")[0]
+    (root / "streams.yaml").write_text(f"    streams:\n{block}\n")
     for folder, arrays in maps_and_frames().items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         for i, video in enumerate(video_names("tr", 6)):
