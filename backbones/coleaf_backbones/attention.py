@@ -68,6 +68,17 @@ class Attention(nn.Module):
         query, key, value = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         return query, key, value
 
+    def project_query(self, x: Tensor) -> Tensor:
+        """Queries alone of `x` (..., D), for attention to other tokens."""
+        width = len(self.in_proj_bias) // 3
+        return F.linear(x, self.in_proj_weight[:width], self.in_proj_bias[:width])
+
+    def project_memory(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values alone of `x` (..., D), for tokens that others attend to."""
+        width = len(self.in_proj_bias) // 3
+        key, value = F.linear(x, self.in_proj_weight[width:], self.in_proj_bias[width:]).chunk(2, dim=-1)
+        return key, value
+
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attention over projected tokens.
 

@@ -8,6 +8,7 @@
         pattern: "{id}.npy"       # the default
         width: 768                # checked if given
         groups: 2                 # the rows are 2 blocks, each over the whole time; their mean is taken
+        resampling: bicubic       # of rows that span the video to its segments; mean, by time, if left out
       visual:
         modality: visual
         folder: feats/res152
@@ -21,10 +22,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
+from torch.nn import functional as F
 
 from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.data.annotation_files import find_file
@@ -34,6 +37,7 @@ from coleaf_framework.storage import read_yaml
 STREAMS_FILE = "streams.yaml"
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _OUTSIDE = 1e-9  # of a row: overlaps below this are rounding errors
+_POSITIONS = 1024  # in time, to which bicubic resampling brings rows before it pools them, as VALOR++ does
 
 
 class StreamFiles(StrictConfig):
@@ -48,6 +52,11 @@ class StreamFiles(StrictConfig):
         None, gt=0, description="seconds from one row to the next; rows are averaged over each segment, by time"
     )
     groups: int = Field(1, ge=1, description="blocks of rows, each over the whole time, of which the mean is taken")
+    resampling: Literal["mean", "bicubic"] = Field(
+        "mean",
+        description="of rows that span the whole video: their mean over each segment, by time, or VALOR++'s bicubic "
+        "interpolation and pooling, whatever their number",
+    )
 
     @field_validator("folder")
     @classmethod
@@ -67,7 +76,15 @@ class StreamFiles(StrictConfig):
     def _one_rate(self) -> StreamFiles:
         if self.frames is not None and self.row_seconds is not None:
             raise ValueError("frames and row_seconds both say how rows lie in time: give one of them")
+        if self.resampling == "bicubic" and self.has_rate:
+            given = "frames" if self.frames is not None else "row_seconds"
+            raise ValueError(f"resampling bicubic is for rows that span the whole video: leave out {given}")
         return self
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether it is said how many rows a segment has."""
+        return self.frames is not None or self.row_seconds is not None
 
     def path(self, root: Path, video: str) -> Path:
         """The file of a video."""
@@ -157,3 +174,35 @@ def resample(x: Tensor, rows_a_segment: float, segments: int) -> Tensor:
                 [5.]])
     """
     return _shares(len(x), rows_a_segment, segments) @ x.float()
+
+
+@lru_cache(maxsize=256)
+def _bicubic_shares(rows: int, segments: int) -> Tensor:
+    """What each of up to 1,024 rows adds to each segment by `resample_bicubic`: (segments, rows) float32."""
+    each_row = torch.eye(rows, dtype=torch.float64)[None, :, None]  # one video, a channel for each row, (1, rows)
+    finer = F.interpolate(each_row, size=(1, _POSITIONS), mode="bicubic", align_corners=False)[0, :, 0]
+    return F.adaptive_avg_pool1d(finer, segments).T.float().contiguous()
+
+
+def resample_bicubic(x: Tensor, segments: int) -> Tensor:
+    """Bring rows that span a video to its segments, as VALOR++ (Lai et al., NeurIPS 2023) does with CLAP's maps.
+
+    Bicubic interpolation (a = -0.75) to 1,024 positions in time, then the mean of positions floor(1024 t / T) to
+    ceil(1024 (t + 1) / T) of each segment t, so that neighbours may share one. Both are linear: of a number of rows and
+    of segments it is one matrix. More than 1,024 rows are not interpolated (ours).
+
+    Args:
+        x: (rows, width), at equal distances in time.
+        segments: Number of segments, T.
+
+    Returns:
+        (T, width) float32.
+
+    Example:
+        >>> resample_bicubic(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), 2)
+        tensor([[0.5176],
+                [2.4824]])
+    """
+    if len(x) > _POSITIONS:
+        return F.adaptive_avg_pool1d(x.float().T, segments).T.contiguous()
+    return _bicubic_shares(len(x), segments) @ x.float()

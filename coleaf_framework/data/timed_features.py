@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.data.features import NpyFiles, finite_rows
-from coleaf_framework.data.layout import Layout, resample
+from coleaf_framework.data.layout import Layout, resample, resample_bicubic
 from coleaf_framework.data.npy_files import array_shape
 from coleaf_framework.protocol import StreamSpec
 
@@ -69,7 +69,7 @@ class TimedFeatures(NpyFiles):
         super().__init__(root, layout)
         self.seconds = seconds
         self._lengths: dict[str, int] = {}  # T of the videos that were looked at
-        self._spread: frozenset[str] = frozenset()  # streams without a rate that do not divide into segments
+        self._spread: frozenset[str] = frozenset()  # streams whose rows span the whole video
 
     def streams(self, video: str, seconds: tuple[int, ...] = ()) -> dict[str, StreamSpec]:
         """See `Features.streams`; `seconds` is not used."""
@@ -78,8 +78,8 @@ class TimedFeatures(NpyFiles):
         specs, spread = {}, set()
         for name, files in self.layout.streams.items():
             frames = files.frames or 1
-            if files.frames is None and files.row_seconds is None:
-                if rows[name] % segments:
+            if not files.has_rate:
+                if files.resampling == "bicubic" or rows[name] % segments:
                     spread.add(name)
                 else:
                     frames = rows[name] // segments
@@ -110,14 +110,20 @@ class TimedFeatures(NpyFiles):
                     report.cut[name] += beyond >= 1 - _ROUNDING
                     report.padded[name] += beyond <= -1 + _ROUNDING
         for name, files in self.layout.streams.items():
-            if name in self._spread:
+            if files.resampling == "bicubic":
+                rows, _ = self._rows(videos[0])
+                report.resampled[name] = (
+                    f"{rows[name]} rows of {videos[0]!r} are taken to span the whole video and are brought to its "
+                    f"{self._segments(videos[0], rows)} segments by bicubic interpolation and pooling"
+                )
+            elif name in self._spread:
                 rows, _ = self._rows(videos[0])
                 segments = self._segments(videos[0], rows)
                 report.resampled[name] = (
                     f"{rows[name]} rows of {videos[0]!r} are no multiple of its {segments} segments, so rows are "
                     "taken to span the whole video and are averaged over each segment, by time"
                 )
-            elif files.frames is None and files.row_seconds is None and streams[name].frames > 1:
+            elif not files.has_rate and streams[name].frames > 1:
                 report.resampled[name] = (
                     f"{streams[name].frames} rows a segment, as of the first video, are taken for frames in order of "
                     "time (frames in streams.yaml says so, groups that they are blocks)"
@@ -145,7 +151,9 @@ class TimedFeatures(NpyFiles):
         for name, spec in streams.items():
             x = loaded[name]
             self._require_fitting(name, video, len(x), x.shape[1], segments, spec)
-            if name in self._spread:
+            if self.layout.streams[name].resampling == "bicubic":
+                features[name] = resample_bicubic(x, segments)
+            elif name in self._spread:
                 features[name] = resample(x, len(x) / segments, segments)
             elif (row_seconds := self.layout.streams[name].row_seconds) is not None:
                 features[name] = resample(x, self.layout.segment_seconds / row_seconds, segments)
@@ -157,7 +165,9 @@ class TimedFeatures(NpyFiles):
     def rule(self, stream: str) -> str:
         """See `NpyFiles.rule`; it tells apart stores that were packed from the same files by other rules."""
         files = self.layout.streams[stream]
-        return json.dumps([self.layout.segment_seconds, files.frames, files.row_seconds, files.groups])
+        told = [self.layout.segment_seconds, files.frames, files.row_seconds, files.groups]
+        # Left out where it is the mean, so that the digests of older stores stay those of their files.
+        return json.dumps(told if files.resampling == "mean" else [*told, files.resampling])
 
     def segments(self, video: str, streams: Mapping[str, StreamSpec]) -> int:
         """See `Features.segments`; from the headers of the files, or as `survey` found it there."""

@@ -116,6 +116,16 @@ class RunConfig(StrictConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _label_what_valor_trains_with(self) -> RunConfig:
+        if self.recipe == "valor" and not self.labels.of_segments:
+            raise ValueError(
+                "recipe valor trains with pseudo-labels of segments, and labels.sources names none: pass --labels "
+                "valor=PATH, VALOR's own (docs/labels.md), or make some by `coleaf pseudo-label` and pass --labels "
+                "npy=PATH"
+            )
+        return self
+
     @field_validator("recipe", mode="before")
     @classmethod
     def _known_recipe(cls, name: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.metrics import ALL_KEYS
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainerConfig(StrictConfig):
@@ -21,14 +23,23 @@ class TrainerConfig(StrictConfig):
     )
     learning_rate: float = Field(5e-4, gt=0, description="before any decay")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    adam_betas: tuple[Beta, Beta] = Field(
+        (0.9, 0.999), description="of adam and adamw: decays, a step, of the averages of gradients and of their squares"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled for adam and adamw, an L2 penalty for sgd; 0 is none")
     schedule: Literal["step", "cosine", "constant"] = Field(
         "step",
-        description="of the learning rate, set anew each epoch: decays in steps; falls to 0 as a cosine after the last "
-        "epoch; or stays. Others from Python: CoLeaFTrainer(schedule=...)",
+        description="of the learning rate, set anew each epoch: decays in steps; falls as a cosine, to 0 after the "
+        "last epoch or to lr_min in it; or stays. Others from Python: CoLeaFTrainer(schedule=...)",
     )
     lr_step: int = Field(6, ge=1, description="epochs between decays of the learning rate, for schedule step")
     lr_gamma: float = Field(0.25, gt=0, le=1, description="factor of each decay, for schedule step")
+    lr_min: float = Field(
+        0.0,
+        ge=0,
+        description="learning rate of the last epoch, for schedule cosine, the same for parts of an Anchor that begin "
+        "at another; at 0 the cosine is at 0 one epoch later, so that the last epoch still trains",
+    )
     warmup_epochs: int = Field(
         0,
         ge=0,
@@ -78,10 +89,15 @@ class TrainerConfig(StrictConfig):
             ("momentum", "optimizer", "sgd"),
             ("lr_step", "schedule", "step"),
             ("lr_gamma", "schedule", "step"),
+            ("lr_min", "schedule", "cosine"),
         ):
             changed = getattr(self, key) != type(self).model_fields[key].default
             if changed and getattr(self, owner) != value:
                 raise ValueError(f"{key} is for {owner} {value} alone, not {getattr(self, owner)}")
+        if self.optimizer == "sgd" and self.adam_betas != type(self).model_fields["adam_betas"].default:
+            raise ValueError("adam_betas is for optimizer adam and adamw alone, not sgd")
+        if self.lr_min > self.learning_rate:
+            raise ValueError(f"lr_min={self.lr_min:g} is above learning_rate={self.learning_rate:g}")
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs} leaves none of epochs={self.epochs} at the full rate")
         return self

@@ -66,7 +66,7 @@ def make_optimizer(
 
     Args:
         groups: what to train, each group with its learning rate; a factory gets their parameters in one list.
-        config: its name, learning rate, weight decay and momentum, where there is no factory.
+        config: its name, learning rate, weight decay, momentum and betas, where there is no factory.
         device: where they are; the optimiser runs in one kernel where the device has one.
         factory: makes the optimiser instead.
 
@@ -82,6 +82,7 @@ def make_optimizer(
     decay = config.weight_decay
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=decay, **common)
+    common["betas"] = config.adam_betas
     if config.optimizer == "adamw" or decay:
         return torch.optim.AdamW(groups, weight_decay=decay, **common)
     return torch.optim.Adam(groups, **common)
@@ -116,7 +117,9 @@ def make_schedule(
     if config.schedule == "step":
         schedule = StepLR(optimizer, config.lr_step, config.lr_gamma)
     elif config.schedule == "cosine":
-        schedule = CosineAnnealingLR(optimizer, max(config.epochs - head_start - warmup, 1))
+        falling = config.epochs - head_start - warmup
+        # Of n epochs the last is n - 1 after the first; a cosine to 0 takes one more, or the last would not train.
+        schedule = CosineAnnealingLR(optimizer, max(falling - bool(config.lr_min), 1), eta_min=config.lr_min)
     else:
         schedule = ConstantLR(optimizer, factor=1.0, total_iters=0)
     if not warmup:

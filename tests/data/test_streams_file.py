@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 import re
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coleaf_framework import StreamSpec
 from coleaf_framework.data import AVVPFolder, open_folder, pack, video_folder
-from coleaf_framework.data.layout import read_layout, resample
+from coleaf_framework.data.layout import read_layout, resample, resample_bicubic
 from coleaf_framework.record.provenance import data_changes
 from tests.helpers.data import SEGMENTS, video_names, write_data_set, write_tsv
 
@@ -70,6 +71,79 @@ def test_resampling_is_the_mean_over_time(rows: list[int], rate: float, segments
     found = resample(torch.tensor(rows, dtype=torch.float32)[:, None], rate, segments)[:, 0]
     expected = torch.tensor(slow_resample([float(x) for x in rows], rate, segments))
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+
+
+def slow_bicubic(rows: list[float], segments: int, positions: int = 1024) -> list[float]:
+    """Cubic convolution (Keys, 1981) with a = -0.75, the ends repeated; then each segment's mean of positions."""
+
+    def kernel(x: float, a: float = -0.75) -> float:
+        x = abs(x)
+        if x <= 1:
+            return (a + 2) * x**3 - (a + 3) * x**2 + 1
+        return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+    finer = []
+    for i in range(positions):
+        at = (i + 0.5) * len(rows) / positions - 0.5
+        taps = range(math.floor(at) - 1, math.floor(at) + 3)
+        finer.append(sum(kernel(at - tap) * rows[min(max(tap, 0), len(rows) - 1)] for tap in taps))
+    bins = [(t * positions // segments, -(-(t + 1) * positions // segments)) for t in range(segments)]
+    return [sum(finer[start:stop]) / (stop - start) for start, stop in bins]
+
+
+@given(rows=st.lists(st.integers(-5, 5), min_size=1, max_size=40), segments=st.integers(1, 60))
+@settings(max_examples=40)
+def test_bicubic_resampling_is_its_formula(rows: list[int], segments: int) -> None:
+    found = resample_bicubic(torch.tensor(rows, dtype=torch.float32)[:, None], segments)[:, 0]
+    torch.testing.assert_close(found, torch.tensor(slow_bicubic([float(x) for x in rows], segments)), rtol=0, atol=1e-5)
+
+
+def test_bicubic_resampling_leaves_many_rows_as_they_are_before_it_pools_them() -> None:
+    rows = torch.randn(2049, 3)
+    expected = [rows[t * 2049 // 4 : -(-(t + 1) * 2049 // 4)].mean(0) for t in range(4)]
+    torch.testing.assert_close(resample_bicubic(rows, 4), torch.stack(expected))
+
+
+BICUBIC = TWO.replace("width: 5}", "width: 5, groups: 2, resampling: bicubic}")
+
+
+@pytest.mark.parametrize("rows", [6, 8])
+def test_a_stream_may_be_resampled_bicubically_whatever_its_number_of_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rows: int
+) -> None:
+    video_folder._logged.clear()
+    with caplog.at_level(logging.WARNING):
+        data = open_folder(declare(tmp_path / "d", BICUBIC, rows={"CLAP/features": 2 * rows}), "val")
+    assert data.streams["clap"] == StreamSpec(5, "audio")
+    means = [x + rows / 2 for x in range(rows)]  # of the two groups
+    assert data[0].streams["clap"][:, 0].tolist() == pytest.approx(slow_bicubic(means, SEGMENTS), abs=1e-5)
+    said = f"stream 'clap': {rows} rows of 'va00' are taken to span the whole video and are brought to its 4 segments"
+    assert f"{said} by bicubic interpolation and pooling" in caplog.text
+    assert "by time" not in caplog.text
+
+
+def test_bicubic_resampling_follows_each_video_s_length(tmp_path: Path) -> None:
+    text = BICUBIC.replace("frames: 2", "row_seconds: 0.5")
+    root = declare(tmp_path / "d", text, rows={"CLAP/features": 12})
+    path = root / "AVVP_val_pd.csv"
+    path.write_text(path.read_text().replace("va01_0_4", "va01_0_5"))
+    for name in ("AVVP_eval_audio.csv", "AVVP_eval_visual.csv"):
+        write_tsv(root / name, "filename onset offset event_labels", ["va00_0_4 1 3 Dog"])
+    data = open_folder(root, "val")
+    found = [data[i].streams["clap"][:, 0].tolist() for i in range(2)]
+    assert [len(x) for x in found] == [4, 5]
+    assert found[1] == pytest.approx(slow_bicubic([3.0, 4, 5, 6, 7, 8], 5), abs=1e-5)
+
+
+def test_a_packed_store_holds_and_tells_what_was_resampled_bicubically(tmp_path: Path) -> None:
+    root = declare(tmp_path / "d", BICUBIC, rows={"CLAP/features": 12})
+    pack(root, tmp_path / "store", dtype="float32")
+    store, folder = open_folder(tmp_path / "store", "val"), open_folder(root, "val")
+    assert torch.equal(store[1].streams["clap"], folder[1].streams["clap"])
+    assert data_changes({"val": folder.digests()}, {"val": store.digests()}) == []
+    (root / "streams.yaml").write_text(BICUBIC.replace(", resampling: bicubic", ""))
+    changed = {"val": open_folder(root, "val").digests()}
+    assert data_changes(changed, {"val": store.digests()}) == ["the features (clap) of 'val' differ"]
 
 
 def test_rows_that_do_not_divide_into_segments_span_the_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -196,6 +270,14 @@ WRONG = {
     "a pattern": (TWO.replace("{id}_clip", "clip"), "streams.clip.pattern: expected a file name with {id}"),
     "a name": (TWO.replace("clap:", "mask:"), "'mask' names no stream"),
     "a typing error": (TWO.replace("width", "widht"), "no key 'widht'. Did you mean 'width'?"),
+    "no such resampling": (
+        TWO.replace("width: 5", "resampling: cubic"),
+        "streams.clap.resampling: Input should be 'mean' or 'bicubic', got 'cubic'",
+    ),
+    "a rate to resample": (
+        TWO.replace("frames: 2", "frames: 2, resampling: bicubic"),
+        "resampling bicubic is for rows that span the whole video: leave out frames",
+    ),
     "another width": (TWO.replace("width: 5", "width: 6"), "va00.npy: width 5, where streams.yaml says 6"),
     "odd groups": (TWO.replace("width: 5", "groups: 3"), "4 rows are no multiple of groups: 3"),
     "a wrong rate": (

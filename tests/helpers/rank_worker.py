@@ -31,6 +31,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "config": CoLeaFConfig(**PAST, segment_label_weight=1.0, label_teacher_ema=0.5, label_teacher_warmup=0),
         "data": "random",
     },
+    "valor": {
+        "config": CoLeaFConfig(**PAST, segment_label_weight=1.0),
+        "data": "random",
+        "anchor": "valor",
+        "accumulate": 2,
+    },
     "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
 
@@ -49,7 +55,7 @@ def main() -> None:
         train, val = data_sets(root, run.get("data", "folder"))
         torch.manual_seed(0)
         model = wrap(
-            "han", streams=train.streams, num_classes=len(train.classes), config=run["config"],
+            run.get("anchor", "han"), streams=train.streams, num_classes=len(train.classes), config=run["config"],
             anchor_options={"width": 8} | QUIET, reference_options=QUIET,
         )  # fmt: skip
         for module in model.modules():  # so that every parameter has a gradient worth comparing

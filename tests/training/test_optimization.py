@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from coleaf_backbones.valor import VALOR
 from torch import nn
 from torch.optim import NAdam, Optimizer
-from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from coleaf_framework import CoLeaF, CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework._config import WrongTypeError
@@ -28,6 +30,7 @@ EVERYTHING = {
     "anchor_ema": 0.5,
     "weight_decay": 0.01,
 }
+VALORS = {"optimizer": "adamw", "adam_betas": (0.5, 0.999), "schedule": "cosine", "warmup_epochs": 1, "lr_min": 1e-5}
 
 
 def nadam(parameters: list[nn.Parameter]) -> Optimizer:
@@ -65,8 +68,8 @@ def fit(data_root: Path, *args: Any, **kwargs: Any) -> CoLeaFTrainer:
 
 
 def rates(schedule: dict[str, Any], epochs: int, head_start: int = 0) -> list[float]:
-    """The learning rate of each epoch, of a base rate of 1."""
-    config = TrainerConfig(epochs=epochs, learning_rate=1.0, **schedule)
+    """The learning rate of each epoch, of a base rate of 1 if none is said."""
+    config = TrainerConfig(**{"learning_rate": 1.0, **schedule, "epochs": epochs})
     optimizer = make_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}], config, torch.device("cpu"))
     made, seen = make_schedule(optimizer, config, head_start), []
     for _ in range(epochs):
@@ -85,10 +88,32 @@ def rates(schedule: dict[str, Any], epochs: int, head_start: int = 0) -> list[fl
         ({"schedule": "constant", "warmup_epochs": 3}, [0.25, 0.5, 0.75, 1, 1]),
         ({"lr_step": 1, "lr_gamma": 0.5, "warmup_epochs": 1}, [0.5, 1, 0.5, 0.25, 0.125]),
         ({"schedule": "cosine", "warmup_epochs": 1}, [0.5, 1, 0.853553, 0.5, 0.146447]),
+        ({"schedule": "cosine", "lr_min": 0.2}, [1, 0.882843, 0.6, 0.317157, 0.2]),
     ],
 )
 def test_schedules_have_their_shapes(schedule: dict[str, Any], expected: list[float]) -> None:
     assert rates(schedule, 5) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("rate", "least"), [(1e-4, 1e-6), (3e-4, 3e-6)], ids=["VALOR", "VALOR+"])
+def test_every_epoch_has_the_learning_rate_published_for_valor(rate: float, least: float) -> None:
+    """By the sheet of facts: e / 10 of it while e < 10, then a cosine down to the least over the 50 that follow."""
+    values = VALOR.published_training | {"learning_rate": rate, "lr_min": least}
+    epochs = range(1, 61)
+    cosine = [(1 + math.cos(math.pi * (e - 10) / 50)) / 2 for e in epochs]
+    published = [rate * e / 10 if e < 10 else least + (rate - least) * c for e, c in zip(epochs, cosine, strict=True)]
+    assert rates(dict(values), 60) == pytest.approx(published, rel=1e-9)
+    assert (published[9], published[59]) == pytest.approx((rate, least))
+
+
+def test_a_cosine_without_a_least_rate_is_torchs_to_the_bit() -> None:
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, expected = CosineAnnealingLR(optimizer, 7), []
+    for _ in range(7):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates({"schedule": "cosine"}, 7) == expected
 
 
 def test_a_cosine_reaches_its_end_however_long_the_head_start(data_root: Path) -> None:
@@ -103,6 +128,8 @@ def test_a_cosine_reaches_its_end_however_long_the_head_start(data_root: Path) -
         ({"weight_decay": 0.1}, torch.optim.AdamW, 0.1),
         ({"optimizer": "adamw"}, torch.optim.AdamW, 0),
         ({"optimizer": "sgd", "weight_decay": 0.1}, torch.optim.SGD, 0.1),
+        ({"weight_decay": 0.1, "adam_betas": (0.5, 0.99)}, torch.optim.AdamW, 0.1),
+        ({"adam_betas": (0.5, 0.99)}, torch.optim.Adam, 0),
     ],
 )
 def test_optimisers_by_name(settings: dict[str, Any], kind: type, decay: float) -> None:
@@ -110,10 +137,14 @@ def test_optimisers_by_name(settings: dict[str, Any], kind: type, decay: float) 
     assert type(made) is kind
     assert made.param_groups[0]["weight_decay"] == decay
     assert made.param_groups[0].get("momentum", 0.9) == 0.9
+    if kind is not torch.optim.SGD:
+        assert made.param_groups[0]["betas"] == settings.get("adam_betas", (0.9, 0.999))
 
 
 @pytest.mark.parametrize("step", [1, 4])
-@pytest.mark.parametrize("made", [{**EVERYTHING}, {"factories": FACTORIES}], ids=["named", "factories"])
+@pytest.mark.parametrize(
+    "made", [{**EVERYTHING}, {**VALORS}, {"factories": FACTORIES}], ids=["named", "valor's", "factories"]
+)
 def test_whatever_optimises_resumes_bit_for_bit(
     data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, Any], step: int
 ) -> None:
@@ -233,6 +264,10 @@ def test_a_schedule_that_moves_momentum_too_resumes(data_root: Path, tmp_path: P
         ({"epochs": 2, "warmup_epochs": 2}, "warmup_epochs=2 leaves none of epochs=2 at the full rate"),
         ({"momentum": 0.5}, "momentum is for optimizer sgd alone, not adam"),
         ({"lr_step": 3, "schedule": "cosine"}, "lr_step is for schedule step alone, not cosine"),
+        ({"lr_min": 1e-6}, "lr_min is for schedule cosine alone, not step"),
+        ({"lr_min": 1e-3, "schedule": "cosine"}, "lr_min=0.001 is above learning_rate=0.0005"),
+        ({"adam_betas": (0.5, 0.999), "optimizer": "sgd"}, "adam_betas is for optimizer adam and adamw alone, not sgd"),
+        ({"adam_betas": (0.5, 1.0)}, "Input should be less than 1"),
     ],
 )
 def test_values_that_would_do_nothing_are_refused(values: dict[str, Any], message: str) -> None:
