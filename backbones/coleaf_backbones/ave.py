@@ -50,7 +50,7 @@ class AudioGuidedAttention(nn.Module):
         of_parts = self.affine_v(self.affine_video(parts).relu())  # (B,T,k,k)
         # Number p of the audio's k numbers is added to all k features of part p.
         of_audio = self.affine_g(self.affine_audio(audio).relu())[..., None]  # (B,T,k,1)
-        weights = self.affine_h((of_parts + of_audio).tanh()).softmax(dim=-2)  # (B,T,k,1)
+        weights: Tensor = self.affine_h((of_parts + of_audio).tanh()).softmax(dim=-2)  # (B,T,k,1)
         return (weights * parts).sum(-2)
 
 
