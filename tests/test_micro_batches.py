@@ -27,6 +27,8 @@ CONFIGS = {
 QUIET = {"dropout": 0.0}
 OPTIONS: dict[Any, dict[str, Any]] = {
     "han": {"anchor_options": {"width": 8} | QUIET},
+    "ave": {"anchor_options": {"width": 8}},
+    "avsdn": {"anchor_options": {"width": 8}},
     "cmpae": {
         "anchor_options": {"width": 8, "absence_dropout": 0.0, "visual_dropout": 0.0} | QUIET
         | {"noise_ratios": {"audio": 0, "visual": 0}}
@@ -65,7 +67,7 @@ def run(model: Any, parts: list[Batch]) -> tuple[dict[str, Tensor], dict[str, Te
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("anchor", ["han", "cmpae"])
+@pytest.mark.parametrize("anchor", OPTIONS)
 def test_parts_add_up_to_the_step(anchor: str, config: str) -> None:
     """Five videos of unequal length in parts of three, two and none."""
     model = wrap(

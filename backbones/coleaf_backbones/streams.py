@@ -6,7 +6,7 @@ a further projection where there are several. Shape letters: see `coleaf_framewo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -131,16 +131,23 @@ class StreamProjections(nn.Module):
             ValueError: a stream is missing or unknown.
         """
         require_given(self.owner, self.streams, given)
+        audio = self.modality_tokens("audio", given, self.project_stream)
+        return audio, self.modality_tokens("visual", given, self.project_stream)
+
+    def modality_tokens(
+        self, modality: Modality, given: Mapping[str, Tensor], project: Callable[[str, Tensor], Tensor]
+    ) -> Tensor:
+        """The tokens of a modality (B,T,D): those that `project` makes of each of its streams, fused."""
+        parts = [project(name, given[name]) for name in streams_of(modality, self.streams)]
+        return parts[0] if len(parts) == 1 else self._fusion(modality)(torch.cat(parts, dim=-1))
+
+    def project_stream(self, name: str, x: Tensor) -> Tensor:
+        """A stream (B, frames * T, width) -> its tokens (B,T,D), the mean of the projected frames of a segment."""
         project = project_frame_by_frame if self.elu else project_linearly
+        return project(self.stream_projection(name), x, self.streams[name].frames)
 
-        def tokens(modality: Modality) -> Tensor:
-            own = streams_of(modality, self.streams)
-            parts = [project(self._projection(name), given[name], spec.frames) for name, spec in own.items()]
-            return parts[0] if len(parts) == 1 else self._fusion(modality)(torch.cat(parts, dim=-1))
-
-        return tokens("audio"), tokens("visual")
-
-    def _projection(self, name: str) -> nn.Module:
+    def stream_projection(self, name: str) -> nn.Module:
+        """The layer (..., width) -> (..., D) of a stream."""
         return cast(nn.Module, getattr(self, PUBLISHED_NAMES[name])) if self.published_names else self.projections[name]
 
     def _fusion(self, modality: Modality) -> nn.Module:

@@ -1,4 +1,4 @@
-"""HAN, CMPAE, VALOR and the class-token Reference take any streams with audio and visual among them, of any length."""
+"""The Anchors and the class-token Reference take any streams with audio and visual among them, of any length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coleaf_framework import StreamSpec, create_anchor, create_reference
 from tests.helpers.streams import SMALL
 from tests.helpers.videos import UNAV_LIKE
 
-NETWORKS = ("han", "cmpae", "valor", "class_token")
+NETWORKS = ("ave", "avsdn", "cmpae", "han", "valor", "class_token")
 NO_NOISE = {"audio": 0.0, "visual": 0.0}
 
 
