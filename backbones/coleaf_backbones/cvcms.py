@@ -7,8 +7,9 @@ Parameter names are those of the published code; parameters that it never uses a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -95,8 +96,8 @@ class CVCMS(StreamProjections):
         sizes = {"num_classes": num_classes, "width": width, "class_width": class_width}
         rates = {"dropout": dropout, "class_dropout": class_dropout}
         require_options("CVCMS", sizes=sizes | {"cross_video_from": cross_video_from}, rates=rates, flags={})
-        _require_number("temperature", temperature, "above 0", lambda x: x > 0)
-        _require_number("cross_video_weight", cross_video_weight, "of at least 0", lambda x: x >= 0)
+        _require_positive("temperature", temperature)
+        _require_positive("cross_video_weight", cross_video_weight, zero=True)
         super().__init__("CVCMS", streams, width)
         self.num_classes, self.temperature = num_classes, temperature
         self.cross_video_from, self.cross_video_weight = cross_video_from, cross_video_weight
@@ -147,7 +148,8 @@ class CVCMS(StreamProjections):
             rearrange(F.relu(project(x)), "b t (c o) -> (b t) c o", c=self.num_classes)
             for project, x in zip(projections, tokens.unbind(2), strict=True)
         )
-        return rearrange(self.av_class_encoder(audio, visual), "(b t) c m o -> b t m c o", t=tokens.shape[1])
+        encoded: Tensor = self.av_class_encoder(audio, visual)
+        return rearrange(encoded, "(b t) c m o -> b t m c o", t=tokens.shape[1])
 
     def _classify(self, tokens: Tensor, time_logits: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         """Output tokens (B,T,M,D) and logits of attention over time (B,T,M,C) -> the fields of an `AnchorOutput`."""
@@ -186,14 +188,14 @@ class CVCMS(StreamProjections):
             return output.video_probs.new_zeros(())
         assert output.mixed_time_logits is not None
         assert output.partners is not None
-        labels = torch.stack(with_partners(*labels.unbind(1), output.partners), dim=1)
+        labels = torch.stack(with_partners(labels[:, 0], labels[:, 1], output.partners), dim=1)
         similarities = cross_video_similarities(
             output.mixed_tokens, output.mixed_time_logits, labels, output.mixed_mask, self.temperature
         )
         return cross_video_loss(similarities, labels)
 
 
-def _require_number(option: str, value: object, wanted: str, fits: Callable[[float], bool]) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not fits(float(value)):
-        raise ValueError(f"CVCMS: {option}={value!r}: expected a finite number {wanted}")
+def _require_positive(option: str, value: Any, *, zero: bool = False) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        raise ValueError(f"CVCMS: {option}={value!r}: expected a finite number {'of at least' if zero else 'above'} 0")

@@ -68,7 +68,7 @@ def cross_video_similarities(
     logits = torch.einsum("ntmc,nmc->ntm", time_logits, present(labels))
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
-    audio, visual = F.normalize(torch.einsum("ntm,ntmd->mnd", logits.softmax(1), tokens), dim=-1)
+    audio, visual = F.normalize(torch.einsum("ntm,ntmd->mnd", logits.softmax(1), tokens), dim=-1).unbind(0)
     return audio @ visual.T / temperature
 
 
