@@ -37,7 +37,7 @@ class HybridAttentionLayer(FeedForward):
         self.cm_attn = Attention(width, heads, dropout) if cross_attention else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens of both modalities, audio first, (2B,T,D) -> (2B,T,D)."""
+        """Tokens of both modalities, audio first, (2B,T,D), and their mask (2B,T) or None -> (2B,T,D)."""
         if self.cm_attn is None:
             return self.self_attention_only(x, mask)
         return self.feed_forward(x + self.dropout(self._self(x, mask)) + self.dropout(self._cross(x, mask)))
@@ -62,6 +62,7 @@ class HybridAttentionLayer(FeedForward):
         assert self.cm_attn is not None
         query, key, value = self.cm_attn.project(x)
         half = len(x) // 2
+        mask = None if mask is None else mask.roll(half, dims=0)
         return self.cm_attn.attend(query, key.roll(half, dims=0), value.roll(half, dims=0), mask)
 
 
@@ -77,7 +78,13 @@ class HybridAttentionEncoder(nn.Module):
         )
 
     def forward(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Input tokens, two (B,T,D) -> output tokens (B,T,M,D)."""
+        """Input tokens, two (B,T,D) -> output tokens (B,T,M,D).
+
+        Args:
+            audio: (B,T,D).
+            visual: (B,T,D).
+            mask: (B,T) bool, True = real segment; (B,T,M) where the modalities' differ; None where all are real.
+        """
         x, mask = self._join(audio, visual, mask)
         for layer in self.layers:
             x = layer(x, mask)
@@ -96,7 +103,9 @@ class HybridAttentionEncoder(nn.Module):
 
     @staticmethod
     def _join(audio: Tensor, visual: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return torch.cat([audio, visual]), None if mask is None else mask.repeat(2, 1)
+        if mask is not None:
+            mask = mask.repeat(2, 1) if mask.ndim == 2 else torch.cat(mask.unbind(2))
+        return torch.cat([audio, visual]), mask
 
     @staticmethod
     def _split(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The loss terms of CoLeaF (ECCV 2024) and, where it differs, of the authors' code, as pure functions of tensors."""
 
-from coleaf_framework.losses._precision import per_modality
+from coleaf_framework.losses._precision import in_float32, per_modality
 from coleaf_framework.losses.contrast import (
     event_aware_contrast,
     event_weights,
@@ -44,6 +44,7 @@ __all__ = [
     "event_aware_contrast",
     "event_weights",
     "exchange_removals",
+    "in_float32",
     "label_targets",
     "modality_cross_entropy",
     "modality_from_segments",
