@@ -254,7 +254,7 @@ class CoLeaF(nn.Module):
         return self._run_anchor(self._inputs(batch.streams), batch.mask)
 
     def _inputs(self, streams: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        own = take_streams(streams, self.streams, self.segments, type(self.anchor).__name__)
+        own = take_streams(streams, self.streams, self.segments, self.anchor)
         return own if self.standardizer is None else self.standardizer(own)
 
     def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:

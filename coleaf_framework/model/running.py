@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from coleaf_framework import losses
-from coleaf_framework.adapters import Adapter, call_anchor, call_anchor_with_raw
+from coleaf_framework.adapters import Adapter, call_anchor, call_anchor_with_raw, takes
 from coleaf_framework.protocol import AnchorOutput, StreamSpec
 
 
@@ -29,8 +29,17 @@ def batch_shape(streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec]) 
     return len(streams[name]), streams[name].shape[1] // spec.frames
 
 
+def fixed_length(network: nn.Module, segments: int) -> str:
+    """The sentence that a network works for one T only, and what sets it."""
+    name = type(network).__name__
+    if getattr(network, "fixed_segments", None) is None:
+        return f"{name} was wrapped with segments={segments}"
+    option = " (anchor.options.segments)" if takes(type(network), "segments") else ""
+    return f"{name} works for T = {segments} only{option}"
+
+
 def take_streams(
-    streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec], segments: int | None, name: str
+    streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec], segments: int | None, network: nn.Module
 ) -> dict[str, Tensor]:
     """The streams of a batch that a network takes, in its order.
 
@@ -38,7 +47,7 @@ def take_streams(
         streams: stream name -> (B, frames * T, width), of the batch.
         specs: what the network takes.
         segments: number of segments, T, where the network has a fixed one.
-        name: the network's, for messages.
+        network: for messages.
 
     Raises:
         ValueError: the batch lacks one, or has another T.
@@ -47,8 +56,8 @@ def take_streams(
         raise ValueError(f"the batch lacks the streams {sorted(missing)}; it has {sorted(streams)}")
     own = {stream: streams[stream] for stream in specs}
     _, given = batch_shape(own, specs)
-    if segments not in (None, given):
-        raise ValueError(f"the batch has T = {given} segments; {name} was wrapped with segments={segments}")
+    if segments is not None and segments != given:
+        raise ValueError(f"the batch has T = {given} segments; {fixed_length(network, segments)}")
     return own
 
 

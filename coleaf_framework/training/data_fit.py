@@ -10,12 +10,14 @@ from typing import get_args
 from torch import Tensor
 
 from coleaf_framework._config import WrongTypeError, shown
+from coleaf_framework.adapters import takes_mask
 from coleaf_framework.collaboration import reads_modality_labels, reference_teaches, teaching_labels
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import Truth, averaged, no_ground_truth, segment_seconds_of, truth_of
 from coleaf_framework.data.labels import WithPseudoLabels
 from coleaf_framework.metrics import SUPPORT, DecisionConfig
 from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.model.running import fixed_length
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, Progress
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.results.columns import columns_of, require_column
@@ -34,8 +36,9 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
 
     Raises:
         TypeError: it is no data set.
-        ValueError: it is empty, has other classes or streams, says of its segments or its ground truth what cannot be,
-            or lacks the ground truth; names what differs.
+        ValueError: it is empty, has other classes or streams, or videos of another length than the only one that the
+            network works for; says of its segments or its ground truth what cannot be; or lacks the ground truth. Names
+            what differs.
     """
     if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
         raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
@@ -75,6 +78,11 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
                 f"{where}: stream {name!r} is {found}, the model takes {spec}: "
                 "wrap the network with streams=dataset.streams"
             )
+    if model.segments is not None and hasattr(data, "segments") and not takes_mask(model.anchor, model.adapter):
+        for index in range(len(data)):
+            if (length := data.segments(index)) != model.segments:
+                why = fixed_length(model.anchor, model.segments)
+                raise ValueError(f"{where}: video {data.ids[index]!r} has T = {length} segments; {why}")
     if truth and not data.has_ground_truth:
         raise ValueError(no_ground_truth(where))
 

@@ -67,15 +67,24 @@ def require_shape(name: str, streams: Any, num_classes: Any) -> None:
             raise WrongTypeError(f"{name}: stream {stream!r} is declared by {spec!r}, where a StreamSpec was expected")
 
 
-def require_valid(name: str, streams: Any, num_classes: Any, segments: int | None) -> None:
-    """Check streams, number of classes and T of a network.
+def declared_segments(anchor: nn.Module, name: str, given: int | None) -> int | None:
+    """The only number of segments, T, that a network works for: its attribute `fixed_segments`, or what was given.
+
+    Args:
+        anchor: the network.
+        name: of its class, for messages.
+        given: to `wrap`; None where it was left out.
 
     Raises:
-        TypeError, ValueError: one of them is invalid; names it.
+        ValueError: one of them is no whole number of at least 1, or the two differ.
     """
-    require_shape(name, streams, num_classes)
-    if segments is not None and (isinstance(segments, bool) or not isinstance(segments, int) or segments < 1):
-        raise ValueError(f"segments must be a whole number of at least 1, got {segments!r}")
+    own = read_attribute(anchor, name, "fixed_segments")
+    for what, value in ((f"{name}: fixed_segments", own), ("segments", given)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{what} must be a whole number of at least 1, got {value!r}")
+    if given is not None and own is not None and given != own:
+        raise ValueError(f"{name} works for T = {own} segments only (fixed_segments), but wrap was given {given}")
+    return given if own is None else own
 
 
 _REFUSED: Mapping[type[nn.Module], str] = {

@@ -13,7 +13,7 @@ from coleaf_framework.model.freezing import freeze, unfreeze
 from coleaf_framework.model.signal import TrainingSignal
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.wrapping.checks import Run
-from coleaf_framework.wrapping.making import declared
+from coleaf_framework.wrapping.making import declared, declared_segments
 from coleaf_framework.wrapping.measurement import Measured, measure
 from coleaf_framework.wrapping.reach import readers_of_mixed_segments
 from coleaf_framework.wrapping.signal_checks import SignalChecks, log_default
@@ -50,6 +50,7 @@ def training_signal(
         return _signal_of_model(network)
     name = type(network).__name__
     specs, classes = declared(network, name, "streams", streams), declared(network, name, "num_classes", num_classes)
+    segments = declared_segments(network, name, segments)
     config = config if config is not None else CoLeaFConfig()
     checks = checked_signal(network, runner(adapter), specs, int(classes), segments, config, LabelLoss(loss))
     return checks.found.table(network)

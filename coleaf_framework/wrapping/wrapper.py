@@ -32,7 +32,14 @@ from coleaf_framework.plugins import create_reference, importable_name
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.record.run_record import AnchorEntry, ModelEntry, PluginEntry, RunRecord
 from coleaf_framework.wrapping.dry_run import DryRun, dry_run
-from coleaf_framework.wrapping.making import declared, make_network, plain_options, require_classes, require_valid
+from coleaf_framework.wrapping.making import (
+    declared,
+    declared_segments,
+    make_network,
+    plain_options,
+    require_classes,
+    require_shape,
+)
 from coleaf_framework.wrapping.measuring import checked_signal, runner, still_dead
 from coleaf_framework.wrapping.summary import summarize
 
@@ -75,7 +82,8 @@ def wrap(
         streams: input streams; with None, the network's attribute `streams`.
         num_classes: number of classes, C; with None, the network's attribute `num_classes`. It may differ from that
             attribute if `outputs` or an adapter says where the C classes are.
-        segments: number of segments, T, for a network that works for one T only.
+        segments: number of segments, T, for a network that works for one T only; with None, the network's attribute
+            `fixed_segments` if it has one.
         reference: name of a Reference plugin; its width is the Anchor's token width, read in the dry run.
         config: the loss terms; with None, those of the paper.
         statistics: stream -> (2, width), mean and standard deviation from `dataset.statistics()`, to standardise the
@@ -150,8 +158,9 @@ def wrap(
     streams = declared(anchor, name, "streams", streams)
     says_where = outputs is not None or adapter is not None
     num_classes = declared(anchor, name, "num_classes", num_classes, given_wins=says_where)
-    require_valid(name, streams, num_classes, segments)
-    num_classes = int(num_classes)
+    require_shape(name, streams, num_classes)
+    num_classes, given_segments = int(num_classes), segments
+    segments = declared_segments(anchor, name, segments)
 
     if outputs is not None or tokens is not None or inputs is not None or follow_device:
         adapter = Declaration(outputs, tokens, inputs, streams=streams, follow_device=follow_device, adapter=adapter)
@@ -181,7 +190,7 @@ def wrap(
     shared = {"streams": streams, "num_classes": num_classes}
     branch = create_reference(reference, width=checked.width, **shared, **reference_options) if config.enabled else None
     record = RunRecord(
-        anchor=_anchor_entry(network, options, adapter, streams, segments, named(loss)),
+        anchor=_anchor_entry(network, options, adapter, streams, given_segments, named(loss)),
         reference=PluginEntry(name=reference, options=without_namespaces(reference_options)),
         coleaf=config,
         model=_model_entry(anchor, streams, num_classes, segments, adapter, checked, frozen, found.label_loss),
