@@ -181,9 +181,10 @@ class Anchor(Protocol):
 
     Further attributes of its class, each optional: `paper` and `licence` (texts; whose facts it follows), `decision`
     (published thresholds), `published_training` (keys and values of the section `trainer`, for the recipe published),
-    `learning_rate_factors` (beginning of parameter names -> factor, for parts with a learning rate of their own), and
+    `learning_rate_factors` (beginning of parameter names -> factor, for parts with a learning rate of their own),
     `published_tensors(tensors)`, a static method that turns the tensors of a published checkpoint, by name, into those
-    of this network.
+    of this network, and `import_note` (a sentence for those who import a published checkpoint: what this network does
+    otherwise than the published one).
     """
 
     streams: Mapping[str, StreamSpec]
