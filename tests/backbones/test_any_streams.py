@@ -15,7 +15,7 @@ from coleaf_framework import StreamSpec, create_anchor, create_reference
 from tests.helpers.streams import SMALL
 from tests.helpers.videos import UNAV_LIKE
 
-NETWORKS = ("han", "cmpae", "class_token")
+NETWORKS = ("han", "cmpae", "mm_pyramid", "class_token")
 NO_NOISE = {"audio": 0.0, "visual": 0.0}
 
 
