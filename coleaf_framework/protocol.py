@@ -183,8 +183,9 @@ class Anchor(Protocol):
     (published thresholds), `published_training` (keys and values of the section `trainer`, for the recipe published),
     `learning_rate_factors` (beginning of parameter names -> factor, for parts with a learning rate of their own),
     `published_tensors(tensors)`, a static method that turns the tensors of a published checkpoint, by name, into those
-    of this network, and `fixed_segments` (the only T that a network works for, as where T is the width of a layer; it
-    stands for `wrap(..., segments=...)`).
+    of this network, `import_note` (a sentence for those who import a published checkpoint: what this network does
+    otherwise than the published one), and `fixed_segments` (the only T that a network works for, as where T is the
+    width of a layer; it stands for `wrap(..., segments=...)`).
     """
 
     streams: Mapping[str, StreamSpec]

@@ -32,7 +32,7 @@ def import_checkpoint(path: Path | str, name: str, **options: Any) -> nn.Module:
     """An Anchor plugin with the weights of a published checkpoint, on the CPU, in evaluation mode.
 
     Parameters of the checkpoint that the network does not have are logged: published files hold some that their own
-    code never uses.
+    code never uses. So is the network's `import_note`, where it has one.
 
     Args:
         path: a `.pt` or `.pth` file: a state dict, bare or under "model" (or "state_dict"), with or without the prefix
@@ -95,6 +95,8 @@ def _load_into(network: nn.Module, path: Path, name: str) -> None:
     unused = _fill(network, tensors if convert is None else convert(tensors), f"{path}", name)
     if unused:
         logger.warning("%s: %d parameters that %s does not use: %s", path, len(unused), name, ", ".join(unused))
+    if note := getattr(network, "import_note", None):
+        logger.warning("%s: %s", path, note)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

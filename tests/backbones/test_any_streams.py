@@ -15,7 +15,7 @@ from coleaf_framework import StreamSpec, create_anchor, create_reference
 from tests.helpers.streams import SMALL
 from tests.helpers.videos import UNAV_LIKE
 
-NETWORKS = ("ave", "avsdn", "cmpae", "cvcms", "han", "valor", "class_token")
+NETWORKS = ("ave", "avsdn", "cmpae", "cvcms", "han", "mm_pyramid", "valor", "class_token")
 NO_NOISE = {"audio": 0.0, "visual": 0.0}
 
 

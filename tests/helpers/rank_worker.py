@@ -37,6 +37,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "anchor": "valor",
         "accumulate": 2,
     },
+    "mm_pyramid": {
+        "config": CoLeaFConfig(**PAST),
+        "anchor": "mm_pyramid",
+        "options": {"levels": 2, "attention_dropout": 0.0},
+        "data": "random",
+    },
     "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
 
@@ -56,7 +62,7 @@ def main() -> None:
         torch.manual_seed(0)
         model = wrap(
             run.get("anchor", "han"), streams=train.streams, num_classes=len(train.classes), config=run["config"],
-            anchor_options={"width": 8} | QUIET, reference_options=QUIET,
+            anchor_options={"width": 8} | QUIET | run.get("options", {}), reference_options=QUIET,
         )  # fmt: skip
         for module in model.modules():  # so that every parameter has a gradient worth comparing
             if isinstance(module, nn.LayerNorm):
