@@ -181,9 +181,10 @@ class Anchor(Protocol):
 
     Further attributes of its class, each optional: `paper` and `licence` (texts; whose facts it follows), `decision`
     (published thresholds), `published_training` (keys and values of the section `trainer`, for the recipe published),
-    `learning_rate_factors` (beginning of parameter names -> factor, for parts with a learning rate of their own), and
-    `published_tensors(tensors)`, a static method that turns the tensors of a published checkpoint, by name, into those
-    of this network.
+    `learning_rate_factors` (beginning of parameter names -> factor, for parts with a learning rate of their own),
+    `published_options` (options of the constructor for a network that takes a published checkpoint, which may lack
+    parts used in training only), and `published_tensors(tensors)`, a static method that turns the tensors of a
+    published checkpoint, by name, into those of this network.
     """
 
     streams: Mapping[str, StreamSpec]

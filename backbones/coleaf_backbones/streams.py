@@ -6,7 +6,7 @@ a further projection where there are several. Shape letters: see `coleaf_framewo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -95,12 +95,21 @@ class StreamProjections(nn.Module):
         streams: at least one of each modality; any names, widths and frames per segment.
         width: width, D.
         elu: with an ELU after each projection and fusion; frames are then averaged after it, else before.
+        modalities: those that are projected, for a network that reads one alone.
 
     Raises:
         ValueError: see `require_streams`.
     """
 
-    def __init__(self, owner: str, streams: Mapping[str, StreamSpec], width: int, *, elu: bool = False) -> None:
+    def __init__(
+        self,
+        owner: str,
+        streams: Mapping[str, StreamSpec],
+        width: int,
+        *,
+        elu: bool = False,
+        modalities: Sequence[Modality] = MODALITIES,
+    ) -> None:
         super().__init__()
         require_streams(owner, streams)
         self.owner, self.streams, self.elu = owner, dict(streams), elu
@@ -111,10 +120,12 @@ class StreamProjections(nn.Module):
         self.published_names = _are_llps(streams)
         if self.published_names:
             for name, published in PUBLISHED_NAMES.items():
-                self.add_module(published, layer(streams[name].width))
-            self.add_module(PUBLISHED_FUSION, layer(2 * width))
+                if streams[name].modality in modalities:
+                    self.add_module(published, layer(streams[name].width))
+            if "visual" in modalities:
+                self.add_module(PUBLISHED_FUSION, layer(2 * width))
             return
-        own = {modality: streams_of(modality, streams) for modality in MODALITIES}
+        own = {modality: streams_of(modality, streams) for modality in modalities}
         self.projections = nn.ModuleDict({name: layer(x.width) for specs in own.values() for name, x in specs.items()})
         self.fusions = nn.ModuleDict({m: layer(len(specs) * width) for m, specs in own.items() if len(specs) > 1})
 
@@ -131,14 +142,14 @@ class StreamProjections(nn.Module):
             ValueError: a stream is missing or unknown.
         """
         require_given(self.owner, self.streams, given)
+        return self.tokens_of("audio", given), self.tokens_of("visual", given)
+
+    def tokens_of(self, modality: Modality, given: Mapping[str, Tensor]) -> Tensor:
+        """Tokens (B,T,D) of one modality, of streams as in `input_tokens`; those of the other may be absent."""
         project = project_frame_by_frame if self.elu else project_linearly
-
-        def tokens(modality: Modality) -> Tensor:
-            own = streams_of(modality, self.streams)
-            parts = [project(self._projection(name), given[name], spec.frames) for name, spec in own.items()]
-            return parts[0] if len(parts) == 1 else self._fusion(modality)(torch.cat(parts, dim=-1))
-
-        return tokens("audio"), tokens("visual")
+        own = streams_of(modality, self.streams)
+        parts = [project(self._projection(name), given[name], spec.frames) for name, spec in own.items()]
+        return parts[0] if len(parts) == 1 else cast(Tensor, self._fusion(modality)(torch.cat(parts, dim=-1)))
 
     def _projection(self, name: str) -> nn.Module:
         return cast(nn.Module, getattr(self, PUBLISHED_NAMES[name])) if self.published_names else self.projections[name]
