@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from coleaf_backbones.hcmn import HCMN, HCMNOutput
+from coleaf_backbones.hcmn import HCMN, PAPER, HCMNOutput
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
 
 _STUDENTS = ("audio_net", "video_net")
@@ -51,7 +51,7 @@ class DHHN(nn.Module):
         torch.Size([3, 5, 2, 4])
     """
 
-    paper = "DHHN, ACM MM 2022"
+    paper = PAPER
     licence = HCMN.licence
     decision = HCMN.decision
     published_training = HCMN.published_training

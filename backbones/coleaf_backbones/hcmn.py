@@ -25,6 +25,9 @@ from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress
 # Segments that a convolution reads, and its stride, at each scale.
 SCALES = ((1, 1), (3, 2), (5, 5))
 EPS = 1e-7
+PAPER = (
+    "Jiang et al.: DHHN: Dual Hierarchical Hybrid Network for Weakly-Supervised Audio-Visual Video Parsing. ACM MM 2022"
+)
 _HELPERS = "helpers."
 
 
@@ -86,7 +89,7 @@ class HCMN(MMILAnchor):
         torch.Size([3, 2, 4])
     """
 
-    paper = "DHHN, ACM MM 2022: its student network"
+    paper = f"{PAPER}, its student network"
     licence = "none stated"
     decision: Mapping[str, object] = {"gate": "modality", "gate_threshold": 0.5, "segment_threshold": 0.5}
     # The published run without labels of either modality; with them, 5 epochs.
