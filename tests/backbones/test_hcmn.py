@@ -23,8 +23,8 @@ from coleaf_framework.plugins import published_training
 from coleaf_framework.protocol import Progress
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.training.stepping import Stepper
-from tests.backbones.test_any_streams import features, stream_sets
 from tests.helpers.parity import inputs, weight, zoo_labels, zoo_weights
+from tests.helpers.stream_sets import features, stream_sets
 from tests.helpers.streams import SMALL, small_batch
 
 BCE, MSE = F.binary_cross_entropy, F.mse_loss
