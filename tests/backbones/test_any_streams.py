@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from coleaf_framework import StreamSpec, create_anchor, create_reference
 from tests.helpers.stream_sets import features, stream_sets
