@@ -294,6 +294,18 @@ def published_training(anchor: object) -> dict[str, Any]:
     return _published(anchor, "published_training")
 
 
+def published_options(anchor: object) -> dict[str, Any]:
+    """Options of the constructor with which an Anchor takes a published checkpoint, from its attribute of that name.
+
+    Args:
+        anchor: a network, or the name of an Anchor plugin.
+
+    Raises:
+        ValueError, ImportError: as `create_anchor` does.
+    """
+    return _published(anchor, "published_options")
+
+
 def _published(anchor: object, attribute: str) -> dict[str, Any]:
     own = getattr(find_plugin("anchor", anchor) if isinstance(anchor, str) else anchor, attribute, None)
     return dict(own) if isinstance(own, Mapping) else {}

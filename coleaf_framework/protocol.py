@@ -179,13 +179,19 @@ class Anchor(Protocol):
     the Anchor is trained with BCE(Y, video_probs), and with BCE(Y, modality_probs) too where the former would not train
     what computes its segment probabilities.
 
-    Further attributes of its class, each optional: `paper` and `licence` (texts; whose facts it follows), `decision`
-    (published thresholds), `published_training` (keys and values of the section `trainer`, for the recipe published),
-    `learning_rate_factors` (beginning of parameter names -> factor, for parts with a learning rate of their own),
-    `published_tensors(tensors)`, a static method that turns the tensors of a published checkpoint, by name, into those
-    of this network, `import_note` (a sentence for those who import a published checkpoint: what this network does
-    otherwise than the published one), and `fixed_segments` (the only T that a network works for, as where T is the
-    width of a layer; it stands for `wrap(..., segments=...)`).
+    Further attributes of its class, each optional:
+
+    - `paper`, `licence`: texts; whose facts it follows.
+    - `decision`: published thresholds.
+    - `published_training`: keys and values of the section `trainer`, for the recipe published.
+    - `learning_rate_factors`: beginning of parameter names -> factor, for parts with a learning rate of their own.
+    - `fixed_segments`: the only T that a network works for, as where T is the width of a layer; it stands for
+      `wrap(..., segments=...)`.
+    - `published_tensors(tensors)`: a static method that turns the tensors of a published checkpoint, by name, into
+      those of this network.
+    - `published_options`: options of the constructor for a network that takes a published checkpoint, which may lack
+      parts used in training only.
+    - `import_note`: a sentence for those who import a published checkpoint: what this network does otherwise.
     """
 
     streams: Mapping[str, StreamSpec]

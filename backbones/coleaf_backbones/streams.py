@@ -6,7 +6,7 @@ a further projection where there are several. Shape letters: see `coleaf_framewo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -95,12 +95,21 @@ class StreamProjections(nn.Module):
         streams: at least one of each modality; any names, widths and frames per segment.
         width: width, D.
         elu: with an ELU after each projection and fusion; frames are then averaged after it, else before.
+        modalities: those that are projected, for a network that reads one alone.
 
     Raises:
         ValueError: see `require_streams`.
     """
 
-    def __init__(self, owner: str, streams: Mapping[str, StreamSpec], width: int, *, elu: bool = False) -> None:
+    def __init__(
+        self,
+        owner: str,
+        streams: Mapping[str, StreamSpec],
+        width: int,
+        *,
+        elu: bool = False,
+        modalities: Sequence[Modality] = MODALITIES,
+    ) -> None:
         super().__init__()
         require_streams(owner, streams)
         self.owner, self.streams, self.elu = owner, dict(streams), elu
@@ -111,10 +120,12 @@ class StreamProjections(nn.Module):
         self.published_names = _are_llps(streams)
         if self.published_names:
             for name, published in PUBLISHED_NAMES.items():
-                self.add_module(published, layer(streams[name].width))
-            self.add_module(PUBLISHED_FUSION, layer(2 * width))
+                if streams[name].modality in modalities:
+                    self.add_module(published, layer(streams[name].width))
+            if "visual" in modalities:
+                self.add_module(PUBLISHED_FUSION, layer(2 * width))
             return
-        own = {modality: streams_of(modality, streams) for modality in MODALITIES}
+        own = {modality: streams_of(modality, streams) for modality in modalities}
         self.projections = nn.ModuleDict({name: layer(x.width) for specs in own.values() for name, x in specs.items()})
         self.fusions = nn.ModuleDict({m: layer(len(specs) * width) for m, specs in own.items() if len(specs) > 1})
 
@@ -131,14 +142,23 @@ class StreamProjections(nn.Module):
             ValueError: a stream is missing or unknown.
         """
         require_given(self.owner, self.streams, given)
-        audio = self.modality_tokens("audio", given, self.project_stream)
-        return audio, self.modality_tokens("visual", given, self.project_stream)
+        return self.modality_tokens("audio", given), self.modality_tokens("visual", given)
 
     def modality_tokens(
-        self, modality: Modality, given: Mapping[str, Tensor], project: Callable[[str, Tensor], Tensor]
+        self,
+        modality: Modality,
+        given: Mapping[str, Tensor],
+        project: Callable[[str, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The tokens of a modality (B,T,D): those that `project` makes of each of its streams, fused."""
-        parts = [project(name, given[name]) for name in streams_of(modality, self.streams)]
+        """Tokens (B,T,D) of one modality; streams of the other may be absent.
+
+        Args:
+            modality: "audio" or "visual".
+            given: stream name -> (B, frames * T, width) float.
+            project: makes tokens (B,T,D) of a stream, by its name; `project_stream` where None.
+        """
+        make = self.project_stream if project is None else project
+        parts = [make(name, given[name]) for name in streams_of(modality, self.streams)]
         return parts[0] if len(parts) == 1 else self._fusion(modality)(torch.cat(parts, dim=-1))
 
     def project_stream(self, name: str, x: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework.adapters import is_declaration_file
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import LLP_CLASSES
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.model.coleaf import require_record
-from coleaf_framework.plugins import create_anchor, published_decision
+from coleaf_framework.plugins import create_anchor, published_decision, published_options
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.storage import require_file
 from coleaf_framework.training.run_folder import OnExisting, RunFolder
@@ -38,14 +39,15 @@ def import_checkpoint(path: Path | str, name: str, **options: Any) -> nn.Module:
         path: a `.pt` or `.pth` file: a state dict, bare or under "model" (or "state_dict"), with or without the prefix
             of DataParallel. It is read as tensors only; anything that would have to be executed is refused.
         name: of the Anchor plugin: "han", "cmpae".
-        options: of its constructor, such as `num_classes`.
+        options: of its constructor, such as `num_classes`; its attribute `published_options` says those that a
+            published checkpoint needs.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, is no checkpoint, or lacks parameters of the network or has them in another shape;
             lists them.
     """
-    network = create_anchor(name, **options)
+    network = create_anchor(name, **_with_published(options, name))
     _load_into(network, Path(path), name)
     return network.eval()
 
@@ -68,6 +70,7 @@ def import_run(
             there are 25, LLP's in the order of the published code.
     """
     shape = {key: options.pop(key) for key in ("streams", "num_classes") if key in options}
+    options = _with_published(options, name)
     model = wrap(name, config=CoLeaFConfig(enabled=False), anchor_options=options, **shape)
     _load_into(model.anchor, Path(path), name)
     record, decision = require_record(model), DecisionConfig(**published_decision(model.anchor))
@@ -87,6 +90,11 @@ def import_run(
     finally:
         folder.close()
     return model.anchor.eval()
+
+
+def _with_published(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Constructor options, with those that the network needs to take a published checkpoint; the given ones win."""
+    return {**({} if is_declaration_file(name) else published_options(name)), **options}
 
 
 def _load_into(network: nn.Module, path: Path, name: str) -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from coleaf_framework import StreamSpec, create_anchor, create_reference
+from tests.helpers.stream_sets import features, stream_sets
 from tests.helpers.streams import SMALL
 from tests.helpers.videos import UNAV_LIKE
 
@@ -24,19 +25,6 @@ def make(name: str, streams: Mapping[str, StreamSpec], num_classes: int = 4, **o
     if name == "class_token":
         return create_reference(name, **given_)
     return create_anchor(name, **given_, **({"noise_ratios": NO_NOISE} if name == "cmpae" else {}))
-
-
-def features(streams: Mapping[str, StreamSpec], videos: int, segments: int) -> dict[str, Tensor]:
-    return {name: torch.randn(videos, s.frames * segments, s.width) for name, s in streams.items()}
-
-
-@st.composite
-def stream_sets(draw: st.DrawFn) -> dict[str, StreamSpec]:
-    """One to three streams of either modality."""
-    kinds = [m for m in ("audio", "visual") for _ in range(draw(st.integers(1, 3)))]
-    order = draw(st.permutations(kinds))
-    size = st.integers(1, 4)
-    return {f"{kind}-{i}": StreamSpec(draw(size), kind, frames=draw(size)) for i, kind in enumerate(order)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
