@@ -142,10 +142,7 @@ def denoised_labels(ratios: NoiseRatios, output: AnchorOutput, batch: Batch, pro
     weak = batch.labels[:, None].expand_as(labels)
     targets = losses.smooth_visual_labels(weak)
     shares = _on_device(ratios, labels.device)
-    kept = losses.denoise_labels(batch.labels, unimodal_probs(output), shares, targets) > 0
-    # Smoothed labels stay smoothed. A class that is labelled in one modality alone is there, so it stays.
-    uncertain = (labels > 0.5).all(1, keepdim=True)
-    return torch.where(uncertain & ~kept, 1 - labels, labels)
+    return losses.denoise_modality_labels(batch.labels, labels, unimodal_probs(output), shares, targets)
 
 
 @functools.lru_cache(maxsize=8)
