@@ -53,17 +53,21 @@ class NoiseRatios(StrictConfig):
             )
         return self
 
-    def require_classes(self, classes: Sequence[str]) -> None:
+    def require_classes(self, classes: Sequence[str], source: object = "coleaf.noise_ratios") -> None:
         """Check that the ratios are for these classes.
+
+        Args:
+            classes: The data's C names.
+            source: Of the ratios, for messages.
 
         Raises:
             ValueError: They are for another number of classes, or for others by name; says which.
         """
         if len(self.audio) != len(classes):
-            raise ValueError(f"coleaf.noise_ratios are for {len(self.audio)} classes, the data has {len(classes)}")
+            raise ValueError(f"{source}: noise ratios are for {len(self.audio)} classes, the data has {len(classes)}")
         for i, (own, other) in enumerate(zip(self.classes or classes, classes, strict=True)):
             if own != other:
-                raise ValueError(f"coleaf.noise_ratios: class number {i}, from 0, is {own!r}; the data's is {other!r}")
+                raise ValueError(f"{source}: class number {i}, from 0, is {own!r}; the data's is {other!r}")
 
 
 def read_noise_ratios(path: Path) -> NoiseRatios:
