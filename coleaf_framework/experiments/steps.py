@@ -222,7 +222,11 @@ def train_recipe(
         _tell(shown, 1, steps, ": done before")
         _tell(shown, 2, steps, f": done before, {out / steps.file}")
     else:
-        _make_first_steps(steps, config, out, data, accept_changes=accept_changes)
+        try:
+            _make_first_steps(steps, config, out, data, accept_changes=accept_changes)
+        except KeyboardInterrupt as stopped:
+            saved = str(stopped) or "nothing of the step under way was saved"
+            raise KeyboardInterrupt(f"{saved}; --resume --out {out} goes on with the recipe") from None
     _tell(shown, 3, steps, f" in {out}")
     mode: OnExisting = "resume" if _first_ranks((out / CONFIG).is_file()) else "refuse"
     last = steps.last(config, out / steps.file, data.classes)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from coleaf_framework import CoLeaFTrainer
 from coleaf_framework.collaboration import read_noise_ratios
 from coleaf_framework.data import AVVPFolder
 from coleaf_framework.experiments.steps import missing_steps, train_recipe
@@ -214,6 +215,28 @@ def test_the_recipes_without_first_steps() -> None:
 def test_synthetic_data_needs_no_folder(recipe: str, tmp_path: Path) -> None:
     sizes = ("data.synthetic_train=12", "data.synthetic_val=3")
     config = load_config(settings=(f"recipe={recipe}", *sizes, *SETTINGS, "trainer.epochs=1"))
-    trainer: Any = train_recipe(config, tmp_path / "run")
-    assert isinstance(trainer, CoLeaFTrainer)
+    trainer = train_recipe(config, tmp_path / "run")
+    assert len(trainer.history) == 1
     assert read_record(tmp_path / "run").recipe == recipe
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["ma", "jomold"])
+def test_two_ranks_make_the_steps_together(recipe: str, data_root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
+               "coleaf_framework", "train", "--recipe", recipe, "--data", data_root, "--out", tmp_path / "run", *TINY,
+               "--set", "trainer.learning_rate=1e-9"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line[:11] for line in done.stdout.splitlines() if line.startswith("step")] == [
+        "step 1 of 3", "step 2 of 3", "step 3 of 3"
+    ]  # fmt: skip
+    config = load_config(settings=(f"recipe={recipe}", f"data.root={data_root}", *SETTINGS,
+                                   "trainer.learning_rate=1e-9"))  # fmt: skip
+    train_recipe(config, tmp_path / "alone")
+    found = [(tmp_path / name / FILES[recipe]) for name in ("run", "alone")]
+    if recipe == "ma":
+        assert len({json.dumps([read_json(path)[m] for m in ("audio", "visual")]) for path in found}) == 1
+    else:
+        assert read_noise_ratios(found[0]) == read_noise_ratios(found[1])

@@ -31,6 +31,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "config": CoLeaFConfig(**PAST, segment_label_weight=1.0, label_teacher_ema=0.5, label_teacher_warmup=0),
         "data": "random",
     },
+    "ma": {"config": CoLeaFConfig(**PAST), "anchor": "ma", "accumulate": 2},
+    "jomold": {
+        "config": CoLeaFConfig(**PAST),
+        "anchor": "jomold",
+        "options": {"visual_dropout": 0.0, "noise_ratios": {"audio": 0, "visual": 0}},  # others are ranked on each rank
+    },
     "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
 
@@ -49,8 +55,8 @@ def main() -> None:
         train, val = data_sets(root, run.get("data", "folder"))
         torch.manual_seed(0)
         model = wrap(
-            "han", streams=train.streams, num_classes=len(train.classes), config=run["config"],
-            anchor_options={"width": 8} | QUIET, reference_options=QUIET,
+            run.get("anchor", "han"), streams=train.streams, num_classes=len(train.classes), config=run["config"],
+            anchor_options={"width": 8} | QUIET | run.get("options", {}), reference_options=QUIET,
         )  # fmt: skip
         for module in model.modules():  # so that every parameter has a gradient worth comparing
             if isinstance(module, nn.LayerNorm):
