@@ -452,12 +452,12 @@ def test_an_error_shows_control_characters_as_escapes(coleaf: Command) -> None:
     [
         ("data.check.check_folder", ("check-data", "x"), "", "coleaf: interrupted\n"),
         (
-            "training.experiment.train",
+            "experiments.steps.train_recipe",
             ("train",),
             "",
             "coleaf: interrupted; nothing of the step under way was saved\n",
         ),
-        ("training.experiment.train", ("train",), "all is kept", "coleaf: interrupted; all is kept\n"),
+        ("experiments.steps.train_recipe", ("train",), "all is kept", "coleaf: interrupted; all is kept\n"),
     ],
 )
 def test_ctrl_c_ends_any_command_in_a_sentence(

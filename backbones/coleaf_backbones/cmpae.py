@@ -15,9 +15,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from coleaf_backbones.attention import Dropout, masked_softmax_over_time, require_options
-from coleaf_backbones.cmpae_loss import noise_ratios_for, refined_labels, training_loss
+from coleaf_backbones.cmpae_loss import refined_labels, training_loss
 from coleaf_backbones.cmpae_output import CMPAEOutput
 from coleaf_backbones.han import HybridAttentionEncoder
+from coleaf_backbones.noise_ratios import noise_ratios_for
 from coleaf_backbones.streams import StreamProjections
 from coleaf_framework.protocol import LLP_STREAMS, Batch, Progress, StreamSpec
 
@@ -107,7 +108,7 @@ class CMPAE(StreamProjections):
         self.a2v = projection(width, Dropout(absence_dropout), nn.LeakyReLU(SLOPE))
         self.classifier1 = projection(width, nn.LeakyReLU(SLOPE))
         self.classifier2 = nn.Linear(width, num_classes)
-        self.register_buffer("noise_ratios", noise_ratios_for(noise_ratios, num_classes), persistent=False)
+        self.register_buffer("noise_ratios", noise_ratios_for("CMPAE", noise_ratios, num_classes), persistent=False)
         self.noise_ratios: Tensor  # (M,C)
 
     def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> CMPAEOutput:

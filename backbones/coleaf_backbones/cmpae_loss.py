@@ -5,57 +5,15 @@ Shape letters: see `coleaf_framework.protocol`.
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-import torch
 from torch import Tensor
 
 from coleaf_backbones.cmpae_output import CMPAEOutput
-from coleaf_framework.losses import binary_cross_entropy, denoise_labels, smooth_visual_labels, smoothed_contrast
-from coleaf_framework.protocol import MODALITIES, Batch, Progress
+from coleaf_backbones.contrast import audio_visual_contrast
+from coleaf_framework.losses import binary_cross_entropy, denoise_modality_labels, smooth_visual_labels
+from coleaf_framework.protocol import Batch, Progress
 
 # Published weights of the BCE on audio, visual and video probabilities.
 AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 0.6, 0.6
-TEMPERATURE = 0.2
-LLP_CLASSES = 25
-_PUBLISHED = Path(__file__).with_name("llp_noise_ratios.json")
-
-
-def noise_ratios_for(given: Mapping[str, float | Sequence[float]] | None, num_classes: int) -> Tensor:
-    """Noise ratios as (M,C) in [0,1]; the published ones where none are given for as many classes as LLP has.
-
-    Raises:
-        ValueError: a modality is missing or unknown, or a ratio is out of range or not one per class.
-    """
-    if given is None and num_classes == LLP_CLASSES:
-        given = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
-    elif given is None:
-        warnings.warn(
-            f"CMPAE: label-noise ratios are published for LLP's {LLP_CLASSES} classes only; with {num_classes} classes "
-            'no label is denoised (pass noise_ratios={"audio": ..., "visual": ...}; 0 says so and is quiet)',
-            stacklevel=3,
-        )
-        given = dict.fromkeys(MODALITIES, 0.0)
-    assert given is not None
-    if not isinstance(given, Mapping) or set(given) != set(MODALITIES):
-        raise ValueError(f"CMPAE: noise_ratios must have the keys {list(MODALITIES)}, got {given!r}")
-    rows = []
-    for modality in MODALITIES:
-        try:
-            row = torch.as_tensor(given[modality], dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError):
-            raise ValueError(f"CMPAE: noise_ratios[{modality!r}] is {given[modality]!r}, not numbers") from None
-        if row.ndim > 1 or (row.ndim == 1 and len(row) != num_classes):
-            raise ValueError(
-                f"CMPAE: noise_ratios[{modality!r}] must be one value or {num_classes}, got {tuple(row.shape)}"
-            )
-        if not ((row >= 0) & (row <= 1)).all():
-            raise ValueError(f"CMPAE: noise_ratios[{modality!r}] must be in [0, 1], got {given[modality]}")
-        rows.append(row.expand(num_classes))
-    return torch.stack(rows)
 
 
 def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, progress: Progress) -> Tensor:
@@ -75,10 +33,7 @@ def refined_labels(batch: Batch, unimodal_probs: Tensor, noise_ratios: Tensor, p
     """
     refined = batch.each_modality_labels()
     if progress.epoch > 1:
-        kept = denoise_labels(batch.labels, unimodal_probs, noise_ratios) > 0
-        # Smoothed labels stay smoothed. A class that is labelled in one modality alone is there, so it stays.
-        uncertain = (refined > 0.5).all(1, keepdim=True)
-        refined = torch.where(uncertain & ~kept, 1 - refined, refined)
+        refined = denoise_modality_labels(batch.labels, refined, unimodal_probs, noise_ratios)
     return smooth_visual_labels(refined)
 
 
@@ -115,12 +70,6 @@ def mutual_loss(output: CMPAEOutput, labels: Tensor, step: int) -> Tensor:
     return (u * (present + absent)).mean()
 
 
-def audio_visual_contrast(output: CMPAEOutput, mask: Tensor | None) -> Tensor:
-    """Audio tokens are pulled to the visual tokens of their segment; a scalar, at least 0."""
-    audio, visual = output.tokens[:, :, :1], output.tokens[:, :, 1:]
-    return smoothed_contrast(audio, visual, audio.new_ones(len(audio), 1), temperature=TEMPERATURE, mask=mask)
-
-
 def training_loss(output: CMPAEOutput, batch: Batch, labels: Tensor, progress: Progress) -> dict[str, Tensor]:
     """CMPAE's terms by name, weighted as published.
 
@@ -132,10 +81,11 @@ def training_loss(output: CMPAEOutput, batch: Batch, labels: Tensor, progress: P
     """
     assert output.modality_probs is not None
     audio, visual = output.modality_probs.unbind(1)
+    heard, seen = output.tokens.unbind(2)
     return {
         "audio": AUDIO_WEIGHT * binary_cross_entropy(audio, labels[:, 0]),
         "visual": VISUAL_WEIGHT * binary_cross_entropy(visual, labels[:, 1]),
         "video": VIDEO_WEIGHT * binary_cross_entropy(output.video_probs, batch.labels),
         "mutual": mutual_loss(output, batch.labels, progress.step),
-        "audio_visual_contrast": audio_visual_contrast(output, batch.mask),
+        "audio_visual_contrast": audio_visual_contrast(heard, seen, batch.mask),
     }

@@ -90,6 +90,13 @@ class HybridAttentionEncoder(nn.Module):
             x = layer(x, mask)
         return self._split(x)
 
+    def without_cross(self, audio: Tensor, visual: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`forward` without cross-attention."""
+        x, mask = self._join(audio, visual, mask)
+        for layer in self.layers:
+            x = cast(HybridAttentionLayer, layer).self_attention_only(x, mask)
+        return self._split(x)
+
     def with_and_without_cross(
         self, audio: Tensor, visual: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -162,8 +169,9 @@ class HAN(MMILAnchor):
         sizes = {"num_classes": num_classes, "width": width, "layers": layers, "heads": heads}
         sizes |= {} if hidden is None else {"hidden": hidden}
         flags = {"cross_attention": cross_attention}
-        require_options("HAN", sizes=sizes, rates={"dropout": dropout}, flags=flags)
-        super().__init__("HAN", num_classes, streams, width)
+        owner = type(self).__name__  # MA and JoMoLD are the same network
+        require_options(owner, sizes=sizes, rates={"dropout": dropout}, flags=flags)
+        super().__init__(owner, num_classes, streams, width)
         self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout, cross_attention)
         self.add_classifiers(width)
 

@@ -94,25 +94,15 @@ def remove_labels(
 ) -> None:
     """List the training labels that a trained run finds wrong in a modality."""
     with importing():
-        from coleaf_framework.labelling.exchange import find_removals, removal_lists
-        from coleaf_framework.storage import WEIGHTS, file_digest, require_place, write_json
+        from coleaf_framework.labelling.exchange import remove_labels as remove
+        from coleaf_framework.storage import require_place
         from coleaf_framework.training.experiment import data_of, load_run, open_split
 
     if method != "ma":
         raise ValueError(f"--method {method}: expected ma")
     require_place(out, "--out")
     config, trainer = load_run(run, trust=trust, declaration=anchor)
-    train = open_split(data_of(run, config, data), "train")
-    removed, labels = find_removals(trainer, train, seed)
-    lists = removal_lists(removed, train.ids, train.classes)
-    made_by = {"run": str(run), "weights": file_digest(run / WEIGHTS), "anchor": trainer.name, "seed": seed}
-    about = {"data": train.name, "videos": len(train), "classes": list(train.classes), "made_by": made_by}
-    write_json(out, {"kind": "removals", "method": method, **lists, **about})
-    audio, visual, all_labels = (int(x.sum()) for x in (*removed.unbind(1), labels))
-    say(
-        f"{out}: removes {audio:,} audio and {visual:,} visual labels, of {all_labels:,} each, from {len(train):,} "
-        f"videos of {train.name}"
-    )
+    say(remove(trainer, run, open_split(data_of(run, config, data), "train"), out, seed))
 
 
 def noise_ratios(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,16 +91,24 @@ def source_settings(texts: Sequence[str] | None) -> list[str]:
     return labels_settings(parse_labels(texts)[0])
 
 
-def ratio_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefixed: bool = True) -> list[str]:
+def ratio_settings(
+    texts: Sequence[str] | None,
+    anchors: Sequence[str],
+    *,
+    prefixed: bool = True,
+    classes: Callable[[], Sequence[str]] | None = None,
+) -> list[str]:
     """Settings that give the noise ratios of `--labels jomold=FILE` to the Anchors that take them.
 
     Args:
         texts: KIND=PATH each.
         anchors: names of the Anchors that are trained.
         prefixed: whether an Anchor's own setting begins with its name, as in grids.
+        classes: gives the data's class names; without it a warning says that the file's are not held to them.
 
     Raises:
-        ValueError: a text or file is wrong; or there are noise ratios, and no Anchor takes them.
+        ValueError: a text or file is wrong; or there are noise ratios, and no Anchor takes them, or they are of other
+            classes.
     """
     if not texts:
         return []
@@ -121,7 +129,9 @@ def ratio_settings(texts: Sequence[str] | None, anchors: Sequence[str], *, prefi
         raise ValueError(
             f"--labels jomold={path}: {', '.join(anchors)} takes no noise ratios (an option {option}, as cmpae has)"
         )
-    if found.classes is not None:
+    if classes is not None:
+        found.require_classes(classes(), f"--labels jomold={path}")
+    elif found.classes is not None:
         logging.getLogger(__name__).warning(
             "%s: its classes, %s, are taken for the data's in this order: the option %s of %s has no names to compare",
             path,

@@ -36,7 +36,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="run folder; named after the run if left out")] = None,
     config: ConfigFile = None,
     labels: Labels = None,
-    recipe: Annotated[str | None, typer.Option(help="paper, official (as the authors' code) or strong")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="paper, official (as the authors' code), strong, published, ma, jomold or valor")
+    ] = None,
     set_: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in the folder")] = False,
     overwrite: Overwrite = False,
@@ -55,9 +57,10 @@ def train(
     On many GPUs: torchrun --nproc-per-node N -m coleaf_framework train ...
     """
     with importing():
+        from coleaf_framework.experiments.steps import file_to_resume, train_recipe
         from coleaf_framework.record.settings import as_setting, load_config
-        from coleaf_framework.storage import CONFIG, require_place
-        from coleaf_framework.training.experiment import train as train_run
+        from coleaf_framework.storage import require_place
+        from coleaf_framework.training.experiment import open_split
         from coleaf_framework.training.interrupts import end_undisturbed
 
     if out is not None:
@@ -72,16 +75,17 @@ def train(
         "reference.name": reference,
     }
     settings = [as_setting(key, value) for key, value in given.items() if value is not None]
-    if resume and config is None and out is not None and (out / CONFIG).is_file():
-        config = out / CONFIG
+    if resume and config is None and out is not None:
+        config = file_to_resume(out)
     settings += [*source_settings(labels), *(set_ or [])]
     resolved = load_config(config, settings, trust=trust)
-    if own := ratio_settings(labels, [str(resolved.anchor.name)], prefixed=False):
+    classes = lambda: open_split(resolved.data, "train").classes  # noqa: E731
+    if own := ratio_settings(labels, [str(resolved.anchor.name)], prefixed=False, classes=classes):
         resolved = load_config(config, [*settings, *own], trust=trust)
     out = out or _folder_name(resolved)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it reads data, before training listens to both
     try:
-        trainer = train_run(resolved, out, existing, profile=profile, accept_changes=accept_changes)
+        trainer = train_recipe(resolved, out, existing, profile=profile, accept_changes=accept_changes)
     except KeyboardInterrupt as stopped:
         end_undisturbed()
         raise KeyboardInterrupt(str(stopped) or "nothing of the step under way was saved") from None

@@ -53,17 +53,21 @@ class NoiseRatios(StrictConfig):
             )
         return self
 
-    def require_classes(self, classes: Sequence[str]) -> None:
+    def require_classes(self, classes: Sequence[str], source: object = "coleaf.noise_ratios") -> None:
         """Check that the ratios are for these classes.
+
+        Args:
+            classes: The data's C names.
+            source: Of the ratios, for messages.
 
         Raises:
             ValueError: They are for another number of classes, or for others by name; says which.
         """
         if len(self.audio) != len(classes):
-            raise ValueError(f"coleaf.noise_ratios are for {len(self.audio)} classes, the data has {len(classes)}")
+            raise ValueError(f"{source}: noise ratios are for {len(self.audio)} classes, the data has {len(classes)}")
         for i, (own, other) in enumerate(zip(self.classes or classes, classes, strict=True)):
             if own != other:
-                raise ValueError(f"coleaf.noise_ratios: class number {i}, from 0, is {own!r}; the data's is {other!r}")
+                raise ValueError(f"{source}: class number {i}, from 0, is {own!r}; the data's is {other!r}")
 
 
 def read_noise_ratios(path: Path) -> NoiseRatios:
@@ -142,10 +146,7 @@ def denoised_labels(ratios: NoiseRatios, output: AnchorOutput, batch: Batch, pro
     weak = batch.labels[:, None].expand_as(labels)
     targets = losses.smooth_visual_labels(weak)
     shares = _on_device(ratios, labels.device)
-    kept = losses.denoise_labels(batch.labels, unimodal_probs(output), shares, targets) > 0
-    # Smoothed labels stay smoothed. A class that is labelled in one modality alone is there, so it stays.
-    uncertain = (labels > 0.5).all(1, keepdim=True)
-    return torch.where(uncertain & ~kept, 1 - labels, labels)
+    return losses.denoise_modality_labels(batch.labels, labels, unimodal_probs(output), shares, targets)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,1 +1,3 @@
-"""Grids of training runs, one process per run, and their results: comparisons, rates by event type, costs."""
+"""What is made of several training runs: recipes of several steps; grids of runs, one process each, and their results:
+comparisons, rates by event type, costs.
+"""

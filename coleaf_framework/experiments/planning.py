@@ -23,6 +23,7 @@ from coleaf_framework.experiments.grid import (
     Variant,
     read_plan,
 )
+from coleaf_framework.experiments.steps import missing_steps
 from coleaf_framework.plugins import takes_option
 from coleaf_framework.record.provenance import NOT_RECORDED, MadeOf, accepted, changes, record_accepted, rewritten
 from coleaf_framework.record.run_record import read_record
@@ -205,6 +206,11 @@ def _changes_message(grid: Grid, changed: Mapping[str, Sequence[str]]) -> str:
 def _cell(anchor: str, variant: Variant, seed: int, out: Path, config: Path | None, settings: Sequence[str]) -> Cell:
     identity = (as_setting("anchor.name", anchor), f"trainer.seed={seed}")
     resolved = load_config(config, [*settings, *identity]).with_absolute_root()
+    if steps := missing_steps(resolved):
+        raise ValueError(
+            f"{anchor} {variant.label}: recipe {resolved.recipe} has steps before its training, which a grid does not "
+            f"make: pass their result, {steps.instead}, or take coleaf train --recipe {resolved.recipe}"
+        )
     stem = _folder_stem(anchor)
     return Cell(anchor, variant, seed, out / f"{stem}-{variant.name}-seed{seed}", resolved)
 

@@ -5,8 +5,10 @@ Wu and Yang, CVPR 2021; the rule is `losses.exchange_removals`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,8 +18,11 @@ from coleaf_framework.data import AVVPDataset, Video
 from coleaf_framework.data.dataset import segment_seconds_of, truth_of
 from coleaf_framework.losses import exchange_removals
 from coleaf_framework.protocol import MODALITIES, Modality, StreamSpec
+from coleaf_framework.storage import WEIGHTS, file_digest, write_json
 from coleaf_framework.training import CoLeaFTrainer
 from coleaf_framework.training.plan import mixed_seed
+
+logger = logging.getLogger(__name__)
 
 
 class ExchangedTrack(Dataset[Video]):
@@ -126,6 +131,37 @@ def find_removals(trainer: CoLeaFTrainer, data: AVVPDataset, seed: int = 0) -> t
     )
     right = (own.modality_probs > 0.5) == (own.labels > 0.5)[:, None]
     return exchange_removals(own.labels, right.float().mean(0), visual, audio), own.labels
+
+
+def remove_labels(trainer: CoLeaFTrainer, run: Path, data: AVVPDataset, path: Path, seed: int = 0) -> str:
+    """Find the labels to remove and write them to a file, for labels of kind ma; under torchrun the first rank writes.
+
+    Args:
+        trainer: Of the run.
+        run: Its folder, which the file names.
+        data: The training split.
+        path: JSON file to write.
+        seed: Of the partners.
+
+    Returns:
+        A sentence that says how many are removed.
+
+    Raises:
+        ValueError: As `find_removals` does.
+    """
+    removed, labels = find_removals(trainer, data, seed)
+    if trainer.distributed.first:
+        made_by = {"run": str(run), "weights": file_digest(run / WEIGHTS), "anchor": trainer.name, "seed": seed}
+        about = {"data": data.name, "videos": len(data), "classes": list(data.classes), "made_by": made_by}
+        lists = removal_lists(removed, data.ids, data.classes)
+        write_json(path, {"kind": "removals", "method": "ma", **lists, **about})
+    audio, visual, all_labels = (int(x.sum()) for x in (*removed.unbind(1), labels))
+    if trainer.distributed.first and max(audio, visual) > all_labels / 2:
+        logger.warning("%s: removes most labels of a modality, as a run does that was hardly trained", path)
+    return (
+        f"{path}: removes {audio:,} audio and {visual:,} visual labels, of {all_labels:,} each, from {len(data):,} "
+        f"videos of {data.name}"
+    )
 
 
 def removal_lists(removed: Tensor, ids: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, list[str]]]:

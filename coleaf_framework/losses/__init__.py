@@ -10,6 +10,7 @@ from coleaf_framework.losses.contrast import (
 from coleaf_framework.losses.denoising import (
     VISUAL_LABEL_WEIGHT,
     denoise_labels,
+    denoise_modality_labels,
     refine_labels,
     smooth_visual_labels,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "confident_cooccurrence_distillation",
     "cooccurrence_distillation",
     "denoise_labels",
+    "denoise_modality_labels",
     "event_aware_contrast",
     "event_weights",
     "exchange_removals",

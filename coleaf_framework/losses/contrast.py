@@ -155,11 +155,13 @@ def smoothed_contrast(
     normalize: bool = True,
     smoothing: float = 0.1,
     mask: Tensor | None = None,
+    cross_entropy: bool = False,
 ) -> Tensor:
-    """Label-smoothed contrastive loss of the authors' code (and of CMPAE's audio-visual term), averaged over videos.
+    """Label-smoothed contrastive loss of the authors' code (and of JoMoLD and CMPAE), averaged over videos.
 
     Per video: -(1/T) sum_m w_m sum_t log( sum_n q_tn softmax_n(query_t . key_n / tau) ), where q is 1 - smoothing on
-    the diagonal and smoothing / (T - 1) off it. The positive pair is part of the softmax.
+    the diagonal and smoothing / (T - 1) off it. The positive pair is part of the softmax. MA (Wu, Yang, CVPR 2021)
+    has the cross entropy with the same q instead, sum_n q_tn log softmax_n.
 
     Args:
         queries: (B,T,M,D), any M; detach them if they are the teacher's.
@@ -169,6 +171,7 @@ def smoothed_contrast(
         normalize: L2-normalise the tokens first.
         smoothing: label smoothing, in [0,1).
         mask: (B,T) bool, True = real segment; as in `event_aware_contrast`.
+        cross_entropy: MA's form.
 
     Returns:
         Scalar, at least 0.
@@ -188,6 +191,9 @@ def smoothed_contrast(
     target = torch.where(torch.eye(segments, dtype=torch.bool, device=logits.device), 1 - smoothing, target)
     counted = real & (count > 1)[:, None]  # a single segment has no negatives
     logits = torch.where(counted[:, None, :, None], logits.masked_fill(~real[:, None, None], -torch.inf), 0.0)
-    likelihood = (logits + target.log()[:, None]).logsumexp(-1) - logits.logsumexp(-1)  # (B,M,T)
+    if cross_entropy:
+        likelihood = (target[:, None] * logits.log_softmax(-1).masked_fill(~real[:, None, None], 0.0)).sum(-1)
+    else:
+        likelihood = (logits + target.log()[:, None]).logsumexp(-1) - logits.logsumexp(-1)  # (B,M,T)
     nce = -torch.where(counted[:, None], likelihood, 0.0).sum(-1) / count.clamp(min=1)[:, None]
     return (weights * nce).sum(1).mean()

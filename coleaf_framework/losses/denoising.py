@@ -79,6 +79,39 @@ def denoise_labels(
     return (positive & ~(low_loss_in_other & high_loss)).to(labels.dtype)
 
 
+def denoise_modality_labels(
+    labels: Tensor,
+    modality_labels: Tensor,
+    unimodal_probs: Tensor,
+    noise_ratios: Tensor,
+    targets: Tensor | None = None,
+) -> Tensor:
+    """Modality labels without those that `denoise_labels` drops; a dropped label y becomes 1 - y.
+
+    Smoothed labels stay smoothed. A class that is labelled in one modality alone is known to be there and stays.
+
+    Args:
+        labels: (B,C) in [0,1], weak labels.
+        modality_labels: (B,M,C) in [0,1].
+        unimodal_probs: as in `denoise_labels`.
+        noise_ratios: as in `denoise_labels`.
+        targets: as in `denoise_labels`.
+
+    Returns:
+        (B,M,C) in [0,1], without gradient.
+
+    Example:
+        >>> probs = torch.tensor([[[0.9], [0.1]], [[0.6], [0.7]]])
+        >>> given, ratios = torch.tensor([[[1.0], [1.0]], [[0.0], [1.0]]]), torch.tensor([[0.0], [0.5]])
+        >>> denoise_modality_labels(torch.ones(2, 1), given, probs, ratios).squeeze(-1)
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    kept = denoise_labels(labels, unimodal_probs, noise_ratios, targets) > 0
+    uncertain = (modality_labels > 0.5).all(1, keepdim=True)
+    return torch.where(uncertain & ~kept, 1 - modality_labels, modality_labels)
+
+
 def refine_labels(labels: Tensor, reference_probs: Tensor, threshold: float) -> Tensor:
     """Modality labels: the weak labels without the classes that the Reference predicts in the other modality only.
 

@@ -43,6 +43,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "options": {"levels": 2, "attention_dropout": 0.0},
         "data": "random",
     },
+    "ma": {"config": CoLeaFConfig(**PAST), "anchor": "ma", "accumulate": 2},
+    "jomold": {
+        "config": CoLeaFConfig(**PAST),
+        "anchor": "jomold",
+        "options": {"visual_dropout": 0.0, "noise_ratios": {"audio": 0, "visual": 0}},  # others are ranked on each rank
+    },
     "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
 

@@ -1,7 +1,7 @@
 """Pseudo-labels: their sources, their place in a data set, and how far they agree with what is known."""
 
 from coleaf_framework.data.labels.agreement import Agreement, check_labels
-from coleaf_framework.data.labels.attached import WithPseudoLabels
+from coleaf_framework.data.labels.attached import WithPseudoLabels, weak_labels_of
 from coleaf_framework.data.labels.config import (
     KINDS,
     LABELS_FILE,
@@ -28,5 +28,6 @@ __all__ = [
     "parse_labels",
     "read_labels_file",
     "read_removals",
+    "weak_labels_of",
     "write_removals",
 ]

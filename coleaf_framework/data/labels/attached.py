@@ -192,6 +192,12 @@ def _innermost(dataset: Any) -> Any:
     return dataset
 
 
+def weak_labels_of(dataset: AVVPDataset) -> Tensor:
+    """The weak labels of a split's videos, (N,C) float32 in {0,1}, without reading features where that is possible."""
+    weak = _weak_labels(dataset)[1]
+    return torch.stack([_many_hot(weak[video], len(dataset.classes)) for video in dataset.ids])
+
+
 def _weak_labels(dataset: AVVPDataset) -> tuple[Sequence[str], Mapping[str, Collection[int]]]:
     """The ids of a split in the order of its annotations, and the class indices of each video's weak label.
 
