@@ -167,7 +167,8 @@ def measure_inference(
 
 def name_of(device: torch.device) -> str:
     """What a device is called in a table of costs."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} CPU thread{'s' * (threads > 1)}"
 
 
 def _inference(model: CoLeaF, batch: Batch) -> Callable[[], object]:

@@ -27,7 +27,7 @@ def leaderboard_page(board: Leaderboard) -> str:
 
 
 def _table(board: Leaderboard, level: str) -> str:
-    first, *heads = board.heads(level)
+    first, *heads = board.heads()
     shown = "".join(
         f'<th scope="col"{_mark(i)}{" aria-sort=descending" if i == _SORTED else ""}>{html.escape(head)}</th>'
         for i, head in enumerate(heads, 1)
@@ -38,7 +38,7 @@ def _table(board: Leaderboard, level: str) -> str:
         marks = f"{kind} first" if kind != before and kind == "published" else kind
         rows.append(f'<tr class="{marks}"><th scope="row">{html.escape(name)}</th>{values}</tr>')
         before = kind
-    title = f"{level.capitalize()} level"
+    title = f"{level.capitalize()}-level columns"
     return (
         f'<section id="{level}"><h2>{title}</h2>\n<div class="scroll" tabindex="0" role="region" aria-label="{title}">'
         f'<table><thead><tr><th scope="col">{html.escape(first or "system")}</th>{shown}</tr></thead>'

@@ -14,7 +14,7 @@ from coleaf_framework.results.columns import require_column
 from coleaf_framework.results.cost import Cost
 from coleaf_framework.results.published import SOURCES, PublishedScores
 from coleaf_framework.results.rows import Pair, Row, format_difference
-from coleaf_framework.results.tables import heads_of, legend_of, plain_table
+from coleaf_framework.results.tables import SHORT, heads_of, legend_of, plain_table
 
 Interval = tuple[float, float]
 Kind = Literal["run", "trivial", "published"]
@@ -84,20 +84,16 @@ class Leaderboard:
         """Heading of the table."""
         return f"Systems on {self.where}, by {self.column}, F-scores in percent"
 
-    def heads(self, level: str) -> list[str]:
-        """Headings of the columns.
-
-        Args:
-            level: "segment" or "event", whose published columns are shown.
-        """
-        own = [self.column, "its interval", GAIN, *(f"{level[:3]}/{head}" for head in heads_of(self.columns))]
-        return ["", *own, *(COST_HEADS if self.costs is not None else ())]
+    def heads(self) -> list[str]:
+        """Headings of the columns."""
+        shown = [SHORT.get(head, head) for head in heads_of(self.columns)]
+        return ["", "score", "95 % interval", GAIN, *shown, *(COST_HEADS if self.costs is not None else ())]
 
     def cells(self, level: str) -> list[tuple[list[str], Kind]]:
         """The rows as text, with their kinds.
 
         Args:
-            level: as in `heads`.
+            level: "segment" or "event", whose published columns are shown.
         """
         columns = [f"{level}/{head}" for head in heads_of(self.columns)]
         return [(self._cells_of(standing, columns), standing.kind) for standing in self.rows]
@@ -124,10 +120,12 @@ class Leaderboard:
     def legend(self) -> list[str]:
         """The sentences that explain the table."""
         sentences = [
-            f"{self.level[:3]}/ is {self.level} level. {legend_of(self.columns)}",
-            "Intervals are of 95 % over videos and seeds (over videos only, where there is one seed). Two rows whose "
-            f'intervals overlap may still differ: "{GAIN}" is the paired difference to the same system alone, with its '
-            "own interval, * where that excludes 0.",
+            f"The score is {self.column}, the mean over seeds; the columns after it are over all videos. "
+            f"{legend_of(self.columns)}",
+            "Intervals are over videos and seeds (over videos only, where there is one seed). Two rows whose intervals "
+            f'overlap may still differ: "{GAIN}" is the paired difference of the score to that of the same system '
+            "alone, in percentage points, with its own interval; * where that excludes 0, ** where the difference is "
+            "significant after Holm's correction for all columns of the pair.",
         ]
         if self.costs is not None:
             sentences.append(
@@ -146,7 +144,7 @@ class Leaderboard:
             how = "on LLP's test split, as the scores above; features, seeds and decision rules may differ"
         else:
             how = f"on LLP's test split, so NOT COMPARABLE to the scores above, which are on {self.where}"
-        return f"PUBLISHED rows are printed numbers {how}. Sources: {sources}. CoLeaF there is CMPAE in CoLeaF."
+        return f"PUBLISHED rows are printed numbers {how}. Sources: {sources}."
 
     @property
     def conclusion(self) -> str:
@@ -160,15 +158,16 @@ class Leaderboard:
         )
         below = [x.name for x in runs if _descending(x.scores[self.column]) > _descending(floor.scores[self.column])]
         worse = f"{len(below)} of {len(runs)} systems" if below else "no system"
+        score = f"{_percent(best.scores[self.column])}{interval}"
         return (
-            f"Highest in {self.column} on {self.where}: {best.name} with {_percent(best.scores[self.column])}{interval}; "
+            f"Highest in {self.column} on {self.where}: {best.name} with {score}; "
             f"{worse} below the {floor.name}, with {_percent(floor.scores[self.column])}."
         )
 
     def table(self, *, markdown: bool = False) -> str:
         """The table with its legend and notes, as text."""
         body = [cells for cells, _ in self.cells(self.level)]
-        table = plain_table(self.heads(self.level), body, self.title, markdown=markdown)
+        table = plain_table(self.heads(), body, f"{self.title}; {self.level}-level columns", markdown=markdown)
         return "\n\n".join([table, *self.legend(), *(f"NOTE: {note}" for note in self.notes), self.conclusion])
 
     def as_csv(self) -> str:
@@ -193,7 +192,7 @@ class Leaderboard:
             ]
             gain = [_number(y) for y in x.gain.difference.at(self.column)] if x.gain is not None else [""] * 3
             writer.writerow([x.kind, x.name, x.seeds or "", *cost, *numbers, *gain])
-        for note in self.notes:
+        for note in (*([self.about_published()] if self.published else []), *self.notes):
             writer.writerow(["NOTE", note])
         return text.getvalue()
 
@@ -213,7 +212,8 @@ def make_leaderboard(
 
     Args:
         standings: runs and trivial parsers, in any order.
-        published: sorted by the same column, or by its version over all videos where it is support-only.
+        published: sorted by the same column, or by its version over all videos where it is support-only; systems
+            without the paper's new metrics come last, by the older one.
         column: to sort by, the highest first; what has no value comes last.
         columns: those that exist for the ground truth.
         where, comparable, costs, notes: as in `Leaderboard`.
@@ -223,13 +223,14 @@ def make_leaderboard(
     """
     require_column(column, "--sort")
     over_all = column.removeprefix(SUPPORT)
+    older = over_all.removesuffix("o")  # of Ao A, of Type@AVo Type@AV: for systems without the new metrics
     shown = [Standing(x.name, "published", x.scores, {}) for x in published]
     return Leaderboard(
         where,
         column,
         columns,
         tuple(sorted(standings, key=lambda x: _descending(x.scores.get(column)))),
-        tuple(sorted(shown, key=lambda x: _descending(x.scores.get(over_all)))),
+        tuple(sorted(shown, key=lambda x: (_descending(x.scores.get(over_all)), _descending(x.scores.get(older))))),
         comparable,
         costs,
         tuple(notes),
