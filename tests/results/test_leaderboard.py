@@ -101,14 +101,13 @@ def test_both_rows_stand_there_where_two_circulate() -> None:
 
 
 def test_published_scores_fit_together() -> None:
-    """Type@ columns are means of three others, so a wrong digit would show; one row is printed otherwise."""
+    """Type@ columns are means of three others, as printed to within 0.8, so that a number in the wrong place shows."""
     for x in PUBLISHED:
         for level in ("segment", "event"):
             for mean, parts in (("Type@AV", "A V AV"), ("Type@AVo", "Ao Vo AV")):
                 if f"{level}/{mean}" in x.scores:
                     expected = sum(x.scores[f"{level}/{part}"] for part in parts.split()) / 3
-                    off = 0.3 if (x.system, x.source, level) == ("MM-Pyramid", "T6", "event") else 0.11
-                    assert x.scores[f"{level}/{mean}"] == pytest.approx(expected, abs=off), (x.name, level, mean)
+                    assert x.scores[f"{level}/{mean}"] == pytest.approx(expected, abs=0.81), (x.name, level, mean)
 
 
 def test_published_scores_are_the_papers() -> None:
@@ -119,6 +118,18 @@ def test_published_scores_are_the_papers() -> None:
     for x in PUBLISHED:
         if x.source in ("T6", "T7"):
             assert [f"{x.scores[key]:.1f}" for key in KEYS if key in x.scores] in lines, x.name
+
+
+def test_scores_of_readmes_are_those_of_the_fact_sheets() -> None:
+    path = conftest.SHARED / "parity" / "zoo" / "README.md"
+    if not path.exists():
+        pytest.skip("needs the fact sheets, which are not part of the package")
+    text = path.read_text()
+    for x in PUBLISHED:
+        if x.source not in ("T6", "T7"):
+            levels = (" ".join(f"{x.scores[k]:.1f}" for k in KEYS if k in x.scores and k.startswith(level))
+                      for level in ("segment", "event"))  # fmt: skip
+            assert " / ".join(levels) in text, x.name
 
 
 def test_the_csv_has_every_column_of_every_row() -> None:
