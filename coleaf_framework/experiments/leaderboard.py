@@ -11,11 +11,12 @@ from coleaf_framework._text import one_line
 from coleaf_framework.experiments.costs import measure_inference, name_of
 from coleaf_framework.experiments.grid import CELL, DONE
 from coleaf_framework.model.coleaf import CoLeaF
+from coleaf_framework.record.config import RunConfig
 from coleaf_framework.record.run_record import read_record
 from coleaf_framework.results.caveats import merge_caveats
 from coleaf_framework.results.columns import primary_column, require_column
 from coleaf_framework.results.cost import Cost
-from coleaf_framework.results.grouping import group_seeds, require_named_once
+from coleaf_framework.results.grouping import all_but_seed, group_seeds, require_named_once
 from coleaf_framework.results.leaderboard import Leaderboard, Standing, make_leaderboard
 from coleaf_framework.results.predictions import Predictions, require_same_videos
 from coleaf_framework.results.predictions_file import predictions_path, read_predictions
@@ -95,7 +96,8 @@ def leaderboard(
     require_column(column, "--sort", first.truth_kind, first.where)
     rows = {name: Row.of(name, members) for name, members in groups.items()}
     measured, where, unmeasured = _costs(groups, first, trust=trust) if costs else ({}, None, [])
-    standings = [Standing.of(row, _gain(row, rows), measured.get(name)) for name, row in rows.items()]
+    gains = _gains(rows)
+    standings = [Standing.of(row, gains.get(name), measured.get(name)) for name, row in rows.items()]
     standings += [Standing(name, "trivial", scores, {}) for name, scores in first.trivial_scores().items()]
     caveats = merge_caveats({run: predictions.caveats for run, predictions in named})
     return make_leaderboard(
@@ -110,12 +112,31 @@ def leaderboard(
     )
 
 
-def _gain(row: Row, rows: Mapping[str, Row]) -> Pair | None:
-    """The difference to the same system alone; None where there is none, or none of the same seeds."""
-    alone = rows.get(row.name.removesuffix(_IN_COLEAF))
-    if alone is None or alone is row or alone.seeds != row.seeds:
-        return None
-    return Pair.of(row, alone)
+def _gains(rows: Mapping[str, Row]) -> dict[str, Pair]:
+    """Name of a row in CoLeaF -> its difference to the same system alone, for those that have one with the same seeds.
+
+    That is the row whose runs were trained alike but for CoLeaF; where there is none, or there are several, the one of
+    the same name, as of a recipe that trains longer alone.
+    """
+    configs = {name: read_record(Path(row.runs[0])).config() for name, row in rows.items()}
+    alike: dict[str, list[str]] = {}
+    for name, config in configs.items():
+        if not config.coleaf.enabled:
+            alike.setdefault(_but_for_coleaf(config), []).append(name)
+    gains = {}
+    for name, config in configs.items():
+        found = alike.get(_but_for_coleaf(config), []) if config.coleaf.enabled else []
+        control = found[0] if len(found) == 1 else name.removesuffix(_IN_COLEAF)
+        if control != name and control in rows and rows[control].seeds == rows[name].seeds:
+            gains[name] = Pair.of(rows[name], rows[control])
+    return gains
+
+
+def _but_for_coleaf(config: RunConfig) -> str:
+    """The same text for runs that were trained alike, alone and in CoLeaF."""
+    same = RunConfig()
+    sections = ("coleaf", "reference", "decision", "recipe")
+    return all_but_seed(config.model_copy(update={section: getattr(same, section) for section in sections}))
 
 
 def _costs(

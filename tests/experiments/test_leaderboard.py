@@ -75,6 +75,23 @@ def test_seeds_share_a_row_and_coleaf_is_compared_to_the_same_system_alone(tmp_p
     assert board.published
 
 
+def test_each_way_to_train_is_compared_to_its_own_row_alone(tmp_path: Path) -> None:
+    """Though both ways have rows of one class name."""
+    for i, (parser, rate) in enumerate((parser, rate) for rate in (0.1, 0.2) for parser in PARSERS[:2]):
+        config = f"coleaf: {{enabled: {'CoLeaF' in parser}}}\ntrainer: {{learning_rate: {rate}}}\n"
+        write_run(tmp_path / f"run{i}", made_up(i, parser=parser), config)
+    board = leaderboard([tmp_path], "val", costs=False)
+    gains = {x.name: x.gain.name for x in board.standings if x.gain is not None}
+    assert gains == {f"HAN in CoLeaF (run{i})": f"HAN in CoLeaF (run{i}) less HAN (run{i - 1})" for i in (1, 3)}
+
+
+def test_rows_of_other_seeds_are_not_paired(tmp_path: Path) -> None:
+    for i, parser in enumerate(PARSERS[:2]):
+        config = f"coleaf: {{enabled: {'CoLeaF' in parser}}}\ntrainer: {{seed: {i}}}\n"
+        write_run(tmp_path / f"run{i}", made_up(i, parser=parser), config)
+    assert not any(x.gain for x in leaderboard([tmp_path], "val", costs=False).standings)
+
+
 def test_networks_that_cannot_be_loaded_have_no_costs_and_a_note_says_so(tmp_path: Path) -> None:
     board = leaderboard([write_runs(tmp_path / "grid")], "val")
     assert all(x.cost is None for x in board.standings)
