@@ -102,6 +102,19 @@ def test_one_that_is_named_is_refused(plugins: Path, data_root: Path, tmp_path: 
     assert not (tmp_path / "g").exists()
 
 
+def test_train_names_the_streams_that_an_anchor_needs_and_those_at_hand(
+    plugins: Path, coleaf: Command, data_root: Path, tmp_path: Path
+) -> None:
+    told = coleaf("train", "--anchor", "other", "--data", data_root, "--out", "run", fails=True)
+    assert "OtherStreams needs the streams audio (audio, width 5); visual (visual, width 5)" in told
+    assert "but was given audio (audio, width 6); visual (visual, width 8, 2 frames a segment)" in told
+    averaged = ("--data", data_root, "--set", "data.average_frames=true", "--out", "run")
+    told = coleaf("train", "--anchor", "cmpae", *averaged, fails=True)
+    assert "CMPAE must see single frames" in told
+    assert "stream 'visual' holds means of 2" in told
+    assert not (tmp_path / "run").exists()
+
+
 def test_where_none_is_left_the_reasons_are_told(plugins: Path, data_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--anchors all: none can be trained: han: .*trainer\.epochs.*; long: "):
         plan("all", data_root, tmp_path / "g", ("trainer.epochs=0",))
