@@ -16,7 +16,7 @@ import pytest
 from coleaf_framework.cli.main import COMMANDS, main
 from coleaf_framework.cli.options import CONCLUDING
 from coleaf_framework.data import LLP
-from coleaf_framework.plugins import Plugin
+from coleaf_framework.plugins import Plugin, list_plugins
 from tests.helpers.command import Command
 from tests.helpers.data import write_data_set
 
@@ -172,6 +172,18 @@ def test_plugins_names_each_distribution(coleaf: Command, monkeypatch: pytest.Mo
     printed = coleaf("plugins")
     assert "class_token" in printed
     assert "coleaf-framework 0.1.0" in " ".join(printed.split())
+
+
+def test_plugins_names_paper_and_licence_in_80_columns(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Plugin("anchor", "silent", "a:B", "dist 1.0")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("coleaf_framework.plugins.list_plugins", lambda kind: [*list_plugins(kind), silent])
+    printed = coleaf("plugins")
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    flat = " ".join(printed.split())
+    assert "paper: Gao, Chen, Xu: Collecting Cross-Modal Presence-Absence Evidence for" in flat
+    assert "silent works; a:B, from dist 1.0 paper: - licence: -" in flat
+    assert "CoLeaF: A Contrastive-Collaborative Learning Framework" in flat
 
 
 def test_thresholds_are_chosen_kept_and_used(coleaf: Command, run: Path, data_root: Path) -> None:

@@ -13,6 +13,7 @@ PACKAGE = "coleaf_framework"
 LAYERS = (
     "_text",
     "_config",
+    "_imports",
     "protocol",
     "storage",
     "losses",

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from coleaf_framework import create_anchor, create_reference, list_anchors, list_references, plugins
-
-
-def install(folder: Path, distribution: str, entry: str, group: str = "coleaf_framework.anchors") -> None:
-    info = folder / f"{distribution}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+from tests.helpers.plugins import install, make_site
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the path in which distributions can be installed."""
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    return tmp_path
+    return make_site(tmp_path, monkeypatch)
 
 
 def test_what_ships_is_found() -> None:
@@ -76,3 +68,22 @@ def test_something_that_is_no_network_is_refused(site: Path) -> None:
     install(site, "odd", "odd = builtins:dict")
     with pytest.raises(TypeError, match=r"anchor 'odd' made a dict, not a torch\.nn\.Module"):
         create_anchor("odd")
+
+
+def test_paper_and_licence_are_those_of_the_class_where_it_tells_them(site: Path) -> None:
+    (site / "silent_net.py").write_text("class Net: ...\nclass Odd:\n    paper, licence = 3, '  '\n")
+    install(site, "silent", "silent = silent_net:Net\nodd = silent_net:Odd\nbroken = silent_net:Gone")
+    found = {p.name: p for p in plugins.list_plugins("anchor")}
+    assert "Unified Multisensory Perception" in str(found["han"].paper)
+    assert found["han"].licence == "none stated"
+    for name in ("silent", "odd", "broken"):
+        assert (found[name].paper, found[name].licence) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["anchor", "reference"])
+def test_what_ships_tells_its_paper_and_its_licence(kind: str) -> None:
+    found = [plugin for plugin in plugins.list_plugins(kind) if plugin.error is None]
+    assert found
+    for plugin in found:
+        assert plugin.paper, plugin.name
+        assert plugin.licence, plugin.name

@@ -139,6 +139,12 @@ class ClassTokenReference(nn.Module):
         ValueError: a modality has no stream, or an option is out of range.
     """
 
+    paper = (
+        "Sardari, Mustafa, Jackson, Hilton: CoLeaF: A Contrastive-Collaborative Learning Framework for Weakly "
+        "Supervised Audio-Visual Video Parsing. ECCV 2024"
+    )
+    licence = "none stated"
+
     def __init__(
         self,
         streams: Mapping[str, StreamSpec],

@@ -66,6 +66,11 @@ class CMPAE(StreamProjections):
             not one per class.
     """
 
+    paper = (
+        "Gao, Chen, Xu: Collecting Cross-Modal Presence-Absence Evidence for Weakly-Supervised Audio-Visual Event "
+        "Perception. CVPR 2023"
+    )
+    licence = "none stated"
     # The published decision.
     decision: Mapping[str, object] = {"gate": "modality", "gate_threshold": 0.45, "segment_threshold": 0.25}
 

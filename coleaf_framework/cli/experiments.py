@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -162,9 +163,12 @@ def report(
     say(made.comparison.conclusion)
 
 
-def _names(anchors: str) -> list[str]:
+def _names(anchors: str) -> tuple[str, ...]:
     """The Anchors that an option names."""
-    return [name.strip() for name in anchors.split(",") if name.strip()]
+    with importing():
+        from coleaf_framework.experiments.chosen import choose_anchors
+
+    return choose_anchors(anchors).names
 
 
 def _run_grid(
@@ -184,7 +188,9 @@ def _run_grid(
 ) -> Grid:
     """Train what a study lacks. The arguments are the options of the same names."""
     with importing():
-        from coleaf_framework.experiments.planning import plan_grid, require_unchanged
+        from coleaf_framework.experiments.changed import require_unchanged
+        from coleaf_framework.experiments.chosen import choose_anchors, told
+        from coleaf_framework.experiments.planning import plan_grid
         from coleaf_framework.experiments.running import run_grid
         from coleaf_framework.storage import require_place
         from coleaf_framework.training.interrupts import end_undisturbed
@@ -192,9 +198,10 @@ def _run_grid(
     if rerun and accept_changes:
         raise ValueError("--rerun and --accept-changes exclude each other")
     require_place(out, "--out", folder=True)
+    chosen = choose_anchors(anchors)
     grid = plan_grid(
         study,
-        _names(anchors),
+        chosen.names,
         seeds,
         out,
         data=data,
@@ -203,7 +210,10 @@ def _run_grid(
         settings=settings or (),
         on_change="rerun" if rerun else "accept" if accept_changes else "refuse",
         column=column,
+        optional=chosen.optional,
     )
+    if chosen.optional:
+        say(told(grid.anchors, {**grid.left_out, **chosen.broken}), sys.stderr)
     try:
         run_grid(grid, jobs)
     except KeyboardInterrupt as stopped:

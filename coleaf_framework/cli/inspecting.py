@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from coleaf_framework._text import one_line, say
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import Anchor, ConfigFile, Constructor, Markdown, Settings, Trust
 
 if TYPE_CHECKING:
+    from coleaf_framework.plugins import Plugin
     from coleaf_framework.protocol import StreamSpec
 
 
@@ -78,16 +78,39 @@ def inspect(
 
 
 def plugins() -> None:
-    """List Anchors and References, with the distribution that each comes from."""
+    """List Anchors and References: paper, licence of its repository, and the distribution that each comes from."""
     with importing():
         from coleaf_framework.plugins import GROUPS, list_plugins
 
-    table = Table("kind", "name", "target", "distribution", "state")
     for kind in GROUPS:
-        for plugin in list_plugins(kind):
-            cells = (kind, plugin.name, plugin.target, plugin.distribution, plugin.error or "works")
-            table.add_row(*(Text(one_line(cell)) for cell in cells))
-    Console().print(table)
+        found = list_plugins(kind)
+        say(f"{kind.capitalize()}s")
+        indent = 4 + max((len(one_line(plugin.name)) for plugin in found), default=0)
+        for plugin in found:
+            say("\n".join(_about(plugin, indent)))
+    say("licence: of the published repository that a plugin follows, not of its own code")
+
+
+def _about(plugin: Plugin, indent: int) -> list[str]:
+    """The lines of one plugin, no wider than the terminal, with its name at the left of `indent` columns."""
+    works = "works" if plugin.error is None else f"does not work: {plugin.error}"
+    texts = (
+        f"{works}; {plugin.target}, from {plugin.distribution}",
+        f"paper: {plugin.paper or '-'}",
+        f"licence: {plugin.licence or '-'}",
+    )
+    name, blank = f"  {one_line(plugin.name)}".ljust(indent), " " * indent
+    lines: list[str] = []
+    for text in texts:
+        lines += textwrap.wrap(
+            one_line(text),
+            max(40, Console().width),
+            initial_indent=blank if lines else name,
+            subsequent_indent=blank,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 def flops(

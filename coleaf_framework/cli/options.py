@@ -39,7 +39,13 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
 Root = Annotated[Path, typer.Argument(help="folder of a data set")]
 
 # Of the commands that train many runs.
-Anchors = Annotated[str, typer.Option(help="Anchor plugins, module:Class or declaration files, with commas between")]
+Anchors = Annotated[
+    str,
+    typer.Option(
+        help="Anchor plugins, module:Class or declaration files, with commas between; all: every Anchor plugin, less "
+        "those that cannot take the data, which are named"
+    ),
+]
 Seeds = Annotated[int, typer.Option(min=1, max=1000, help="runs of each kind, from seed 0 on")]
 RunsFolder = Annotated[Path, typer.Option(help="folder of the runs; those that it holds already are used")]
 ScoredSplit = Annotated[str, typer.Option(help="split to score, with ground truth: val or test")]

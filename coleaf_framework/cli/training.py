@@ -112,7 +112,7 @@ def _folder_name(config: RunConfig) -> Path:
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help=".pt file of a published network")],
-    as_: Annotated[str, typer.Option("--as", help="name of the Anchor plugin: han, cmpae")],
+    as_: Annotated[str, typer.Option("--as", help="name of the Anchor plugin; coleaf plugins lists them")],
     out: Annotated[Path, typer.Option(help="run folder to write")],
     data: Annotated[Path | None, typer.Option(help="folder whose streams and classes it was made for; LLP's")] = None,
     option: Constructor = None,

@@ -17,6 +17,7 @@ from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import create_reference, takes_option
 from coleaf_framework.protocol import MODALITIES, PAST_EVERY_WARMUP, Batch, StreamSpec
 from coleaf_framework.record.config import RunConfig
+from coleaf_framework.results.cost import Cost
 from coleaf_framework.results.tables import plain_table
 from coleaf_framework.training.device import choose_device, seed_everything
 from coleaf_framework.training.optimization import make_optimizer
@@ -24,22 +25,6 @@ from coleaf_framework.wrapping import wrap_configured
 
 _ROUNDS = 7
 _TOKENS = {True: "Reference with class tokens, forward", False: "Reference without class tokens, forward"}
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of one network or training step.
-
-    Args:
-        parameters: number of parameters.
-        gflops: GFLOPs per video of matrix products, attention and convolutions, two FLOPs per multiply-add; including
-            the backward pass in a training step.
-        milliseconds: time per video, the median over several batches.
-    """
-
-    parameters: int
-    gflops: float
-    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -62,9 +47,7 @@ class Costs:
 
     def table(self, *, markdown: bool = False) -> str:
         """The table of costs, and the conclusion below it."""
-        body = [
-            [name, f"{x.parameters:,}", f"{x.gflops:.4f}", f"{x.milliseconds:.3f}"] for name, x in self.rows.items()
-        ]
+        body = [[name, *cost.cells()] for name, cost in self.rows.items()]
         title = f"Costs a video: batches of {self.videos} videos of {self.segments} segments, on {self.device}"
         table = plain_table(["", "parameters", "GFLOPs", "ms"], body, title, markdown=markdown)
         return f"{table}\n\n{self.conclusion()}"
@@ -146,8 +129,46 @@ def measure_costs(
         )
         for row, (network, run) in runs.items()
     }
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    return Costs(name, rows, videos, segments, where)
+    return Costs(name, rows, videos, segments, name_of(device))
+
+
+def measure_inference(
+    models: Mapping[str, CoLeaF], device: torch.device, *, videos: int, segments: int
+) -> dict[str, Cost]:
+    """Measure what inference costs, on random videos.
+
+    Args:
+        models: name -> a model, whose Anchor is measured; they are moved to `device`.
+        device: to measure on.
+        videos: batch size B.
+        segments: number of segments, T.
+
+    Returns:
+        Name -> cost. All take turns, so that load from other processes affects all equally.
+
+    Raises:
+        RuntimeError: a network fails on such videos, or the memory is not enough.
+    """
+    runs = {}
+    for name, model in models.items():
+        streams = {key: torch.randn(videos, x.frames * segments, x.width) for key, x in model.streams.items()}
+        batch = Batch(streams, torch.zeros(videos, model.num_classes)).to(device)
+        runs[name] = _inference(model.to(device), batch)
+    seconds = _medians(runs, device)
+    return {
+        name: Cost(
+            sum(p.numel() for p in models[name].anchor.parameters()),
+            _flops(run) / videos / 1e9,
+            1000 * seconds[name] / videos,
+        )
+        for name, run in runs.items()
+    }
+
+
+def name_of(device: torch.device) -> str:
+    """What a device is called in a table of costs."""
+    threads = torch.get_num_threads()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} CPU thread{'s' * (threads > 1)}"
 
 
 def _inference(model: CoLeaF, batch: Batch) -> Callable[[], object]:

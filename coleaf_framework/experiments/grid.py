@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -148,6 +149,7 @@ class Grid:
         split: the scored split.
         out: folder of the cells.
         notes: the caveats of the result.
+        left_out: Anchors that `--anchors all` stands for and that cannot be trained on the data -> why.
     """
 
     study: Study
@@ -157,6 +159,7 @@ class Grid:
     split: str
     out: Path
     notes: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def predictions(self, cell: Cell) -> Predictions:
         """A finished cell's predictions of the scored split."""

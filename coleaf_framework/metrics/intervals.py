@@ -143,6 +143,36 @@ def paired_difference(treated: VideoScores, control: VideoScores) -> Difference:
     return Difference(value, value - margin, value + margin, _two_sided_p(value / error, freedom), videos, seeds)
 
 
+def score_interval(scores: VideoScores) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean score over seeds, with its 95 % interval over videos and seeds, by the method of `paired_difference`.
+
+    The intervals of two rows say nothing of their difference: both were scored on the same videos, which
+    `paired_difference` makes use of.
+
+    Args:
+        scores: of S trainings on N videos.
+
+    Returns:
+        Value, low and high, (K,) each, in percent, in [0,100]; low and high are NaN where a score is undefined for some
+        seed, or when one of the videos is left out, and with one video.
+
+    Example:
+        >>> truth = torch.zeros(4, 10, 2, 1, dtype=torch.bool)  # four videos, one class
+        >>> truth[:2, :4, 0] = True  # two of them have an event that is heard only
+        >>> value, low, high = score_interval(VideoScores.of([torch.zeros_like(truth)], truth))  # predicts nothing
+        >>> i = ALL_KEYS.index("segment/Ao")
+        >>> value[i].item(), low[i].item(), high[i].item()
+        (50.0, 0.0, 100.0)
+    """
+    value = scores.columns().nanmean(0)
+    if scores.f.shape[-1] < 2:
+        undefined = torch.full_like(value, torch.nan)
+        return value, undefined, undefined
+    error, freedom = standard_error(scores.pseudo_values())
+    margin = error * _student_quantile(freedom)
+    return value, (value - margin).clamp(min=0), (value + margin).clamp(max=100)
+
+
 def standard_error(x: Tensor) -> tuple[Tensor, Tensor]:
     """Standard error of the mean of values with crossed random effects of seeds and videos.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -272,7 +273,9 @@ def _with_labels_of_data(values: dict[str, Any]) -> dict[str, Any]:
     """The values, with the section `labels` of the data folder's `labels.yaml` where they have none of their own."""
     data = values.get("data")
     root = data.get("root") if isinstance(data, Mapping) else None
-    if "labels" in values or not isinstance(root, str) or not (Path(root) / LABELS_FILE).is_file():
+    if "labels" in values or not isinstance(root, str):
+        return values
+    if not os.path.isfile(Path(root) / LABELS_FILE):  # not `Path.is_file`, which fails on a name that is too long
         return values
     return {**values, "labels": read_labels_file(Path(root) / LABELS_FILE).model_dump()}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from coleaf_framework.metrics import ALL_KEYS, over_seeds
-from coleaf_framework.metrics.intervals import Difference, VideoScores, holm, paired_difference
+from coleaf_framework.metrics.intervals import Difference, VideoScores, holm, paired_difference, score_interval
 from coleaf_framework.results.predictions import Predictions
 
 
@@ -80,6 +80,12 @@ class Row:
         """Column -> standard deviation (n - 1) over the seeds with a value (NaN for one value); None with one seed."""
         deviations = over_seeds(self.by_seed)[1]
         return None if deviations is None else self._existing(deviations)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Column -> 95 % interval of the mean over videos and seeds; see `metrics.intervals.score_interval`."""
+        _, low, high = score_interval(self.scores)
+        ends = dict(zip(ALL_KEYS, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+        return {column: ends[column] for column in self.columns}
 
     def by_run(self) -> dict[str, dict[str, float]]:
         """Name of a run -> column -> percent."""

@@ -14,7 +14,7 @@ from coleaf_framework._text import one_line, printable
 from coleaf_framework.metrics import COLUMNS, LEVELS, SUPPORT
 
 Scores = Mapping[str, float]
-_SHORT = {"Type@AV": "T@AV", "Type@AVo": "T@AVo", "Event@AV": "E@AV", "Event@AVo": "E@AVo"}
+SHORT = {"Type@AV": "T@AV", "Type@AVo": "T@AVo", "Event@AV": "E@AV", "Event@AVo": "E@AVo"}
 BLOCKS = (
     *((f"{level}-level", f"{level}/") for level in LEVELS),
     *((f"{level}-level, support-only", f"{SUPPORT}{level}/") for level in LEVELS),
@@ -91,7 +91,7 @@ def score_table(
         body = [[name, *_cells(scores, list(existing), deviations.get(name))] for name, scores in rows.items()]
         one_block = plain_table(["", *existing], body, title, markdown=markdown)
         return "\n".join([one_block, *(["", legend_of(existing)] if legend else [])])
-    heads = [_SHORT.get(column, column) for column in names]
+    heads = [SHORT.get(column, column) for column in names]
     if markdown:
         lines = [f"**{one_line(title)}**"]
         for block, prefix in BLOCKS:

@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from typing import get_args
 
+import torch
 from torch import Tensor
 
-from coleaf_framework._config import WrongTypeError, shown
+from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import takes_mask
 from coleaf_framework.collaboration import reads_modality_labels, reference_teaches, teaching_labels
-from coleaf_framework.data import AVVPDataset
+from coleaf_framework.data import AVVPDataset, collate
 from coleaf_framework.data.dataset import Truth, averaged, no_ground_truth, segment_seconds_of, truth_of
 from coleaf_framework.data.labels import WithPseudoLabels
 from coleaf_framework.metrics import SUPPORT, DecisionConfig
@@ -85,6 +86,30 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
                 raise ValueError(f"{where}: video {data.ids[index]!r} has T = {length} segments; {why}")
     if truth and not data.has_ground_truth:
         raise ValueError(no_ground_truth(where))
+
+
+def require_answer(model: CoLeaF, data: AVVPDataset) -> None:
+    """Check that a model answers two videos of a split, whose number of segments its Anchor may not take.
+
+    Args:
+        model: takes the split's streams.
+        data: at least one video.
+
+    Raises:
+        ValueError: its Anchor fails; names its class, the number of segments and the reason.
+    """
+    batch = collate([data[i] for i in range(min(2, len(data)))], data.streams)
+    first = next(iter(model.streams))
+    segments = batch.streams[first].shape[1] // model.streams[first].frames
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval().infer(batch)
+    except Exception as problem:  # somebody else's network
+        name = type(model.anchor).__name__
+        raise ValueError(f"{name} fails on videos of {segments} segments: {reason(problem)}") from problem
+    finally:
+        model.train(training)
 
 
 def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coleaf_framework._config import reason
 from coleaf_framework.adapters import is_declaration_file
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import LLP_CLASSES
@@ -20,6 +21,7 @@ from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.plugins import create_anchor, published_decision, published_options
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.storage import require_file
+from coleaf_framework.training.recognizing import looks_like
 from coleaf_framework.training.run_folder import OnExisting, RunFolder
 from coleaf_framework.wrapping import wrap
 
@@ -38,14 +40,14 @@ def import_checkpoint(path: Path | str, name: str, **options: Any) -> nn.Module:
     Args:
         path: a `.pt` or `.pth` file: a state dict, bare or under "model" (or "state_dict"), with or without the prefix
             of DataParallel. It is read as tensors only; anything that would have to be executed is refused.
-        name: of the Anchor plugin: "han", "cmpae".
+        name: of the Anchor plugin; `coleaf plugins` lists them.
         options: of its constructor, such as `num_classes`; its attribute `published_options` says those that a
             published checkpoint needs.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, is no checkpoint, or lacks parameters of the network or has them in another shape;
-            lists them.
+            lists them, and names the plugins whose parameters it has, where there are any.
     """
     network = create_anchor(name, **_with_published(options, name))
     _load_into(network, Path(path), name)
@@ -99,12 +101,26 @@ def _with_published(options: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _load_into(network: nn.Module, path: Path, name: str) -> None:
     tensors = _read(path)
-    convert = getattr(network, "published_tensors", None)
-    unused = _fill(network, tensors if convert is None else convert(tensors), f"{path}", name)
+    try:
+        unused = _fill(network, _converted(network, tensors, path, name), f"{path}", name)
+    except ValueError as problem:
+        hint = looks_like(tensors, name)
+        raise ValueError(f"{problem}. {hint}" if hint else f"{problem}") from None
     if unused:
-        logger.warning("%s: %d parameters that %s does not use: %s", path, len(unused), name, ", ".join(unused))
+        hint = looks_like(tensors, name)
+        named = ", ".join(unused) + (f". {hint}" if hint else "")
+        logger.warning("%s: %d parameters that %s does not use: %s", path, len(unused), name, named)
     if note := getattr(network, "import_note", None):
         logger.warning("%s: %s", path, note)
+
+
+def _converted(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) -> Mapping[str, Tensor]:
+    """The tensors of a file as the network names them, by its `published_tensors` where it has that."""
+    convert = getattr(network, "published_tensors", None)
+    try:
+        return tensors if convert is None else dict(convert(dict(tensors)))
+    except Exception as problem:  # a plugin's own code, which may index what another network's file lacks
+        raise ValueError(f"{path} does not fit {name!r}: {reason(problem)}") from problem
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -174,14 +174,27 @@ def declared(anchor: nn.Module, name: str, what: str, given: Any, *, given_wins:
         return own
     if given is not None and own is not None and given != own:
         if not given_wins:
-            instead = ""
-            if what == "num_classes":
-                instead = (
-                    "; if its outputs have more than the classes, say by outputs={...} or an adapter where those are"
-                )
-            raise ValueError(f"{name} declares {what}={own!r}, but wrap was given {given!r}{instead}")
+            if what == "streams":
+                raise ValueError(f"{name} needs the streams {_listed(own)}, but was given {_listed(given)}")
+            raise ValueError(
+                f"{name} declares {what}={own!r}, but wrap was given {given!r}; if its outputs have more than the "
+                "classes, say by outputs={...} or an adapter where those are"
+            )
         logger.info("%s has the attribute %s=%r, but %r was given, which is what counts", name, what, own, given)
     return given if given is not None else own
+
+
+def _listed(streams: Any) -> str:
+    """Streams as a sentence names them: name, modality, width, and what is not 1."""
+    if not _is_declared("streams", streams):
+        return shown(streams)
+
+    def of(spec: StreamSpec) -> str:
+        frames = f", {spec.frames} frames a segment" if spec.frames > 1 else ""
+        averaged = f", means of {spec.averaged} frames" if spec.averaged > 1 else ""
+        return f"{spec.modality}, width {spec.width}{frames}{averaged}"
+
+    return "; ".join(f"{stream} ({of(spec)})" for stream, spec in streams.items())
 
 
 def _is_declared(what: str, own: Any) -> bool:

@@ -147,5 +147,6 @@ def test_a_key_that_is_no_text_is_named(tmp_path: Path, text: str, message: str)
 
 
 @given(st.text(st.characters(codec=None, exclude_categories=())))
+@example("x" * 300)  # longer than the name of a file may be
 def test_a_setting_says_just_the_text_that_it_was_made_of(text: str) -> None:
     assert load_config(settings=[as_setting("data.root", text)]).data.root == text

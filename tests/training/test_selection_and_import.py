@@ -17,8 +17,29 @@ from coleaf_framework.data import open_folder
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.results import load_decision, select_thresholds
 from coleaf_framework.training.importing import import_run
+from tests.helpers.plugins import install, make_site
 
 SMALL = {"width": 8, "num_classes": 3}
+ALIKE = """
+from torch import nn
+class One(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.special, self.more = nn.Linear(2, 3), nn.Linear(3, 1)
+class Two(One): ...
+class Wider(One):
+    def __init__(self):
+        super().__init__()
+        self.special = nn.Linear(5, 3)
+class Part(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.more = nn.Linear(3, 1)
+class Fails(One):
+    def __init__(self): raise RuntimeError
+class Picky(One):
+    published_tensors = staticmethod(lambda tensors: {"x": tensors["x"]})
+"""
 
 
 @pytest.fixture
@@ -99,6 +120,61 @@ def test_missing_and_misshapen_parameters_are_listed(tmp_path: Path) -> None:
     torch.save(weights, path)
     with pytest.raises(ValueError, match=r"fc_prob\.weight is \(3, 8\) there, \(4, 8\) here; .*other options"):
         import_checkpoint(path, "han", width=8, num_classes=4)
+
+
+@pytest.mark.parametrize(("made", "asked"), [("cmpae", "han"), ("han", "cmpae")])
+@pytest.mark.parametrize("options", [{}, SMALL])
+def test_a_checkpoint_of_another_system_is_refused_with_the_name_of_that(
+    made: str, asked: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whatever its widths are, and with parameters that no network uses."""
+    own = options | ({"noise_ratios": {"audio": 0.0, "visual": 0.0}} if made == "cmpae" else {})
+    torch.save({"model": {**create_anchor(made, **own).state_dict(), "old.weight": torch.ones(3)}}, tmp_path / "x.pt")
+    hint = rf"does not fit '{asked}'.*\. Its parameters have the names that .*'{made}'.* --as"
+    with pytest.raises(ValueError, match=hint):
+        import_checkpoint(tmp_path / "x.pt", asked)
+
+
+def test_every_plugin_with_these_names_is_told_and_a_broken_one_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path / "site", monkeypatch)
+    (site / "alike_nets.py").write_text(ALIKE)
+    lines = [f"{name.lower()} = alike_nets:{name}" for name in ("One", "Two", "Wider", "Part", "Fails", "Picky")]
+    install(site, "alike", "\n".join(lines))
+    torch.save(create_anchor("one").state_dict(), tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="the names that 'one' and 'two' have: try --as one$"):
+        import_checkpoint(tmp_path / "x.pt", "han")
+    with pytest.raises(ValueError, match=r"does not fit 'picky': it lacks 'x'\. Its parameters .* 'one' and 'two'"):
+        import_checkpoint(tmp_path / "x.pt", "picky")
+    torch.save({"stranger": torch.ones(2), "more.weight": torch.ones(1, 2)}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="or for another network$"):
+        import_checkpoint(tmp_path / "x.pt", "han")
+
+
+def test_a_checkpoint_that_most_names_fit_is_said_to_look_like_that_network(tmp_path: Path) -> None:
+    weights = dict(create_anchor("cmpae").state_dict())
+    n = len(weights)
+    del weights["fc_prob.bias"]
+    torch.save(weights, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=f"looks most like 'cmpae', of whose {n} parameters it has {n - 1} by name$"):
+        import_checkpoint(tmp_path / "x.pt", "han")
+    with pytest.raises(ValueError, match="it lacks fc_prob.bias.*or for another network$"):
+        import_checkpoint(tmp_path / "x.pt", "cmpae")
+
+
+def test_a_checkpoint_that_fits_but_is_better_used_by_another_network_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make_site(tmp_path / "site", monkeypatch)
+    (site / "larger_net.py").write_text(
+        "from torch import nn\nfrom coleaf_backbones.han import HAN\nclass Larger(HAN):\n"
+        "    def __init__(self, **options):\n        super().__init__(**options)\n        self.head = nn.Linear(2, 2)\n"
+    )
+    install(site, "larger", "larger = larger_net:Larger")
+    torch.save(create_anchor("larger").state_dict(), tmp_path / "x.pt")
+    import_checkpoint(tmp_path / "x.pt", "han")
+    assert "head.weight, head.bias. Its parameters have the names that 'larger' has" in caplog.text
 
 
 @pytest.mark.parametrize(

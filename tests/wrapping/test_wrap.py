@@ -286,7 +286,9 @@ def test_a_network_gets_those_of_the_given_streams_that_it_declares() -> None:
     more = {**TinyNet.streams, "flow": StreamSpec(3, "visual")}
     assert wrap(TinyNet(), streams=more).streams == TinyNet.streams
     other = {**more, "audio": StreamSpec(7, "audio")}
-    with pytest.raises(ValueError, match="TinyNet declares streams=.* but wrap was given"):
+    needed = r"audio \(audio, width 6\); visual \(visual, width 8, 2 frames a segment\)"
+    given = r"audio \(audio, width 7\); visual .*; flow \(visual, width 3\)"
+    with pytest.raises(ValueError, match=rf"TinyNet needs the streams {needed}, but was given {given}$"):
         wrap(TinyNet(), streams=other)
 
 
