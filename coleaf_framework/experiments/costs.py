@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -205,9 +206,16 @@ def _step(model: CoLeaF, batch: Batch, config: RunConfig) -> Callable[[], object
 
 
 def _flops(run: Callable[[], object]) -> float:
-    # The counter counts the matrix products of the math kernel, but not the CPU's fused attention kernel.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        run()
+    # The counter knows matrix products, but not the kernels into which attention and LSTMs are fused.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TF32 acceleration", UserWarning)  # said of oneDNN wherever it is switched
+        with (
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.cudnn.flags(enabled=False),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
+            run()
     return float(counter.get_total_flops())
 
 

@@ -32,6 +32,20 @@ def test_hans_flops_are_those_counted_by_hand(costs) -> None:  # type: ignore[no
     assert costs.rows["HAN, inference"].gflops == pytest.approx(expected / 1e9)
 
 
+def test_the_matrix_products_of_lstms_are_counted(tmp_path: Path) -> None:
+    """PyTorch's counter gives 0 for the kernels into which an LSTM is fused."""
+    split = open_folder(write_data_set(tmp_path / "tiny"), "train")
+    config = load_config(settings=("anchor.name=avsdn", f"anchor.options.width={WIDTH}", "trainer.device=cpu"))
+    counted = measure_costs(config, split.streams, C, videos=2, segments=T).rows["AVSDN, inference"].gflops
+    projections = 2 * T * (6 * WIDTH + 8 * WIDTH + 4 * WIDTH + 2 * WIDTH * WIDTH)
+    half = WIDTH // 2
+    encoders = 2 * T * 2 * 2 * 4 * half * (WIDTH + half)  # per modality and direction: four gates of input and state
+    fusion = 2 * 2 * WIDTH * 2 * WIDTH
+    decoders = 2 * T * 2 * 4 * WIDTH * (2 * WIDTH + WIDTH)
+    classifiers = 2 * T * 2 * 3 * WIDTH * C
+    assert counted == pytest.approx((projections + encoders + fusion + decoders + classifiers) / 1e9)
+
+
 def test_inference_costs_what_the_anchor_costs(costs) -> None:  # type: ignore[no-untyped-def]
     alone, inside = costs.rows["HAN, inference"], costs.rows["HAN in CoLeaF, inference"]
     assert (alone.gflops, alone.parameters) == (inside.gflops, inside.parameters)
