@@ -124,11 +124,11 @@ class HCMN(MMILAnchor):
         self.conv_x1, self.conv_x2 = (nn.ModuleList(Downsampling(width, *scale) for scale in SCALES) for _ in range(2))
         self.hat_encoder = HybridAttentionEncoder(1, width, heads, hidden or width, dropout)
         self.add_classifiers(width)
+        rates = _rates_of_helpers(helper_rates)
+        self.learning_rate_factors = rates if helpers else {}
         self.helpers: nn.ModuleDict | None = None
-        self.learning_rate_factors: dict[str, float] = {}
         if helpers:
             self.helpers = helper_networks(num_classes, streams, width, helper_heads, hidden or width, dropout)
-            self.learning_rate_factors = _rates_of_helpers(helper_rates)
         self.register_load_state_dict_pre_hook(_keep_helpers)  # type: ignore[no-untyped-call]
 
     def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> HCMNOutput:
