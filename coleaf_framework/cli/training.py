@@ -52,7 +52,7 @@ def train(
         bool, typer.Option("--profile", help="print where a step's time goes; trace in the run")
     ] = False,
 ) -> None:
-    """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false.
+    """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false or --recipe published.
 
     On many GPUs: torchrun --nproc-per-node N -m coleaf_framework train ...
     """
