@@ -38,6 +38,7 @@ __all__ = [
     "list_references",
     "loaded_function",
     "published_decision",
+    "published_options",
     "published_training",
     "require_arguments",
     "require_network",

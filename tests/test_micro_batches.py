@@ -33,6 +33,12 @@ OPTIONS: dict[Any, dict[str, Any]] = {
         "anchor_options": {"width": 8, "absence_dropout": 0.0, "visual_dropout": 0.0} | QUIET
         | {"noise_ratios": {"audio": 0, "visual": 0}}
     },
+    "jomold": {
+        "anchor_options": {"width": 8, "visual_dropout": 0.0} | QUIET | {"noise_ratios": {"audio": 0, "visual": 0}}
+    },
+    "ma": {"anchor_options": {"width": 8} | QUIET},
+    "mm_pyramid": {"anchor_options": {"width": 8, "levels": 2, "attention_dropout": 0.0} | QUIET},
+    "valor": {"anchor_options": {"width": 8, "hidden": 8} | QUIET},
 }  # fmt: skip
 
 

@@ -37,6 +37,22 @@ def require_options(
             raise ValueError(f"{owner}: {name}={value!r}: expected true or false")
 
 
+def require_divisor(owner: str, width: int, **heads: int) -> None:
+    """Check that a width can be divided among attention heads.
+
+    Args:
+        owner: name of the network, for error messages.
+        width: width, D.
+        heads: name of an option -> number of heads.
+
+    Raises:
+        ValueError: a number does not divide the width; names it.
+    """
+    for name, value in heads.items():
+        if width % value:
+            raise ValueError(f"{owner}: width={width} is not a multiple of {name}={value}")
+
+
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention (Vaswani et al., 2017).
 

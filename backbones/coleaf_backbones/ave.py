@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from coleaf_backbones.attention import require_options
 from coleaf_backbones.mmil import MMILAnchor
 from coleaf_backbones.recurrent import BiLSTM, require_even
-from coleaf_backbones.streams import require_given
+from coleaf_backbones.streams import require_given, require_single_frames, streams_of
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 
 LOCALISERS_HEAD = "L1.weight"  # a parameter of the published localiser, and of nothing here
@@ -82,18 +82,13 @@ class AVE(MMILAnchor):
     ) -> None:
         require_options("AVE", sizes={"num_classes": num_classes, "width": width}, rates={}, flags={})
         require_even("AVE", width)
-        for name, spec in streams.items():
-            if spec.modality == "visual" and spec.averaged > 1:
-                raise ValueError(
-                    f"AVE must see single frames, since it chooses among them; stream {name!r} holds means of "
-                    f"{spec.averaged}: read or pack the data without averaging"
-                )
+        require_single_frames("AVE", streams_of("visual", streams), "it chooses among them")
         super().__init__("AVE", num_classes, streams, width)
         self.attentions = nn.ModuleDict(
             {
                 name: AudioGuidedAttention(width, width, width, spec.frames)
-                for name, spec in sorted(self.streams.items())
-                if spec.modality == "visual" and spec.frames > 1
+                for name, spec in streams_of("visual", self.streams).items()
+                if spec.frames > 1
             }
         )
         self.lstm_audio = BiLSTM(width, width // 2)

@@ -14,12 +14,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Dropout, masked_softmax_over_time, require_options
+from coleaf_backbones.attention import Dropout, masked_softmax_over_time, require_divisor, require_options
 from coleaf_backbones.cmpae_loss import refined_labels, training_loss
 from coleaf_backbones.cmpae_output import CMPAEOutput
 from coleaf_backbones.han import HybridAttentionEncoder
 from coleaf_backbones.noise_ratios import noise_ratios_for
-from coleaf_backbones.streams import StreamProjections
+from coleaf_backbones.streams import StreamProjections, require_single_frames
 from coleaf_framework.protocol import LLP_STREAMS, Batch, Progress, StreamSpec
 
 # Published constants: shares of tokens with and without cross-attention, the latter's share of the answer in
@@ -92,12 +92,8 @@ class CMPAE(StreamProjections):
         sizes |= {} if hidden is None else {"hidden": hidden}
         rates = {"dropout": dropout, "absence_dropout": absence_dropout, "visual_dropout": visual_dropout}
         require_options("CMPAE", sizes=sizes, rates=rates, flags={"cross_attention": cross_attention})
-        for name, spec in streams.items():
-            if spec.averaged > 1:
-                raise ValueError(
-                    f"CMPAE must see single frames, since each passes an ELU before they are averaged; stream {name!r} "
-                    f"holds means of {spec.averaged}: read or pack the data without averaging"
-                )
+        require_divisor("CMPAE", width, heads=heads)
+        require_single_frames("CMPAE", streams, "each passes an ELU before they are averaged")
         super().__init__("CMPAE", streams, width, elu=True)
         self.num_classes, self.cross_attention = num_classes, cross_attention
 

@@ -69,7 +69,10 @@ class CVCMS(StreamProjections):
         torch.Size([3, 5, 2, 4])
     """
 
-    paper = "Lin, Tseng, Lee, Lin, Yang: Exploring Cross-Video and Cross-Modality Signals. NeurIPS 2021"
+    paper = (
+        "Lin, Tseng, Lee, Lin, Yang: Exploring Cross-Video and Cross-Modality Signals for Weakly-Supervised "
+        "Audio-Visual Video Parsing. NeurIPS 2021"
+    )
     licence = "CC-BY-NC 4.0"
     # The published run: at most 40 epochs, stopped after 10 without a better score.
     published_training: Mapping[str, object] = {
@@ -78,6 +81,7 @@ class CVCMS(StreamProjections):
         "learning_rate": 7e-5,
         "lr_step": 7,
         "lr_gamma": 0.5,
+        "seed": 0,
         "monitor": ("event/Type@AV",),
     }
 

@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Attention, FeedForward, require_options
+from coleaf_backbones.attention import Attention, FeedForward, require_divisor, require_options
 from coleaf_backbones.mmil import MMILAnchor
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 
@@ -143,9 +143,11 @@ class HAN(MMILAnchor):
         torch.Size([3, 4])
     """
 
-    paper = "Tian, Li, Xu: Unified Multisensory Perception. ECCV 2020, arXiv:2007.10558"
+    paper = (
+        "Tian, Li, Xu: Unified Multisensory Perception: Weakly-Supervised Audio-Visual Video Parsing. ECCV 2020, "
+        "arXiv:2007.10558"
+    )
     licence = "none stated"
-    # The published run: StepLR 10 x 0.1, batch 16.
     published_training: Mapping[str, object] = {
         "epochs": 40,
         "batch_size": 16,
@@ -171,6 +173,7 @@ class HAN(MMILAnchor):
         flags = {"cross_attention": cross_attention}
         owner = type(self).__name__  # MA and JoMoLD are the same network
         require_options(owner, sizes=sizes, rates={"dropout": dropout}, flags=flags)
+        require_divisor(owner, width, heads=heads)
         super().__init__(owner, num_classes, streams, width)
         self.hat_encoder = HybridAttentionEncoder(layers, width, heads, hidden or width, dropout, cross_attention)
         self.add_classifiers(width)

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coleaf_backbones.attention import require_options
+from coleaf_backbones.attention import require_divisor, require_options
 from coleaf_backbones.han import HybridAttentionEncoder
 from coleaf_backbones.hcmn_helpers import helper_networks
 from coleaf_backbones.mmil import MMILAnchor, guided_labels, guided_loss
 from coleaf_backbones.real_batch_norm import RealBatchNorm
-from coleaf_framework.losses import binary_cross_entropy
-from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
+from coleaf_framework.losses import binary_cross_entropy, in_float32
+from coleaf_framework.protocol import LLP_STREAMS, MODALITIES, AnchorOutput, Batch, Progress, StreamSpec
 
 # Segments that a convolution reads, and its stride, at each scale.
 SCALES = ((1, 1), (3, 2), (5, 5))
@@ -119,17 +119,16 @@ class HCMN(MMILAnchor):
         sizes = {"num_classes": num_classes, "width": width, "heads": heads, "helper_heads": helper_heads}
         sizes |= {} if hidden is None else {"hidden": hidden}
         require_options("HCMN", sizes=sizes, rates={"dropout": dropout}, flags={"helpers": helpers})
-        if helpers and width % helper_heads:
-            raise ValueError(f"HCMN: width={width} is not a multiple of helper_heads={helper_heads}")
+        require_divisor("HCMN", width, heads=heads, **({"helper_heads": helper_heads} if helpers else {}))
         super().__init__("HCMN", num_classes, streams, width)
         self.conv_x1, self.conv_x2 = (nn.ModuleList(Downsampling(width, *scale) for scale in SCALES) for _ in range(2))
         self.hat_encoder = HybridAttentionEncoder(1, width, heads, hidden or width, dropout)
         self.add_classifiers(width)
+        rates = _rates_of_helpers(helper_rates)
+        self.learning_rate_factors = rates if helpers else {}
         self.helpers: nn.ModuleDict | None = None
-        self.learning_rate_factors: dict[str, float] = {}
         if helpers:
             self.helpers = helper_networks(num_classes, streams, width, helper_heads, hidden or width, dropout)
-            self.learning_rate_factors = _rates_of_helpers(helper_rates)
         self.register_load_state_dict_pre_hook(_keep_helpers)  # type: ignore[no-untyped-call]
 
     def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> HCMNOutput:
@@ -224,10 +223,10 @@ class HCMN(MMILAnchor):
         }
 
 
+@in_float32
 def _squared_distance(one: Tensor, other: Tensor) -> Tensor:
-    """MSE of two probabilities (B,C), each clamped as for BCE, in at least float32."""
-    kind = torch.promote_types(one.dtype, torch.float32)
-    one, other = (x.to(kind).clamp(EPS, 1 - EPS) for x in (one, other))
+    """MSE of two probabilities (B,C), each clamped as for BCE."""
+    one, other = (x.clamp(EPS, 1 - EPS) for x in (one, other))
     return (one - other).square().mean()
 
 
@@ -236,7 +235,7 @@ def _rates_of_helpers(rates: Any) -> dict[str, float]:
     valid = isinstance(rates, Sequence) and len(rates) == 2 and all(isinstance(x, int | float) for x in rates)
     if not valid or not all(x > 0 for x in rates):
         raise ValueError(f"HCMN: helper_rates={rates!r}: expected two numbers above 0, of AudioNet and VideoNet")
-    return {f"{_HELPERS}{name}.": float(x) for name, x in zip(("audio", "visual"), rates, strict=True)}
+    return {f"{_HELPERS}{name}.": float(x) for name, x in zip(MODALITIES, rates, strict=True)}
 
 
 def _keep_helpers(network: HCMN, state: dict[str, Tensor], prefix: str, *_: object) -> None:

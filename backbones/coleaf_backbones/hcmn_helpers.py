@@ -63,9 +63,8 @@ class HelperNetwork(StreamProjections):
         super().__init__(type(self).__name__, streams, width, modalities=(modality,))
         self.modality: Modality = modality
         self.rounds = rounds
-        self.audio_encoder = SelfAttentionEncoder(
-            layers, width, heads, hidden, dropout
-        )  # published name, of VideoNet too
+        # The published name, in VideoNet too.
+        self.audio_encoder = SelfAttentionEncoder(layers, width, heads, hidden, dropout)
         self.fc_prob = nn.Linear(width, num_classes)
         self.fc_frame_att = nn.Linear(width, num_classes)
 

@@ -58,7 +58,10 @@ class JoMoLD(HAN):
             the network of stage 1.
     """
 
-    paper = "Cheng et al.: Joint-Modal Label Denoising for Weakly-Supervised AVVP. ECCV 2022, arXiv:2204.11573"
+    paper = (
+        "Cheng et al.: Joint-Modal Label Denoising for Weakly-Supervised Audio-Visual Video Parsing. ECCV 2022, "
+        "arXiv:2204.11573"
+    )
     decision: Mapping[str, object] = {"gate": "modality", "gate_threshold": 0.5, "segment_threshold": 0.5}
     published_training: Mapping[str, object] = {
         "epochs": 25,

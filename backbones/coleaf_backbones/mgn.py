@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coleaf_backbones.attention import require_options
+from coleaf_backbones.attention import require_divisor, require_options
 from coleaf_backbones.mgn_grouping import KINDS, OTHER, EncodedGrouping, Grouping, Kind
 from coleaf_backbones.mmil import guided_loss
 from coleaf_backbones.streams import StreamProjections
@@ -83,7 +83,6 @@ class MGN(StreamProjections):
 
     paper = "Mo, Tian: Multi-modal Grouping Network for Weakly-Supervised Audio-Visual Video Parsing. NeurIPS 2022"
     licence = "none stated"
-    # The published run.
     published_training: Mapping[str, object] = {
         "epochs": 40,
         "batch_size": 16,
@@ -114,8 +113,7 @@ class MGN(StreamProjections):
         for name, kind in (("assignment", assignment), ("joint_assignment", joint_assignment)):
             if kind not in KINDS:
                 raise ValueError(f"MGN: {name}={kind!r}: expected one of {', '.join(KINDS)}")
-        if width % heads:
-            raise ValueError(f"MGN: width={width} is not a multiple of heads={heads}")
+        require_divisor("MGN", width, heads=heads)
         super().__init__("MGN", streams, width)
         self.num_classes, self.fixed_segments, self.assignment = num_classes, segments, assignment
         shape = num_classes, width, heads

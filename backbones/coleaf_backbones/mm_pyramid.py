@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import require_options
+from coleaf_backbones.attention import require_divisor, require_options
 from coleaf_backbones.mm_pyramid_layers import TemporalBlock, TransformerLayer, visible_segments, without_second_names
 from coleaf_backbones.mmil import MMILAnchor
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
@@ -146,7 +146,10 @@ class MMPyramid(MMILAnchor):
         torch.Size([3, 4])
     """
 
-    paper = "Yu et al.: MM-Pyramid. ACM MM 2022, arXiv:2111.12374"
+    paper = (
+        "Yu et al.: MM-Pyramid: Multimodal Pyramid Attentional Network for Audio-Visual Event Localization and Video "
+        "Parsing. ACM MM 2022, arXiv:2111.12374"
+    )
     licence = "MIT"
     published_training: Mapping[str, object] = {
         "epochs": 40,
@@ -177,8 +180,7 @@ class MMPyramid(MMILAnchor):
         sizes |= {} if hidden is None else {"hidden": hidden}
         rates = {"dropout": dropout, "attention_dropout": attention_dropout}
         require_options("MMPyramid", sizes=sizes, rates=rates, flags={})
-        if width % heads:
-            raise ValueError(f"MMPyramid: width={width!r}: expected a multiple of heads={heads!r}")
+        require_divisor("MMPyramid", width, heads=heads)
         super().__init__("MMPyramid", num_classes, streams, width)
         layer = {"heads": heads, "hidden": hidden or width, **rates}
         self.MMP = nn.ModuleDict(

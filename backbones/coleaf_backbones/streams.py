@@ -64,6 +64,25 @@ def require_given(owner: str, streams: Mapping[str, StreamSpec], given: Mapping[
     raise ValueError(f"{owner} takes the streams {sorted(streams)}; the call {' and '.join(what)}")
 
 
+def require_single_frames(owner: str, streams: Mapping[str, StreamSpec], why: str) -> None:
+    """Check that no stream holds averaged frames.
+
+    Args:
+        owner: name of the network, for messages.
+        streams: stream name -> what it is.
+        why: what the network does with single frames, for messages.
+
+    Raises:
+        ValueError: one does; names it.
+    """
+    for name, spec in streams.items():
+        if spec.averaged > 1:
+            raise ValueError(
+                f"{owner} must see single frames, since {why}; stream {name!r} holds means of {spec.averaged}: read or "
+                "pack the data without averaging"
+            )
+
+
 def average_frames(x: Tensor, frames: int) -> Tensor:
     """(B, frames * T, width) -> (B,T,width), the mean of each segment's frames."""
     return x if frames == 1 else rearrange(x, "b (t k) d -> b t k d", k=frames).mean(2)

@@ -8,26 +8,14 @@ published checkpoints; the final norms that they hold and never use are left out
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from coleaf_backbones.attention import Attention, FeedForward, require_options
-from coleaf_backbones.mmil import MMILAnchor, guided_loss, pool_attentively
+from coleaf_backbones.attention import Attention, FeedForward, require_divisor, require_options
+from coleaf_backbones.mmil import MMILAnchor, guided_loss
 from coleaf_framework.losses import binary_cross_entropy
 from coleaf_framework.protocol import LLP_STREAMS, AnchorOutput, Batch, Progress, StreamSpec
-
-
-@dataclass(frozen=True)
-class VALOROutput(AnchorOutput):
-    """What VALOR returns.
-
-    Args:
-        segment_logits: (B,T,M,C), whose sigmoid `segment_probs` is.
-    """
-
-    segment_logits: Tensor | None = None
 
 
 class AudioFirstLayer(FeedForward):
@@ -96,7 +84,7 @@ class VALOR(MMILAnchor):
     Example:
         >>> streams = {"clap": StreamSpec(6, "audio"), "clip": StreamSpec(8, "visual", frames=2)}
         >>> valor = VALOR(num_classes=4, streams=streams, width=16, layers=2)
-        >>> valor(clap=torch.randn(3, 5, 6), clip=torch.randn(3, 10, 8)).segment_logits.shape
+        >>> valor(clap=torch.randn(3, 5, 6), clip=torch.randn(3, 10, 8)).segment_probs.shape
         torch.Size([3, 5, 2, 4])
     """
 
@@ -134,8 +122,7 @@ class VALOR(MMILAnchor):
     ) -> None:
         sizes = {"num_classes": num_classes, "width": width, "layers": layers, "heads": heads, "hidden": hidden}
         require_options("VALOR", sizes=sizes, rates={"dropout": dropout}, flags={})
-        if width % heads:
-            raise ValueError(f"VALOR: width={width} is not a multiple of heads={heads}")
+        require_divisor("VALOR", width, heads=heads)
         super().__init__("VALOR", num_classes, streams, width)
         self.hat_encoder = AudioFirstEncoder(layers, width, heads, hidden, dropout)
         self.add_classifiers(width)
@@ -143,13 +130,6 @@ class VALOR(MMILAnchor):
     def encode(self, audio: Tensor, visual: Tensor, mask: Tensor | None) -> Tensor:
         """Input tokens of either modality, two (B,T,D) -> output tokens (B,T,M,D)."""
         return self.hat_encoder(audio, visual, mask)  # type: ignore[no-any-return]
-
-    def classify(self, tokens: Tensor, mask: Tensor | None) -> VALOROutput:
-        """Output tokens (B,T,M,D) -> the output, with the logits of segments."""
-        logits = self.fc_prob(tokens)
-        probs = logits.sigmoid()
-        video, modality = pool_attentively(probs, self.fc_frame_att(tokens), self.fc_av_att(tokens), mask)
-        return VALOROutput(probs, video, tokens, modality, segment_logits=logits)
 
     def loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """BCE of video probabilities against weak labels, beside pseudo-labels; HAN's guided loss without them.

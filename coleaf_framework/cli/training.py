@@ -52,7 +52,7 @@ def train(
         bool, typer.Option("--profile", help="print where a step's time goes; trace in the run")
     ] = False,
 ) -> None:
-    """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false.
+    """Train an Anchor inside CoLeaF; alone with --set coleaf.enabled=false or --recipe published.
 
     On many GPUs: torchrun --nproc-per-node N -m coleaf_framework train ...
     """
@@ -79,8 +79,13 @@ def train(
         config = file_to_resume(out)
     settings += [*source_settings(labels), *(set_ or [])]
     resolved = load_config(config, settings, trust=trust)
-    classes = lambda: open_split(resolved.data, "train").classes  # noqa: E731
-    if own := ratio_settings(labels, [str(resolved.anchor.name)], prefixed=False, classes=classes):
+    own = ratio_settings(
+        labels,
+        [str(resolved.anchor.name)],
+        prefixed=False,
+        classes=lambda: open_split(resolved.data, "train").classes,
+    )
+    if own:
         resolved = load_config(config, [*settings, *own], trust=trust)
     out = out or _folder_name(resolved)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it reads data, before training listens to both

@@ -182,7 +182,6 @@ def smoothed_contrast(
         tensor(0.3133)
     """
     logits = _similarity(queries, keys, temperature, normalize, mask)
-
     batch, _, segments, _ = logits.shape
     real = mask if mask is not None else logits.new_ones(batch, segments, dtype=torch.bool)
     count = real.sum(1)

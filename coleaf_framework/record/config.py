@@ -87,8 +87,8 @@ class RunConfig(StrictConfig):
     recipe: Recipe = Field(
         "paper",
         description="paper; official: where the authors' code departs from it; strong: the paper's with what was "
-        "measured to help both Anchors; published: the Anchor alone, by its own published schedule; ma, jomold, valor: "
-        "the systems of these names, alone, in all their steps",
+        "measured to help both HAN and CMPAE; published: the Anchor alone, by its own published schedule; ma, jomold, "
+        "valor: the systems of these names, alone, in all their steps",
     )
     data: DataConfig = Field(default_factory=DataConfig)
     labels: LabelsConfig = Field(default_factory=LabelsConfig)

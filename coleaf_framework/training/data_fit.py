@@ -62,6 +62,14 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
     trained_on = model.record.model.classes if model.record is not None else None
     if trained_on is not None and list(data.classes) != list(trained_on):
         raise ValueError(f"{where} has the classes {list(data.classes)}, the model was trained on {trained_on}")
+    _require_fitting_streams(model, data, where)
+    _require_fitting_length(model, data, where)
+    if truth and not data.has_ground_truth:
+        raise ValueError(no_ground_truth(where))
+
+
+def _require_fitting_streams(model: CoLeaF, data: AVVPDataset, where: str) -> None:
+    """Check that the data has each stream of the model, with as many frames a segment and as many averaged."""
     for name, spec in model.streams.items():
         found = data.streams.get(name)
         if found is not None and found.frames > 1 and spec == averaged(found):
@@ -79,13 +87,16 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
                 f"{where}: stream {name!r} is {found}, the model takes {spec}: "
                 "wrap the network with streams=dataset.streams"
             )
-    if model.segments is not None and hasattr(data, "segments") and not takes_mask(model.anchor, model.adapter):
-        for index in range(len(data)):
-            if (length := data.segments(index)) != model.segments:
-                why = fixed_length(model.anchor, model.segments)
-                raise ValueError(f"{where}: video {data.ids[index]!r} has T = {length} segments; {why}")
-    if truth and not data.has_ground_truth:
-        raise ValueError(no_ground_truth(where))
+
+
+def _require_fitting_length(model: CoLeaF, data: AVVPDataset, where: str) -> None:
+    """Check that every video has the only T that a network works for, where there is such a T and no mask."""
+    if model.segments is None or not hasattr(data, "segments") or takes_mask(model.anchor, model.adapter):
+        return
+    for index in range(len(data)):
+        if (length := data.segments(index)) != model.segments:
+            why = fixed_length(model.anchor, model.segments)
+            raise ValueError(f"{where}: video {data.ids[index]!r} has T = {length} segments; {why}")
 
 
 def require_answer(model: CoLeaF, data: AVVPDataset) -> None:

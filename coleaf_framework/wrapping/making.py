@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from coleaf_framework._config import WrongTypeError, reason, shown
+from coleaf_framework.collaboration import CoLeaFConfig, takes_progress
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.standardize import StandardizedAnchor
 from coleaf_framework.plugins import construct, create_anchor, require_network
@@ -39,6 +40,30 @@ def plain_options(what: str, options: Any, set_elsewhere: Collection[str] = ()) 
         if key in set_elsewhere:
             raise ValueError(f"{what}: {key} follows from the data or the Anchor: leave it out")
     return dict(options or {})
+
+
+def require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None:
+    """Check the types of `wrap`'s arguments of these names, and that the loss is used and has nothing to train.
+
+    Raises:
+        TypeError, ValueError: one is wrong; names it.
+    """
+    if not isinstance(config, CoLeaFConfig):
+        raise WrongTypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
+    if adapter is not None and not callable(adapter):
+        raise WrongTypeError(
+            f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected"
+        )
+    if loss is not None and (not callable(loss) or isinstance(loss, type)):
+        raise WrongTypeError(f"loss is {loss!r}, where a function (raw, batch) or (raw, batch, progress) was expected")
+    if isinstance(loss, nn.Module) and next(loss.parameters(), None) is not None:
+        raise ValueError("loss has parameters of its own, which nothing would train: make them parts of the network")
+    if loss is not None:
+        takes_progress(loss)
+        if config.anchor_loss == "video":
+            raise ValueError("anchor_loss 'video' is BCE on video probabilities alone, so loss=... would do nothing")
+    if not isinstance(reference, str):
+        raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
 
 
 def require_classes(what: str, num_classes: Any) -> None:

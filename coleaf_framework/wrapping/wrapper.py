@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from coleaf_framework._config import WrongTypeError, is_plain, shown, without_namespaces
+from coleaf_framework._config import is_plain, without_namespaces
 from coleaf_framework.adapters import (
     Adapter,
     Declaration,
@@ -23,7 +23,7 @@ from coleaf_framework.adapters import (
     read_declaration,
     takes_mask,
 )
-from coleaf_framework.collaboration import CoLeaFConfig, LabelLoss, RawLoss, supervised_outputs, takes_progress
+from coleaf_framework.collaboration import CoLeaFConfig, LabelLoss, RawLoss, supervised_outputs
 from coleaf_framework.data.store import StreamEntry
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.freezing import unfreeze
@@ -39,6 +39,7 @@ from coleaf_framework.wrapping.making import (
     plain_options,
     require_classes,
     require_shape,
+    require_types,
 )
 from coleaf_framework.wrapping.measuring import checked_signal, runner, still_dead
 from coleaf_framework.wrapping.summary import summarize
@@ -146,7 +147,7 @@ def wrap(
             dead_parameters=dead_parameters,
         )
     config = config if config is not None else CoLeaFConfig()
-    _require_types(config, adapter, reference, loss)
+    require_types(config, adapter, reference, loss)
     shape = {"streams": streams, "num_classes": num_classes}
     set_elsewhere = [key for key, value in shape.items() if value is not None and _is_plugin(network)]
     options = plain_options("anchor_options", anchor_options, set_elsewhere)
@@ -215,25 +216,6 @@ def wrap(
 def _is_plugin(network: object) -> bool:
     """Whether a network is given by a plugin's name; one's own code may count other classes than the data's."""
     return isinstance(network, str) and ":" not in network
-
-
-def _require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None:
-    if not isinstance(config, CoLeaFConfig):
-        raise WrongTypeError(f"config is {config!r}, where a CoLeaFConfig was expected")
-    if adapter is not None and not callable(adapter):
-        raise WrongTypeError(
-            f"adapter is {adapter!r}, where a function (network, streams) -> AnchorOutput was expected"
-        )
-    if loss is not None and (not callable(loss) or isinstance(loss, type)):
-        raise WrongTypeError(f"loss is {loss!r}, where a function (raw, batch) or (raw, batch, progress) was expected")
-    if isinstance(loss, nn.Module) and next(loss.parameters(), None) is not None:
-        raise ValueError("loss has parameters of its own, which nothing would train: make them parts of the network")
-    if loss is not None:
-        takes_progress(loss)
-        if config.anchor_loss == "video":
-            raise ValueError("anchor_loss 'video' is BCE on video probabilities alone, so loss=... would do nothing")
-    if not isinstance(reference, str):
-        raise WrongTypeError(f"reference is {shown(reference)}, where the name of a Reference plugin was expected")
 
 
 def _anchor_entry(

@@ -16,7 +16,7 @@ from tests.helpers.stream_sets import features, stream_sets
 from tests.helpers.streams import SMALL
 from tests.helpers.videos import UNAV_LIKE
 
-NETWORKS = ("ave", "avsdn", "cmpae", "cvcms", "han", "mm_pyramid", "valor", "class_token")
+NETWORKS = ("ave", "avsdn", "cmpae", "cvcms", "han", "hcmn", "jomold", "ma", "mm_pyramid", "valor", "class_token")
 NO_NOISE = {"audio": 0.0, "visual": 0.0}
 
 
@@ -24,7 +24,9 @@ def make(name: str, streams: Mapping[str, StreamSpec], num_classes: int = 4, **o
     given_ = {"streams": streams, "num_classes": num_classes, "width": 8, **options}
     if name == "class_token":
         return create_reference(name, **given_)
-    return create_anchor(name, **given_, **({"noise_ratios": NO_NOISE} if name == "cmpae" else {}))
+    given_ |= {"noise_ratios": NO_NOISE} if name in ("cmpae", "jomold") else {}
+    given_ |= {"helpers": False} if name == "hcmn" else {}  # which take part in training alone
+    return create_anchor(name, **given_)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from coleaf_backbones import cvcms
-from coleaf_backbones.cvcms_loss import cross_video_loss, cross_video_similarities, draw_partners
+from coleaf_backbones.cvcms_loss import cross_video_loss, cross_video_similarities
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,9 +26,9 @@ from coleaf_framework import (
     wrap,
 )
 from coleaf_framework.protocol import Progress
-from coleaf_framework.storage import read_tensors
 from tests.helpers.parity import inputs, zoo_labels, zoo_weights
 from tests.helpers.streams import SMALL, small_batch
+from tests.helpers.two_ranks import require_same_by_two_ranks
 from tests.helpers.videos import RandomVideos
 
 ROOT = Path(__file__).parents[2]
@@ -177,24 +174,6 @@ def test_padding_of_either_partner_reaches_no_mixed_video(monkeypatch: pytest.Mo
     torch.testing.assert_close(longer, terms)
 
 
-def test_partners_are_all_others_alike_and_follow_the_generator() -> None:
-    """3,000 draws of 4 partners: each of the 12 pairs lies within five deviations of 1,000."""
-    torch.manual_seed(1)
-    counts = torch.zeros(4, 4)
-    for _ in range(3000):
-        counts[torch.arange(4), draw_partners(4, torch.device("cpu"))] += 1
-    assert not counts.diagonal().any()
-    others = counts[~torch.eye(4, dtype=torch.bool)]
-    assert ((others - 1000).abs() < 5 * math.sqrt(3000 * 2 / 9)).all()
-    assert draw_partners(2, torch.device("cpu")).tolist() == [1, 0]
-    draws = []
-    for _ in range(2):
-        torch.manual_seed(7)
-        draws.append(draw_partners(50, torch.device("cpu")))
-    assert torch.equal(*draws)
-    assert len(((draws[0] - torch.arange(50)) % 50).unique()) > 10  # each video draws for itself
-
-
 def test_nothing_waits_for_the_device() -> None:
     """The device "meta" has shapes alone: whoever asks for a value there gets an error."""
     net, mask = small_net().to("meta").train(), torch.ones(3, 6, dtype=torch.bool, device="meta")
@@ -255,11 +234,6 @@ def test_epochs_and_labels_of_each_term() -> None:
         torch.testing.assert_close(terms["video"], bce(output.video_probs, labels.amax(1)))
     weak = net.loss(output, Batch(streams, batch.labels), LATE)
     torch.testing.assert_close(weak["video"], bce(output.video_probs, batch.labels))
-
-
-def test_smoothed_labels_of_absent_classes_do_not_match() -> None:
-    labels, similarities = (torch.rand(6, 2, 4) < 0.4).float(), torch.randn(6, 6)
-    assert torch.equal(cross_video_loss(similarities, 0.9 * labels + 0.05), cross_video_loss(similarities, labels))
 
 
 def test_its_loss_is_computed_in_float32_under_autocast() -> None:
@@ -346,40 +320,17 @@ def test_it_conforms() -> None:
 
 
 WORKER = """
-import json, os, sys
-from pathlib import Path
-import torch
-from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
-from coleaf_framework.storage import write_tensors
-from tests.helpers.videos import RandomVideos
-train, out, rank = RandomVideos("train", [5, 9, 2, 7]), Path(sys.argv[1]), os.environ.get("RANK", "0")
-torch.manual_seed(0)
-quiet = {"dropout": 0.0}
+train, quiet = RandomVideos("train", [5, 9, 2, 7]), {"dropout": 0.0}
 options = {"width": 8, "class_width": 8, "class_dropout": 0.0, "cross_video_from": 1} | quiet
 model = wrap("cvcms", streams=train.streams, num_classes=4, anchor_options=options, reference_options=quiet,
              config=CoLeaFConfig(anchor_warmup=0))
 config = TrainerConfig(epochs=1, batch_size=4, accumulate=int(sys.argv[2]), device="cpu")
 losses = CoLeaFTrainer(model, config, quiet=True).fit(train)[-1]["losses"]
-write_tensors(out / f"{rank}.gradients", {n: p.grad for n, p in model.named_parameters() if p.grad is not None})
-(out / f"{rank}.json").write_text(json.dumps(losses))
 """
 
 
 @pytest.mark.slow
 def test_two_ranks_compute_what_two_micro_batches_do(tmp_path: Path) -> None:
     """Of two videos each, so that a video's partner is the other one of its own rank."""
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for name, launcher, accumulate in (("alone", [], "2"), ("ranks", ranks, "1")):
-        (tmp_path / name).mkdir()
-        command = [sys.executable, *launcher, str(script), str(tmp_path / name), accumulate]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
-    expected = json.loads((tmp_path / "alone/0.json").read_text())
-    whole = read_tensors(tmp_path / "alone/0.gradients")
-    assert expected["anchor/cross_video"] > 0
-    for rank in range(2):
-        assert json.loads((tmp_path / f"ranks/{rank}.json").read_text()) == pytest.approx(expected, rel=1e-5)
-        torch.testing.assert_close(read_tensors(tmp_path / f"ranks/{rank}.gradients"), whole, rtol=1e-4, atol=1e-7)
+    losses, _ = require_same_by_two_ranks(tmp_path, WORKER, alone=["2"], ranks=["1"], atol=1e-7)
+    assert losses["anchor/cross_video"] > 0

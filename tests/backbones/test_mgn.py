@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +28,10 @@ from coleaf_framework import (
     wrap,
 )
 from coleaf_framework.protocol import Progress
-from coleaf_framework.storage import read_tensors
 from tests.helpers.parity import inputs, zoo_labels, zoo_weights
+from tests.helpers.stream_sets import features, stream_sets
 from tests.helpers.streams import SMALL, small_batch
+from tests.helpers.two_ranks import require_same_by_two_ranks
 from tests.helpers.videos import RandomVideos
 
 ROOT = Path(__file__).parents[2]
@@ -119,13 +117,6 @@ def test_each_loss_term_by_loops() -> None:
     )
 
 
-@st.composite
-def stream_sets(draw: st.DrawFn) -> dict[str, StreamSpec]:
-    kinds = [m for m in ("audio", "visual") for _ in range(draw(st.integers(1, 2)))]
-    size = st.integers(1, 4)
-    return {f"{kind}-{i}": StreamSpec(draw(size), kind, frames=draw(size)) for i, kind in enumerate(kinds)}
-
-
 @settings(max_examples=15)
 @given(
     streams=stream_sets(),
@@ -139,7 +130,7 @@ def test_any_shape_and_every_video_as_by_itself(
 ) -> None:
     options = {"num_classes": classes, "streams": streams, "assignment": assignment}
     net = randomised(small_net(**options | {"segments": segments})).double().eval()
-    batch = {name: torch.randn(videos, s.frames * segments, s.width).double() for name, s in streams.items()}
+    batch = {name: x.double() for name, x in features(streams, videos, segments).items()}
     output = net(**batch)
     assert output.segment_probs.shape == (videos, segments, 2, classes)
     assert output.tokens.shape == (videos, segments, 2, 8)
@@ -295,47 +286,24 @@ def test_it_trains_on_data_in_coleaf_and_alone(name: str) -> None:
 
 
 WORKER = """
-import json, os, sys
-from pathlib import Path
-import torch
 from coleaf_backbones import mgn_grouping
-from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
-from coleaf_framework.storage import write_tensors
-from tests.helpers.videos import RandomVideos
 assign = mgn_grouping.assign
 mgn_grouping.assign = lambda logits, kind, noisy: assign(logits, kind, noisy=False)
-train, out, rank = RandomVideos("train", [4] * 3), Path(sys.argv[1]), os.environ.get("RANK", "0")
-torch.manual_seed(0)
-options = {"segments": 4, "width": 8, "layers": 1, "joint_layers": 2, "drop_path": 0.0}
-model = wrap("mgn", streams=train.streams, num_classes=4, anchor_options=options, reference_options={"dropout": 0.0},
-             config=CoLeaFConfig(anchor_warmup=0))
+train, options = RandomVideos("train", [4] * 3), {"segments": 4, "width": 8, "layers": 1, "joint_layers": 2}
+model = wrap("mgn", streams=train.streams, num_classes=4, anchor_options=options | {"drop_path": 0.0},
+             reference_options={"dropout": 0.0}, config=CoLeaFConfig(anchor_warmup=0))
 with torch.no_grad():  # class tokens of zeros would give fc_cls no gradient, and small weights one of rounding
     for x in model.anchor.parameters():
         x.add_(0.3 * torch.randn_like(x))
 losses = CoLeaFTrainer(model, TrainerConfig(epochs=1, batch_size=4, device="cpu"), quiet=True).fit(train)[-1]["losses"]
-write_tensors(out / f"{rank}.gradients", {n: p.grad for n, p in model.named_parameters() if p.grad is not None})
-(out / f"{rank}.json").write_text(json.dumps(losses))
 """
 
 
 @pytest.mark.slow
 def test_two_ranks_compute_what_one_process_does(tmp_path: Path) -> None:
     """Of two and one videos. Without noise, which differs from rank to rank; weights count once, not per rank."""
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for name, launcher in (("alone", []), ("ranks", ranks)):
-        (tmp_path / name).mkdir()
-        command = [sys.executable, *launcher, str(script), str(tmp_path / name)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
-    expected = json.loads((tmp_path / "alone/0.json").read_text())
-    whole = read_tensors(tmp_path / "alone/0.gradients")
-    assert whole["anchor.fc_cls.weight"].any()
-    for rank in range(2):
-        assert json.loads((tmp_path / f"ranks/{rank}.json").read_text()) == pytest.approx(expected, rel=1e-5)
-        torch.testing.assert_close(read_tensors(tmp_path / f"ranks/{rank}.gradients"), whole, rtol=1e-4, atol=1e-6)
+    _, gradients = require_same_by_two_ranks(tmp_path, WORKER, atol=1e-6)
+    assert gradients["anchor.fc_cls.weight"].any()
 
 
 @pytest.mark.parametrize(("assignment", "joint"), [("soft", "soft"), ("hard", "hard"), ("soft", "hard")])

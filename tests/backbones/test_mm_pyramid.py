@@ -224,7 +224,7 @@ def test_a_published_checkpoint_is_imported_and_told_about(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 12, "heads": 8}, "MMPyramid: width=12: expected a multiple of heads=8"),
+        ({"width": 12, "heads": 8}, "MMPyramid: width=12 is not a multiple of heads=8"),
         ({"levels": 0}, "MMPyramid: levels=0: expected a whole number of at least 1"),
         ({"hidden": 2.5}, "MMPyramid: hidden=2.5: expected a whole number of at least 1"),
         ({"dropout": 1.0}, r"MMPyramid: dropout=1.0: expected a rate in \[0, 1\)"),

@@ -95,13 +95,14 @@ def test_answers_and_losses_as_published(zoo: Path, tmp_path: Path, name: str) -
     config = CoLeaFConfig(enabled=False, segment_label_weight=1)
     terms = {key: x.value for key, x in anchor_loss(config, net, output, batch.labels, batch, Progress(1)).items()}
     assert terms.keys() == {"video", "segment_labels"}
-    segments = F.binary_cross_entropy_with_logits(output.segment_logits, pseudo, reduction="none").mean((0, 1, 3))
+    logits = output.segment_probs.logit()
+    segments = F.binary_cross_entropy_with_logits(logits, pseudo, reduction="none").mean((0, 1, 3))
     answers = {
         "video_probs": output.video_probs,
         "audio_probs": output.modality_probs[:, 0],
         "visual_probs": output.modality_probs[:, 1],
         "segment_probs": output.segment_probs,
-        "segment_logits": output.segment_logits,
+        "segment_logits": logits,
         "audio_tokens": output.tokens[:, :, 0],
         "visual_tokens": output.tokens[:, :, 1],
         "loss/video": terms["video"],

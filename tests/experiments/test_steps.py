@@ -188,7 +188,7 @@ def test_what_cannot_be_made_is_said_before_anything_is_trained(
     told = coleaf("train", "--recipe", "jomold", *given, "--set", "anchor.options.cross_attention=false", fails=True)
     assert "cross_attention=false is the network of step 1" in told
     told = coleaf("train", "--recipe", "ma", *given, "--set", "anchor.options.heads=3", fails=True)
-    assert "width 8 is not a multiple of heads 3" in told
+    assert "MA: width=8 is not a multiple of heads=3" in told
     train = data_root / "AVVP_train.csv"
     train.write_text(train.read_text().replace("tr00_0_4\tDog", "tr00_0_4\tDog,Car,Speech"))
     told = coleaf("train", "--recipe", "ma", *given, fails=True)

@@ -65,13 +65,14 @@ def test_the_refusal_reaches_the_user_in_a_sentence(tmp_path: Path, coleaf: Comm
 
 @pytest.mark.parametrize("name", SYSTEM_RECIPES)
 def test_the_recipe_of_a_system_names_its_anchor(name: str, systems: list[object]) -> None:
-    config = load_config(settings=[f"recipe={name}", "trainer.epochs=2"])
+    labels = ["labels.sources=[{kind: npy, path: labels}]"] if name == "valor" else []
+    config = load_config(settings=[f"recipe={name}", "trainer.epochs=2", *labels])
     assert config.anchor.name == name
     assert set(systems) == {name}
     assert (config.trainer.epochs, config.trainer.batch_size, config.trainer.learning_rate) == (2, 3, 0.002)
     assert not config.coleaf.enabled
     assert config.decision.gate == "modality"
-    same = load_config(settings=[f"recipe={name}", f"anchor.name={name}", "anchor.options.width=8"])
+    same = load_config(settings=[f"recipe={name}", f"anchor.name={name}", "anchor.options.width=8", *labels])
     assert same.anchor.options == {"width": 8}
 
 
