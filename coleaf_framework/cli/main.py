@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from coleaf_framework._text import end_interrupted, log_to_stderr
-from coleaf_framework.cli import board, data, evaluating, experiments, inspecting, labelling, labels, training
+from coleaf_framework.cli import data, evaluating, experiments, inspecting, labelling, labels, leaderboard, training
 from coleaf_framework.cli.errors import end_failed
 from coleaf_framework.cli.importing import importing
 
@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "rates": experiments.rates,
     "flops": inspecting.flops,
     "report": experiments.report,
-    "leaderboard": board.leaderboard,
+    "leaderboard": leaderboard.leaderboard,
 }
 _DIVIDED = ("train", "evaluate")  # commands whose work the processes of torchrun divide
 
