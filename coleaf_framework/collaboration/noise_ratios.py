@@ -6,6 +6,7 @@ The rule is `losses.denoise_labels`. Shape letters: see `protocol.py`.
 from __future__ import annotations
 
 import functools
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,6 +82,8 @@ def read_noise_ratios(path: Path) -> NoiseRatios:
         ValueError: It is no such file. The message names it.
     """
     require_file(path)
+    if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+        raise ValueError(f"{path}: not readable as an .npz file of numbers: damaged, or a file of another kind")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*MODALITIES, "classes") if name in file.files}

@@ -54,6 +54,8 @@ def find_runs(folders: Sequence[Path], split: str) -> tuple[list[Path], list[str
         inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
         ready = [run for run in inside if _is_ready(run, split)]
         if not ready:
+            if any(predictions_path(run, split).is_file() for run in inside):
+                raise FileNotFoundError(f"{folder}: no run with predictions of {split!r} is finished yet")
             what = "none of its runs has" if inside else "holds no run with"
             raise FileNotFoundError(f"{folder}: {what} predictions of {split!r}: `coleaf predict RUN --split {split}`")
         if left := [run.name for run in inside if run not in ready]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from coleaf_framework.plugins import create_anchor, list_plugins
+from coleaf_framework.plugins import create_anchor, list_plugins, published_options
 
 # Below this share of common names, of all names of the file and the network, nothing is said.
 _ALIKE = 0.7
@@ -18,7 +18,7 @@ _ALIKE = 0.7
 
 @dataclass(frozen=True)
 class _Match:
-    """How the tensors of a file agree with a plugin's network, made with its defaults.
+    """How the tensors of a file agree with a plugin's network, made with its defaults and `published_options`.
 
     Args:
         name: of the plugin.
@@ -74,7 +74,7 @@ def _match(name: str, tensors: Mapping[str, Tensor]) -> _Match | None:
     """How a plugin fits; None where it cannot be made, or cannot read such tensors."""
     try:
         with _silently():
-            network = create_anchor(name)
+            network = create_anchor(name, **published_options(name))
             convert = getattr(network, "published_tensors", None)
             found = dict(tensors) if convert is None else dict(convert(dict(tensors)))
     except Exception:  # somebody else's constructor or conversion, which is not what was asked for

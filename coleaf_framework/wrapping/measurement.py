@@ -264,7 +264,7 @@ class _Measuring:
         self, output: AnchorOutput, raw: object, inputs: Mapping[str, Tensor], when: tuple[Progress, ...]
     ) -> tuple[Tensor, Batch]:
         """Note what the terms of labels reach; returns the labels of either modality, and the batch."""
-        plain = labelled_batch(output, {stream: x.detach() for stream, x in inputs.items()}, self.num_classes)
+        plain = self.labels_as_in_training(output, raw, inputs)
         labels, found = plain.each_modality_labels(), self.found
         for progress in when:
             with torch.no_grad():
@@ -276,6 +276,24 @@ class _Measuring:
             for name, term in terms.items():
                 self.see_term(name, progress.epoch, term.value)
         return labels, plain
+
+    def labels_as_in_training(self, output: AnchorOutput, raw: object, inputs: Mapping[str, Tensor]) -> Batch:
+        """A labelled batch, with pseudo-labels only where training reads them or the network's own loss needs them.
+
+        A loss may have other terms without them, as VALOR's has.
+        """
+        batch = labelled_batch(output, {stream: x.detach() for stream, x in inputs.items()}, self.num_classes)
+        if self.config.reads_segment_labels:
+            return batch
+        weak, labels = replace(batch, pseudo_labels=None), batch.each_modality_labels()
+        try:
+            with torch.no_grad():
+                for progress in LOSS_PROGRESS:
+                    how = self.found.label_loss
+                    anchor_loss(self.config, self.network, output, labels, weak, progress, how, raw)
+        except Exception:  # somebody else's loss; with pseudo-labels it has passed the dry run
+            return batch
+        return weak
 
     def see_term(self, name: str, epoch: int, value: Tensor) -> None:
         """Note what a term reaches, unless all that it depends on is known to be reached."""

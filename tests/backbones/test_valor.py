@@ -157,6 +157,21 @@ def test_beside_pseudo_labels_its_own_loss_is_of_the_video_alone() -> None:
     torch.testing.assert_close(with_["video"], F.binary_cross_entropy(output.video_probs, labels))
 
 
+def test_it_is_measured_by_the_loss_that_it_is_trained_with(caplog: pytest.LogCaptureFixture) -> None:
+    """Without pseudo-labels its loss reads labels of modalities, beside them it does not."""
+
+    def terms(**config: Any) -> tuple[str, ...]:
+        caplog.clear()
+        arguments = {"streams": SMALL, "num_classes": 3, "anchor_options": {"width": 8}}
+        return wrap("valor", config=CoLeaFConfig(enabled=False, **config), **arguments).training_signal().terms
+
+    denoised = {"labels": "denoised", "noise_ratios": {"audio": [0.5] * 3, "visual": [0.5] * 3}}
+    assert terms(**denoised) == ("video", "audio", "visual")
+    assert not caplog.records
+    assert terms(**denoised, segment_label_weight=1.0) == ("video", "segment_labels")
+    assert "VALOR: its loss never reads Batch.modality_labels, so labels=denoised teaches" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

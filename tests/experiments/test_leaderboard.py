@@ -64,6 +64,14 @@ def test_what_holds_no_runs_is_named(tmp_path: Path, make: object, message: str)
         find_runs(make(tmp_path), "val")
 
 
+def test_runs_that_are_scored_but_not_finished_are_not_said_to_lack_predictions(tmp_path: Path) -> None:
+    grid = write_runs(tmp_path / "grid")
+    for run in grid.iterdir():
+        (run / CELL).write_text("a plan")
+    with pytest.raises(FileNotFoundError, match="grid: no run with predictions of 'val' is finished yet$"):
+        find_runs([grid], "val")
+
+
 def test_seeds_share_a_row_and_coleaf_is_compared_to_the_same_system_alone(tmp_path: Path) -> None:
     board = leaderboard([write_runs(tmp_path / "grid")], "val", costs=False)
     found = {x.name: x for x in board.standings}

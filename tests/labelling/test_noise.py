@@ -87,6 +87,13 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, arrays: dict[str, o
     assert told in str(raised.value)
 
 
+@pytest.mark.parametrize("content", [b'{"audio": []}', b"", b"PK\x03\x04 cut off"])
+def test_a_file_of_another_kind_is_not_advised_to_be_unpickled(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "removals.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"removals.json: not readable as an \.npz file .*of another kind$"):
+        read_noise_ratios(tmp_path / "removals.json")
+
+
 def test_what_is_no_npz_and_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "r.npz").write_text("none")
     with pytest.raises(ValueError, match="r.npz: not readable as an .npz file"):

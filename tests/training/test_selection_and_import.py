@@ -152,6 +152,18 @@ def test_every_plugin_with_these_names_is_told_and_a_broken_one_passed_over(
         import_checkpoint(tmp_path / "x.pt", "han")
 
 
+def test_a_system_published_without_what_it_is_trained_with_is_recognised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """HCMN has helpers by default, which its published files lack; HAN's names are among its own."""
+    weights = create_anchor("hcmn", helpers=False).state_dict()
+    torch.save({**weights, "old.weight": torch.ones(3)}, tmp_path / "x.pt")
+    import_checkpoint(tmp_path / "x.pt", "hcmn")
+    assert caplog.messages == [f"{tmp_path / 'x.pt'}: 1 parameters that hcmn does not use: old.weight"]
+    import_checkpoint(tmp_path / "x.pt", "han")
+    assert caplog.messages[-1].endswith("Its parameters have the names that 'hcmn' has: try --as hcmn")
+
+
 def test_a_checkpoint_that_most_names_fit_is_said_to_look_like_that_network(tmp_path: Path) -> None:
     weights = dict(create_anchor("cmpae").state_dict())
     n = len(weights)
