@@ -185,6 +185,7 @@ class Anchor(Protocol):
     - `decision`: published thresholds.
     - `published_training`: keys and values of the section `trainer`, for the recipe published.
     - `learning_rate_factors`: beginning of parameter names -> factor, for parts with a learning rate of their own.
+    - `training_only`: beginnings of parameter names that training alone uses; costs of inference leave them out.
     - `fixed_segments`: the only T that a network works for, as where T is the width of a layer; it stands for
       `wrap(..., segments=...)`.
     - `published_tensors(tensors)`: a static method that turns the tensors of a published checkpoint, by name, into

@@ -103,6 +103,7 @@ class HCMN(MMILAnchor):
         "monitor": ("segment/Type@AV",),
     }
     published_options: Mapping[str, object] = {"helpers": False}
+    training_only = (_HELPERS,)
 
     def __init__(
         self,

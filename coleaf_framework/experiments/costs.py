@@ -126,7 +126,9 @@ def measure_costs(
     seconds = _medians({row: run for row, (_, run) in runs.items()}, device)
     rows = {
         row: Cost(
-            sum(p.numel() for p in network.parameters()), _flops(run) / videos / 1e9, 1000 * seconds[row] / videos
+            _deployed_size(network) if network in (alone.anchor, inside.anchor) else _size(network),
+            _flops(run) / videos / 1e9,
+            1000 * seconds[row] / videos,
         )
         for row, (network, run) in runs.items()
     }
@@ -158,12 +160,22 @@ def measure_inference(
     seconds = _medians(runs, device)
     return {
         name: Cost(
-            sum(p.numel() for p in models[name].anchor.parameters()),
+            _deployed_size(models[name].anchor),
             _flops(run) / videos / 1e9,
             1000 * seconds[name] / videos,
         )
         for name, run in runs.items()
     }
+
+
+def _size(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def _deployed_size(anchor: nn.Module) -> int:
+    """Number of an Anchor's parameters without those that it declares `training_only`."""
+    left_out = tuple(getattr(anchor, "training_only", ()))
+    return sum(p.numel() for name, p in anchor.named_parameters() if not name.startswith(left_out))
 
 
 def name_of(device: torch.device) -> str:

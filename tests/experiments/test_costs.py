@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coleaf_framework import create_anchor
 from coleaf_framework.data import open_folder
 from coleaf_framework.experiments.costs import measure_costs
 from coleaf_framework.record.settings import load_config
@@ -44,6 +45,21 @@ def test_the_matrix_products_of_lstms_are_counted(tmp_path: Path) -> None:
     decoders = 2 * T * 2 * 4 * WIDTH * (2 * WIDTH + WIDTH)
     classifiers = 2 * T * 2 * 3 * WIDTH * C
     assert counted == pytest.approx((projections + encoders + fusion + decoders + classifiers) / 1e9)
+
+
+@pytest.mark.parametrize("name", ["hcmn", "dhhn"])
+def test_parameters_of_inference_leave_out_what_training_alone_uses(name: str, tmp_path: Path) -> None:
+    split = open_folder(write_data_set(tmp_path / "tiny"), "train")
+    config = load_config(settings=(f"anchor.name={name}", f"anchor.options.width={WIDTH}", "trainer.device=cpu"))
+    rows = measure_costs(config, split.streams, C, videos=2, segments=T).rows
+    options = {"streams": split.streams, "num_classes": C, "width": WIDTH}
+    without, whole = (
+        sum(p.numel() for p in create_anchor(name, **options, helpers=helpers).parameters())
+        for helpers in (False, True)
+    )
+    kind = type(create_anchor(name, **options)).__name__
+    assert rows[f"{kind}, inference"].parameters == without
+    assert rows[f"{kind} alone, training step"].parameters == whole > without
 
 
 def test_inference_costs_what_the_anchor_costs(costs) -> None:  # type: ignore[no-untyped-def]
