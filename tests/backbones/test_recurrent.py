@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from coleaf_framework import Batch, CoLeaFConfig, check_anchor, create_anchor, recipe, wrap
 from coleaf_framework.protocol import Progress
-from coleaf_framework.storage import read_tensors
 from coleaf_framework.training import import_checkpoint
-from tests.helpers.data import last, write_data_set
 from tests.helpers.lstms import as_torchs
 from tests.helpers.streams import SMALL, small_batch
 from tests.helpers.videos import UNAV_LIKE
@@ -112,38 +106,3 @@ def test_weights_of_its_own_load(name: str, tmp_path: Path) -> None:
     loaded = import_checkpoint(tmp_path / "own.pt", name, streams=SMALL, num_classes=4, width=8)
     batch = small_batch(5)
     assert torch.equal(loaded(**batch).segment_probs, net(**batch).segment_probs)
-
-
-WORKER = """
-import sys
-from tests.helpers import rank_worker as worker
-original, runs = worker.wrap, worker.RUNS
-for name in ("ave", "avsdn"):
-    worker.wrap = lambda _, **given: original(name, **{**given, "anchor_options": {"width": 8}})
-    worker.RUNS = {f"{name} {run}": runs[run] for run in ("paper", "other streams")}
-    worker.main()
-"""
-
-
-@pytest.mark.slow
-def test_two_ranks_compute_what_one_process_does(tmp_path: Path) -> None:
-    """Losses, scores and gradients, of videos of unequal length."""
-    root, script = write_data_set(tmp_path / "data"), tmp_path / "worker.py"
-    script.write_text(WORKER)
-    last(root, "tr01", 6)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for out, command in (("one", [sys.executable]), ("two", launch)):
-        (tmp_path / out).mkdir()
-        arguments = [str(script), str(root), str(tmp_path / out)]
-        done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr[-3000:]
-    for run_ in (f"{name} {kind}" for name in NETWORKS for kind in ("paper", "other streams")):
-        whole = read_tensors(tmp_path / f"one/{run_}-0.gradients")
-        told = json.loads((tmp_path / f"one/{run_}-0.json").read_text())
-        for rank in range(2):
-            gradients = read_tensors(tmp_path / f"two/{run_}-{rank}.gradients")
-            torch.testing.assert_close(gradients, whole, rtol=1e-4, atol=1e-7)
-            ours = json.loads((tmp_path / f"two/{run_}-{rank}.json").read_text())
-            for kind in ("losses", "val", "test"):
-                assert ours[kind] == pytest.approx(told[kind], rel=1e-6, abs=1e-9, nan_ok=True), (run_, kind)

@@ -40,15 +40,21 @@ RUNS: dict[str, dict[str, Any]] = {
     "mm_pyramid": {
         "config": CoLeaFConfig(**PAST),
         "anchor": "mm_pyramid",
-        "options": {"levels": 2, "attention_dropout": 0.0},
+        "options": {"levels": 2, "attention_dropout": 0.0, **QUIET},
         "data": "random",
     },
     "ma": {"config": CoLeaFConfig(**PAST), "anchor": "ma", "accumulate": 2},
     "jomold": {
         "config": CoLeaFConfig(**PAST),
         "anchor": "jomold",
-        "options": {"visual_dropout": 0.0, "noise_ratios": {"audio": 0, "visual": 0}},  # others are ranked on each rank
+        "options": {
+            **QUIET,
+            "visual_dropout": 0.0,
+            "noise_ratios": {"audio": 0, "visual": 0},
+        },  # others are ranked on each rank
     },
+    "ave": {"config": CoLeaFConfig(**PAST), "anchor": "ave", "options": {}, "data": "random"},
+    "avsdn": {"config": CoLeaFConfig(**PAST), "anchor": "avsdn", "options": {}, "data": "random"},
     "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
 
@@ -68,7 +74,7 @@ def main() -> None:
         torch.manual_seed(0)
         model = wrap(
             run.get("anchor", "han"), streams=train.streams, num_classes=len(train.classes), config=run["config"],
-            anchor_options={"width": 8} | QUIET | run.get("options", {}), reference_options=QUIET,
+            anchor_options={"width": 8} | run.get("options", QUIET), reference_options=QUIET,
         )  # fmt: skip
         for module in model.modules():  # so that every parameter has a gradient worth comparing
             if isinstance(module, nn.LayerNorm):
