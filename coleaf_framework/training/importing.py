@@ -170,13 +170,11 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, name: 
         for key in own
         if key in tensors and tensors[key].is_floating_point() != own[key].is_floating_point()
     ]
+    why = ". It was made with other options (num_classes, width, streams), or for another network" if problems else ""
     problems += [
         f"{key} is not a plain tensor of finite values" for key in own if key in tensors and not _plain(tensors[key])
     ]
     if problems:
-        raise ValueError(
-            f"{source} does not fit {name!r}: {'; '.join(problems)}. It was made with other options "
-            "(num_classes, width, streams), or for another network"
-        )
+        raise ValueError(f"{source} does not fit {name!r}: {'; '.join(problems)}{why}")
     network.load_state_dict({key: tensors[key] for key in own})
     return [key for key in tensors if key not in own]

@@ -192,7 +192,7 @@ def test_a_checkpoint_that_fits_but_is_better_used_by_another_network_is_told(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x * float("nan"), "fc_prob.bias is not a plain tensor of finite values"),
+        (lambda x: x * float("nan"), "fc_prob.bias is not a plain tensor of finite values$"),
         (lambda x: x > 0, "fc_prob.bias is torch.bool there, torch.float32 here"),
         (lambda x: x.to_sparse(), "fc_prob.bias is not a plain tensor|damaged"),
     ],
