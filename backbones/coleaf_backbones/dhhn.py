@@ -56,7 +56,7 @@ class DHHN(nn.Module):
     decision = HCMN.decision
     published_training = HCMN.published_training
     published_options = HCMN.published_options
-    training_only = tuple(f"{name}.{start}" for name in ("audio_net", "video_net") for start in HCMN.training_only)
+    training_only = tuple(f"{name}.{start}" for name in _STUDENTS for start in HCMN.training_only)
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from coleaf_framework.data.dataset import Truth, averaged, no_ground_truth, segm
 from coleaf_framework.data.labels import WithPseudoLabels
 from coleaf_framework.metrics import SUPPORT, DecisionConfig
 from coleaf_framework.model.coleaf import CoLeaF
-from coleaf_framework.model.running import fixed_length
+from coleaf_framework.model.running import batch_shape, fixed_length
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, Progress
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.results.columns import columns_of, require_column
@@ -110,8 +110,7 @@ def require_answer(model: CoLeaF, data: AVVPDataset) -> None:
         ValueError: its Anchor fails; names its class, the number of segments and the reason.
     """
     batch = collate([data[i] for i in range(min(2, len(data)))], data.streams)
-    first = next(iter(model.streams))
-    segments = batch.streams[first].shape[1] // model.streams[first].frames
+    _, segments = batch_shape(batch.streams, model.streams)
     training = model.training
     try:
         with torch.no_grad():

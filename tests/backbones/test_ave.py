@@ -13,8 +13,7 @@ from coleaf_backbones.recurrent import BiLSTM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coleaf_framework import Batch, StreamSpec, create_anchor
-from coleaf_framework.protocol import Progress
+from coleaf_framework import StreamSpec, create_anchor
 from coleaf_framework.training import import_checkpoint
 from tests.helpers.command import Command
 from tests.helpers.lstms import as_torchs
@@ -119,18 +118,6 @@ def test_attention_is_drawn_by_xaviers_rule() -> None:
         outputs, inputs = layer.weight.shape
         bound = (6 / (inputs + outputs)) ** 0.5  # PyTorch's default is 1 / sqrt(inputs)
         assert 0.9 * bound < layer.weight.abs().max() <= bound
-
-
-def test_guided_loss() -> None:
-    net, streams = create_anchor("ave", num_classes=4, streams=SMALL, width=8), small_batch(5)
-    labels = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
-    output = net(**streams)
-    terms = net.loss(output, Batch(streams, labels), Progress(1))
-    assert terms.keys() == {"video", "audio", "visual"}
-    bce = F.binary_cross_entropy
-    torch.testing.assert_close(terms["video"], bce(output.video_probs.clamp(max=1), labels))
-    torch.testing.assert_close(terms["audio"], bce(output.modality_probs[:, 0], labels))
-    torch.testing.assert_close(terms["visual"], bce(output.modality_probs[:, 1], 0.9 * labels + 0.05))
 
 
 def test_averaged_visual_frames_are_refused() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from coleaf_framework import Batch, create_anchor
-from coleaf_framework.protocol import Progress
+from coleaf_framework import create_anchor
 from tests.helpers.lstms import as_torchs
 from tests.helpers.streams import SMALL, small_batch
 
@@ -56,15 +54,3 @@ def test_a_token_depends_on_later_segments_and_the_other_modality_by_the_global_
     own, others = reach()
     assert own.tolist() == [True, True, True, False, False]
     assert not others.any()
-
-
-def test_guided_loss() -> None:
-    net, streams = create_anchor("avsdn", num_classes=4, streams=SMALL, width=8), small_batch(5)
-    labels = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
-    output = net(**streams)
-    terms = net.loss(output, Batch(streams, labels), Progress(1))
-    assert terms.keys() == {"video", "audio", "visual"}
-    bce = F.binary_cross_entropy
-    torch.testing.assert_close(terms["video"], bce(output.video_probs.clamp(max=1), labels))
-    torch.testing.assert_close(terms["audio"], bce(output.modality_probs[:, 0], labels))
-    torch.testing.assert_close(terms["visual"], bce(output.modality_probs[:, 1], 0.9 * labels + 0.05))
