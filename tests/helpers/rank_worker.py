@@ -57,6 +57,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "avsdn": {"config": CoLeaFConfig(**PAST), "anchor": "avsdn", "options": {}, "data": "random"},
     "other streams": {"config": CoLeaFConfig(**PAST), "data": "random", "accumulate": 2},
 }
+for name in ("ma", "jomold", "mm_pyramid", "valor", "ave", "avsdn"):
+    RUNS[f"{name}, official"] = RUNS[name] | {"config": CoLeaFConfig.official(**PAST)}
 
 
 def data_sets(root: Path, kind: str) -> tuple[AVVPDataset, AVVPDataset]:
