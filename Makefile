@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST ?= .venv-lowest
 JOBS ?= 2
+# torchvision lies beside, for the tests of the recipe llp alone: PyPI's build does not load with every build of PyTorch.
 # A file's tests share what they have trained, so they stay in one process.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
@@ -52,6 +53,7 @@ docs: $(READY)  ## the documentation as a site, in docs/_build
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --target $(VENV)/torchvision torchvision
 	touch $@
 
 $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt

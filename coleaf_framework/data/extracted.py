@@ -1,0 +1,134 @@
+"""Videos whose features `coleaf extract` made, without annotations: `videos.tsv`.
+
+    id	file	start	end	absent
+    holiday.0-10	/home/me/holiday.mp4	0	10
+    holiday.10-20	/home/me/holiday.mp4	10	20	audio
+
+Shape letters: see `protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from coleaf_framework.data.annotation_files import plain_name, tsv_rows
+from coleaf_framework.data.dataset import AVVPDataset
+from coleaf_framework.data.layout import find_layout
+from coleaf_framework.data.recipe_file import PROJECTION_FILE, RECIPE_FILE
+from coleaf_framework.data.video_folder import VideoFolder, open_features
+from coleaf_framework.protocol import MODALITIES, Modality
+from coleaf_framework.storage import require_file
+
+VIDEOS_FILE = "videos.tsv"
+COLUMNS = ("id", "file", "start", "end", "absent")
+
+
+@dataclass(frozen=True)
+class ExtractedVideo:
+    """A row of `videos.tsv`.
+
+    Args:
+        id: Names the feature files.
+        file: The media file.
+        start: First second of the file that the features are of.
+        end: Where they end, in whole seconds after `start`.
+        absent: The modality whose track the file lacks; its features are those of silence or of black frames.
+    """
+
+    id: str
+    file: str
+    start: int
+    end: int
+    absent: Modality | None = None
+
+    def row(self) -> str:
+        """The row, with a line break."""
+        return "\t".join([self.id, self.file, str(self.start), str(self.end), self.absent or ""]) + "\n"
+
+
+def read_videos(path: Path) -> dict[str, ExtractedVideo]:
+    """Read a `videos.tsv`: id -> video, in order.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A row is malformed, or an id is there twice. The message names file and line.
+    """
+    require_file(path)
+    found: dict[str, ExtractedVideo] = {}
+    for where, cells in tsv_rows(path, COLUMNS):
+        video = plain_name(where, cells["id"])
+        if video in found:
+            raise ValueError(f"{where}: video {video!r} is there twice")
+        if not (cells["start"].isdecimal() and cells["end"].isdecimal() and int(cells["start"]) < int(cells["end"])):
+            raise ValueError(f"{where}: expected whole seconds, start before end, found {cells['start']!r} to "
+                             f"{cells['end']!r}")  # fmt: skip
+        absent: Modality | None = next((m for m in MODALITIES if m == cells["absent"]), None)
+        if cells["absent"] and absent is None:
+            raise ValueError(f"{where}: absent is {cells['absent']!r}, where audio, visual or nothing was expected")
+        found[video] = ExtractedVideo(video, cells["file"], int(cells["start"]), int(cells["end"]), absent)
+    return found
+
+
+class ExtractedVideos(VideoFolder):
+    """The videos of a folder that `coleaf extract` wrote, in every split the same, without labels or ground truth.
+
+    Args:
+        root: The folder.
+        classes: C class names of the model that will answer for them.
+        split: Name of the split in results.
+
+    Raises:
+        FileNotFoundError: A file is missing. The message names it.
+        ValueError: A file is malformed, or there are no videos.
+    """
+
+    annotation_files = (VIDEOS_FILE, RECIPE_FILE, PROJECTION_FILE)
+
+    def __init__(self, root: Path | str, classes: Sequence[str], split: str = "test") -> None:
+        root = Path(root)
+        self.videos: Mapping[str, ExtractedVideo] = read_videos(root / VIDEOS_FILE)
+        if not self.videos:
+            raise ValueError(f"{root / VIDEOS_FILE}: names no videos")
+        super().__init__(
+            root, split, name=root.resolve().name, classes=tuple(classes), ids=tuple(self.videos),
+            features=open_features(root, find_layout(root, None), self._length),
+        )  # fmt: skip
+
+    def _length(self, video: str) -> float:
+        return float(self.videos[video].end - self.videos[video].start)
+
+    def seconds(self, video: str) -> tuple[int, ...]:
+        """See `VideoFolder.seconds`."""
+        return (self.videos[video].end - self.videos[video].start,)
+
+    def absent(self, video: str) -> Modality | None:
+        """The modality whose track the video's file lacks."""
+        return self.videos[video].absent
+
+    def weak_labels(self, video: str) -> Sequence[int]:
+        """None are known."""
+        return ()
+
+    def ground_truth(self, video: str, segments: int) -> Tensor:
+        """There is none.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"video {video!r} has no ground truth")
+
+    def annotated(self) -> list[object]:
+        """See `VideoFolder.annotated`."""
+        return [list(self.classes), [[v.id, v.start, v.end, v.absent] for v in self.videos.values()]]
+
+    def training_split(self) -> AVVPDataset:
+        """There is none.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{self.root}: holds videos without labels, so there is no training split")

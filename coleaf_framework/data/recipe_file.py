@@ -1,0 +1,71 @@
+"""How the features of a data folder were extracted: `extraction.yaml`, and the projection beside it.
+
+    recipe: tiny
+    version: 1
+    frame_rate: 8
+    sample_rate: 16000
+    window: 10                 # seconds of video that make one set of features
+    weights: {efficientnet-lite0: 57934424...}   # name -> first 16 hex digits of the SHA-256
+    decoder: PyAV 18.1.0, FFmpeg 8.1.2
+    projection: null           # digest of projection.safetensors beside this file
+
+A run keeps the content in its record and copies the projection, so that `coleaf parse` makes the features of a new
+video as those were made that it was trained on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from coleaf_framework._config import StrictConfig, validated
+from coleaf_framework.storage import read_yaml, write_yaml
+
+RECIPE_FILE, PROJECTION_FILE = "extraction.yaml", "projection.safetensors"
+_COMPARED = ("recipe", "version", "frame_rate", "sample_rate", "weights", "projection")
+
+
+class FeatureRecipe(StrictConfig):
+    """How features were extracted."""
+
+    recipe: str = Field(description="tiny, llp or clip-clap")
+    version: int = Field(1, ge=1, description="changes whenever the recipe's features change")
+    frame_rate: int = Field(ge=1, description="frames a second that are decoded")
+    sample_rate: int = Field(ge=1, description="samples a second that are decoded")
+    window: int = Field(10, ge=1, description="seconds of video that make one set of features")
+    weights: dict[str, str] = Field(description="name of a network -> first 16 hex digits of its file's SHA-256")
+    decoder: str = Field(description="what decoded the videos; others differ slightly")
+    projection: str | None = Field(
+        None, description="digest of projection.safetensors, by which streams were projected"
+    )
+
+    def differences(self, other: FeatureRecipe) -> list[str]:
+        """What tells the two apart, as clauses such as "sample_rate is 16000, not 48000"; window and decoder may
+        differ."""
+        found = []
+        for name in _COMPARED:
+            own, others = getattr(self, name), getattr(other, name)
+            if isinstance(own, dict):
+                found += [
+                    f"the weights of {key} are {own.get(key)}, not {others.get(key)}"
+                    for key in sorted(own.keys() | others.keys())
+                    if own.get(key) != others.get(key)
+                ]
+            elif own != others:
+                found.append(f"{name} is {own}, not {others}")
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Write `extraction.yaml`, atomically."""
+        write_yaml(folder / RECIPE_FILE, self.model_dump())
+
+
+def read_recipe(path: Path) -> FeatureRecipe:
+    """Read an `extraction.yaml`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is malformed. The message names the file and the field.
+    """
+    return validated(FeatureRecipe, read_yaml(path), path)

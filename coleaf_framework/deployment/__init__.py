@@ -1,0 +1,1 @@
+"""A trained Anchor in other runtimes."""

@@ -1,0 +1,1 @@
+"""A run as a web service on the local machine (extra `serve`)."""
