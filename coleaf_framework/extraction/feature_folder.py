@@ -56,6 +56,7 @@ class FeatureFolder:
 
     def __init__(self, root: Path, recipe: FeatureRecipe, layout: Layout, projection: Path | None) -> None:
         self.root, self.layout, self.notes = root, layout, list[str]()
+        self._names: dict[str, str] = {}  # file -> its id
         make_folder(root)
         self._lock = FileLock(root / _LOCK)  # released by the system even if the process is killed
         try:
@@ -188,7 +189,9 @@ class FeatureFolder:
         self._by_file: dict[str, list[ExtractedVideo]] = {}
         for video in self.videos.values():
             self._by_file.setdefault(video.file, []).append(video)
-        names = {file_id(Path(file)): file for file in self._by_file}
+        for file in self._by_file.keys() - self._names.keys():
+            self._names[file] = file_id(Path(file))
+        names = {self._names[file]: file for file in self._by_file}
         self._owners = names | {video.id: video.file for video in self.videos.values()}
 
 
