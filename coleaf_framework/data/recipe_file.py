@@ -20,7 +20,8 @@ from pathlib import Path
 from pydantic import Field
 
 from coleaf_framework._config import StrictConfig, validated
-from coleaf_framework.storage import read_yaml, write_yaml
+from coleaf_framework.storage import read_yaml, require_file, write_yaml
+from coleaf_framework.storage.digests import file_digest
 
 RECIPE_FILE, PROJECTION_FILE = "extraction.yaml", "projection.safetensors"
 _COMPARED = ("recipe", "version", "frame_rate", "sample_rate", "weights", "projection")
@@ -69,3 +70,37 @@ def read_recipe(path: Path) -> FeatureRecipe:
         ValueError: It is malformed. The message names the file and the field.
     """
     return validated(FeatureRecipe, read_yaml(path), path)
+
+
+def read_projected_recipe(folder: Path) -> tuple[FeatureRecipe, Path | None] | None:
+    """The `extraction.yaml` of a folder and the projection beside it; None where there is no such file.
+
+    Raises:
+        FileNotFoundError: The projection is missing.
+        ValueError: The file is malformed, or the projection is another one than it names.
+    """
+    path, projection = folder / RECIPE_FILE, folder / PROJECTION_FILE
+    if not path.exists():
+        return None
+    recipe = read_recipe(path)
+    if recipe.projection is None:
+        return recipe, None
+    require_file(projection)
+    if (found := file_digest(projection)) != recipe.projection:
+        raise ValueError(f"{projection}: its digest is {found}, where {path} names {recipe.projection}")
+    return recipe, projection
+
+
+def recipe_of(dataset: object) -> tuple[FeatureRecipe, Path | None] | None:
+    """How a data set's features were extracted, with the projection; None where it does not say.
+
+    Args:
+        dataset: A data set on disk, also within `AveragedFrames` and the like.
+
+    Raises:
+        FileNotFoundError, ValueError: As `read_projected_recipe` does.
+    """
+    while (inner := getattr(dataset, "dataset", None)) is not None:
+        dataset = inner
+    root = getattr(dataset, "root", None)
+    return read_projected_recipe(root) if isinstance(root, Path) else None
