@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import Field
 
 from coleaf_framework._config import StrictConfig, validated
+from coleaf_framework.data.dataset import innermost
 from coleaf_framework.storage import read_yaml, require_file, write_yaml
 from coleaf_framework.storage.digests import file_digest
 
@@ -72,35 +73,35 @@ def read_recipe(path: Path) -> FeatureRecipe:
     return validated(FeatureRecipe, read_yaml(path), path)
 
 
-def read_projected_recipe(folder: Path) -> tuple[FeatureRecipe, Path | None] | None:
-    """The `extraction.yaml` of a folder and the projection beside it; None where there is no such file.
+def projection_of(folder: Path, recipe: FeatureRecipe) -> Path | None:
+    """The projection in a folder, by which a recipe's streams are projected; None where they are not.
 
     Raises:
-        FileNotFoundError: The projection is missing.
-        ValueError: The file is malformed, or the projection is another one than it names.
+        FileNotFoundError: It is missing.
+        ValueError: It is another one than the recipe names.
     """
-    path, projection = folder / RECIPE_FILE, folder / PROJECTION_FILE
-    if not path.exists():
-        return None
-    recipe = read_recipe(path)
     if recipe.projection is None:
-        return recipe, None
-    require_file(projection)
-    if (found := file_digest(projection)) != recipe.projection:
-        raise ValueError(f"{projection}: its digest is {found}, where {path} names {recipe.projection}")
-    return recipe, projection
+        return None
+    path = folder / PROJECTION_FILE
+    require_file(path)
+    if (found := file_digest(path)) != recipe.projection:
+        raise ValueError(
+            f"{path}: its digest is {found}, not {recipe.projection} as the recipe of the features names it"
+        )
+    return path
 
 
 def recipe_of(dataset: object) -> tuple[FeatureRecipe, Path | None] | None:
-    """How a data set's features were extracted, with the projection; None where it does not say.
+    """How a data set's features were extracted, and the projection; None where its folder does not say.
 
     Args:
         dataset: A data set on disk, also within `AveragedFrames` and the like.
 
     Raises:
-        FileNotFoundError, ValueError: As `read_projected_recipe` does.
+        FileNotFoundError, ValueError: As `read_recipe` and `projection_of` do.
     """
-    while (inner := getattr(dataset, "dataset", None)) is not None:
-        dataset = inner
-    root = getattr(dataset, "root", None)
-    return read_projected_recipe(root) if isinstance(root, Path) else None
+    root = getattr(innermost(dataset), "root", None)
+    if not isinstance(root, Path) or not (root / RECIPE_FILE).exists():
+        return None
+    recipe = read_recipe(root / RECIPE_FILE)
+    return recipe, projection_of(root, recipe)
