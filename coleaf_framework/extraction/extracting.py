@@ -128,6 +128,7 @@ class _Call:
         """Extract the files that are not there yet, by what gives each of some tasks with its result."""
         states = self._todo()
         self.folder.drop(states)
+        self.folder.expect(states)
         tasks = [Task(file, self.folder.unfinished / str(number)) for number, file in enumerate(states)]
         for task, made in extracted(tasks):
             self._take(task, made, states[task.file])

@@ -57,6 +57,7 @@ class FeatureFolder:
     def __init__(self, root: Path, recipe: FeatureRecipe, layout: Layout, projection: Path | None) -> None:
         self.root, self.layout, self.notes = root, layout, list[str]()
         self._names: dict[str, str] = {}  # file -> its id
+        self._order: dict[str, int] = {}  # file -> which one it is
         make_folder(root)
         self._lock = FileLock(root / _LOCK)  # released by the system even if the process is killed
         try:
@@ -143,6 +144,11 @@ class FeatureFolder:
                 "choose another folder"
             )
 
+    def expect(self, files: Iterable[Path]) -> None:
+        """Let the rows of files that are not there yet follow the others, in this order."""
+        for file in files:
+            self._order.setdefault(str(file), len(self._order))
+
     def drop(self, files: Iterable[Path]) -> None:
         """Remove what is there of files, their rows first."""
         gone = {video.id for file in files for video in self._of(file)}
@@ -178,8 +184,8 @@ class FeatureFolder:
         return [files.path(self.root, video) for files in self.layout.streams.values()]
 
     def _write_videos(self, videos: Sequence[ExtractedVideo]) -> None:
-        """Write the rows, in the order of files and windows, whichever process was done first."""
-        rows = sorted(videos, key=lambda video: (video.file, video.start))
+        """Write the rows, in the order of the files, whichever process was done first, and of their windows."""
+        rows = sorted(videos, key=lambda video: (self._order[video.file], video.start))
         write_text(self.root / VIDEOS_FILE, "\t".join(COLUMNS) + "\n" + "".join(video.row() for video in rows))
         self._take_note(rows)
 
@@ -189,6 +195,7 @@ class FeatureFolder:
         self._by_file: dict[str, list[ExtractedVideo]] = {}
         for video in self.videos.values():
             self._by_file.setdefault(video.file, []).append(video)
+            self._order.setdefault(video.file, len(self._order))
         for file in self._by_file.keys() - self._names.keys():
             self._names[file] = file_id(Path(file))
         names = {self._names[file]: file for file in self._by_file}
