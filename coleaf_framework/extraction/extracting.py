@@ -11,7 +11,7 @@ import torch
 from coleaf_framework.data.layout import Layout
 from coleaf_framework.data.recipe_file import FeatureRecipe
 from coleaf_framework.extraction.feature_folder import FeatureFolder, state_of, unlisted
-from coleaf_framework.extraction.naming import name_files, renamed_note
+from coleaf_framework.extraction.naming import name_files, renamed_notes
 from coleaf_framework.extraction.one_file import FileExtractor, FileFeatures
 from coleaf_framework.extraction.processes import Setup, Task, in_processes
 from coleaf_framework.extraction.recipe import Recipe
@@ -168,7 +168,7 @@ class _Call:
 
     def notes(self) -> list[str]:
         """Sentences about the files' names, and about those that lack a track."""
-        found = [] if (renamed := renamed_note(self.ids)) is None else [renamed]
+        found = renamed_notes(self.ids)
         absent = {Path(video.file): video.absent for video in self.folder.videos.values()}
         clauses: Mapping[Modality, str] = {
             "audio": "no audio track, so that classes can only be seen",
