@@ -87,7 +87,7 @@ def test_the_first_second_is_the_published_one() -> None:
     samples = (0.5 * np.sin(2 * np.pi * 440 * t) + 0.1 * np.sin(2 * np.pi * 3000 * t**2)).astype(np.float32)
     found = spectrograms(samples[None], 1)[0][0].astype(float)
     expected = np.load(DATA / "log_mel_check.npz", allow_pickle=False)["log_mel"]
-    np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=0.005)  # magnitudes, of up to 60
+    np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=0.005)  # magnitudes, of up to 70
     rounded = np.round(samples.astype(float) * 32768) / 32768
     np.testing.assert_allclose(found, log_mel(rounded), atol=1e-6)
 
