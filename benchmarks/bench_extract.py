@@ -4,8 +4,8 @@ python -m benchmarks.bench_extract [ROUNDS] [--json FILE]
 
 The three clips of examples/clips, 30 s, in one thread, networks loaded. "plain": the network as its package loads it,
 one frame at a time. "ours": what `coleaf extract` does with a file, writing included. "ours, processes": `extract` of
-24 links to the clips, 240 s, in a process for each core, their start and the loading of the networks included. Times are
-the least of ROUNDS, taken in turn.
+24 links to the clips, 240 s, in a process for each core, their start and the loading of the networks included. Times
+are the least of ROUNDS, taken in turn.
 """
 
 from __future__ import annotations
