@@ -65,7 +65,7 @@ def move(browser: Browser, slider: str, value: int) -> None:
 
 
 def at(browser: Browser) -> float:
-    browser.until("!state.media.seeking")
+    browser.until("!state.media.seeking && state.aim === null")
     return browser.run("state.media.currentTime")
 
 
@@ -104,6 +104,28 @@ def test_space_plays_and_the_cursor_runs_along(browser: Browser, tmp_path: Path)
     width = browser.run("$('scale').clientWidth")
     assert browser.run(place) - before == pytest.approx(width * time / 10, abs=2)
     assert browser.run("parseFloat($('position').textContent)") == pytest.approx(time, abs=0.11)
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_the_cursor_moves_with_each_frame_unless_motion_is_reduced(
+    browser: Browser, tmp_path: Path, reduced: bool
+) -> None:
+    preference = {"name": "prefers-reduced-motion", "value": "reduce" if reduced else "no-preference"}
+    browser.call("Emulation.setEmulatedMedia", features=[preference])
+    show_clip(browser, tmp_path)
+    browser.run("frames = 0, real = requestAnimationFrame, requestAnimationFrame = (f) => (frames++, real(f)), 0")
+    browser.press(" ")
+    browser.until("state.media.currentTime > 0.7 && $('scale').getAttribute('aria-valuenow') > 0.3")
+    assert (browser.run("frames") == 0) == reduced
+    browser.call("Emulation.setEmulatedMedia", features=[])
+
+
+def test_of_many_quick_moves_the_last_counts(browser: Browser, tmp_path: Path) -> None:
+    show_clip(browser, tmp_path)
+    for i in range(5):
+        browser.run(f"for (let i = 0; i < 20; i++) seek((7 * i + {i}) % 10); seek({i + 3})")
+        assert browser.run("state.at") == i + 3
+        assert at(browser) == i + 3
 
 
 def test_a_click_on_an_event_goes_to_its_onset(browser: Browser, tmp_path: Path) -> None:
