@@ -9,8 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.features import NpyFiles
-from coleaf_framework.data.opening import missing_annotations, open_folder, splits_of
+from coleaf_framework.data.opening import is_extracted, missing_annotations, open_folder, splits_of
 from coleaf_framework.data.timed_features import TimedFeatures
 from coleaf_framework.data.video_folder import VideoFolder
 from coleaf_framework.protocol import StreamSpec
@@ -83,6 +84,9 @@ def check_folder(root: Path, streams: Path | None = None) -> Iterator[tuple[str,
         FileNotFoundError: There is no such folder, or it has no annotations.
         ValueError: An annotation file is malformed.
     """
+    if is_extracted(root):
+        yield from _check_extracted(root, streams)
+        return
     yield from (("missing", sentence) for sentence in missing_annotations(root))
     shapes: list[Mapping[str, StreamSpec]] = []
     told: set[str] = set()
@@ -93,8 +97,7 @@ def check_folder(root: Path, streams: Path | None = None) -> Iterator[tuple[str,
             yield "missing", f"split {split!r}: {problem}"
             continue
         if not shapes:
-            found = ", ".join(f"{name} {s.width} wide, {s.frames} a segment" for name, s in data.streams.items())
-            yield "there", f"{len(data.classes)} classes; streams: {found}"
+            yield "there", f"{len(data.classes)} classes; streams: {_shapes(data.streams)}"
         shapes.append(data.streams)
         lines = [line for line in data.issues_lines() if line not in told]
         told.update(lines)
@@ -102,6 +105,27 @@ def check_folder(root: Path, streams: Path | None = None) -> Iterator[tuple[str,
         if data.streams != shapes[0]:
             yield "broken", f"split {split!r} has other streams than the first: {data.streams}, not {shapes[0]}"
         yield from _check_split(data)
+
+
+def _shapes(streams: Mapping[str, StreamSpec]) -> str:
+    return ", ".join(f"{name} {s.width} wide, {s.frames} a segment" for name, s in streams.items())
+
+
+def _check_extracted(root: Path, streams: Path | None) -> Iterator[tuple[str, str]]:
+    """A folder of `coleaf extract` without annotations, whose videos are those of one split."""
+    try:
+        data = ExtractedVideos(root, (), streams=streams, skip_incomplete=True)
+    except (FileNotFoundError, ValueError) as problem:
+        yield "missing", str(problem)
+        return
+    files = {video.file for video in data.videos.values()}
+    seconds = sum(video.end - video.start for video in data.videos.values())
+    yield (
+        "there",
+        f"{len(data.videos)} videos without annotations, {seconds} s of {len(files)} files; streams: "
+        f"{_shapes(data.streams)}",
+    )
+    yield from _check_split(data)
 
 
 def _listed(kind: str, split: str, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -86,6 +86,8 @@ class ExtractedVideos(VideoFolder):
         root: The folder.
         classes: C class names of the model that will answer for them.
         split: Name of the split in results.
+        streams: A file such as `streams.yaml`; that of the folder if None.
+        skip_incomplete: Leave out the videos that lack a file of a stream, instead of refusing the folder.
 
     Raises:
         FileNotFoundError: A file is missing. The message names it.
@@ -94,14 +96,17 @@ class ExtractedVideos(VideoFolder):
 
     annotation_files = (VIDEOS_FILE, RECIPE_FILE, PROJECTION_FILE)
 
-    def __init__(self, root: Path | str, classes: Sequence[str], split: str = "test") -> None:
+    def __init__(
+        self, root: Path | str, classes: Sequence[str], split: str = "test", *, streams: Path | str | None = None,
+        skip_incomplete: bool = False,
+    ) -> None:  # fmt: skip
         root = Path(root)
         self.videos: Mapping[str, ExtractedVideo] = read_videos(root / VIDEOS_FILE)
         if not self.videos:
             raise ValueError(f"{root / VIDEOS_FILE}: names no videos")
         super().__init__(
             root, split, name=root.resolve().name, classes=tuple(classes), ids=tuple(self.videos),
-            features=open_features(root, find_layout(root, None), self._length),
+            features=open_features(root, find_layout(root, streams), self._length), skip_incomplete=skip_incomplete,
         )  # fmt: skip
 
     def _length(self, video: str) -> float:

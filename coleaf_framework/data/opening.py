@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from coleaf_framework.data.annotation_files import CLASSES_FILE, DENSE_FILES, WEAK_FILES, find_file
 from coleaf_framework.data.ave import AVE, ave_splits
 from coleaf_framework.data.ave_files import ROWS_FILE
+from coleaf_framework.data.extracted import VIDEOS_FILE, ExtractedVideos
 from coleaf_framework.data.folder import LLP, AVVPFolder
 from coleaf_framework.data.layout import STREAMS_FILE
 from coleaf_framework.data.lfav import LFAV, lfav_splits
@@ -31,23 +32,40 @@ def _format_of(root: Path) -> tuple[Callable[..., VideoFolder], Callable[[Path],
     return next((entry for marker, entry in _FORMATS.items() if find_file(root, marker) is not None), None)
 
 
+def is_extracted(root: Path) -> bool:
+    """Whether a folder is one of `coleaf extract` to which no annotations were added.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: A file is there twice, or is no file.
+    """
+    return find_file(root, VIDEOS_FILE) is not None and not splits_of(root)
+
+
 def open_folder(
-    root: Path | str, split: str, *, streams: Path | str | None = None, skip_incomplete: bool = False
+    root: Path | str,
+    split: str,
+    *,
+    streams: Path | str | None = None,
+    skip_incomplete: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> VideoFolder:
     """Open a split of a data folder.
 
     `UnAV100`, `AVE` and `LFAV` are told by their annotation files. A folder in LLP's layout is an `AVVPFolder` if it
-    has a `classes.txt`, and `LLP` otherwise.
+    has a `classes.txt`, and `LLP` otherwise. A folder of `coleaf extract` without annotations is `ExtractedVideos`.
 
     Args:
         root: Folder of the data set, with npy files or packed.
         split: "train", "val" or "test".
         streams: A file such as `streams.yaml`; that of the folder, if it has one, if None.
         skip_incomplete: Leave out the videos that lack a file of a stream, and say so, instead of refusing the split.
+        classes: Class names of the model that will answer for videos without annotations. Other folders have their own.
 
     Raises:
         FileNotFoundError: A file is missing. The message names it.
-        ValueError: The split is unknown or has no videos, or an annotation or `streams.yaml` is malformed.
+        ValueError: The split is unknown or has no videos, or an annotation or `streams.yaml` is malformed; or the
+            folder holds videos without annotations, and `classes` are not given.
 
     Example:
         From the root of the repository:
@@ -60,6 +78,13 @@ def open_folder(
     root = Path(root)
     if (known := _format_of(root)) is not None:
         return known[0](root, split, streams=streams, skip_incomplete=skip_incomplete)
+    if is_extracted(root):
+        if classes is None:
+            raise ValueError(
+                f"{root}: holds videos without annotations, for which `coleaf predict RUN --data {root}` answers; to "
+                f"train on them or to score, add {CLASSES_FILE} and {', '.join(WEAK_FILES.values())} or some of these"
+            )
+        return ExtractedVideos(root, classes, split, streams=streams, skip_incomplete=skip_incomplete)
     opener = LLP if find_file(root, CLASSES_FILE) is None else AVVPFolder
     return opener(root, split, streams=streams, skip_incomplete=skip_incomplete)
 

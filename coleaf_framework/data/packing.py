@@ -20,9 +20,10 @@ from torch import Tensor
 from coleaf_framework._config import shown, validated
 from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
+from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.labels.config import LABELS_FILE
-from coleaf_framework.data.opening import open_folder, splits_of
+from coleaf_framework.data.opening import is_extracted, open_folder, splits_of
 from coleaf_framework.data.recipe_file import PROJECTION_FILE, RECIPE_FILE
 from coleaf_framework.data.store import (
     DTYPES,
@@ -147,7 +148,9 @@ def _check_arguments(dtype: str, shard_megabytes: float, jobs: int | None) -> No
 
 
 def _open_splits(root: Path, streams: Path | str | None) -> dict[str, VideoFolder]:
-    """Every split that the folder has annotations of."""
+    """Every split that the folder has annotations of; the videos of one that has none are a test split."""
+    if is_extracted(root):
+        return {"test": ExtractedVideos(root, (), streams=streams)}
     folders = {split: open_folder(root, split, streams=streams) for split in splits_of(root)}
     if not folders:
         raise FileNotFoundError(f"{root}: no {', '.join(WEAK_FILES.values())} in it or in its folder 'annotations'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,11 @@ import torch
 from coleaf_framework.data.layout import Layout
 from coleaf_framework.data.recipe_file import FeatureRecipe
 from coleaf_framework.extraction.feature_folder import FeatureFolder, state_of, unlisted
-from coleaf_framework.extraction.naming import name_files, renamed_note
+from coleaf_framework.extraction.naming import name_files, renamed_notes
 from coleaf_framework.extraction.one_file import FileExtractor, FileFeatures
-from coleaf_framework.extraction.processes import Task, in_processes
-from coleaf_framework.extraction.projection import Projection
+from coleaf_framework.extraction.processes import Setup, Task, in_processes
 from coleaf_framework.extraction.recipe import Recipe
-from coleaf_framework.extraction.recipes import make_recipe, recipe_class
+from coleaf_framework.extraction.recipes import recipe_class
 from coleaf_framework.media import decoder_name
 from coleaf_framework.protocol import Modality
 
@@ -84,18 +83,22 @@ def extract(
     files = tuple(dict.fromkeys(Path(video).absolute() for video in videos))
     if not files:
         raise ValueError("no files to extract features from")
-    name = features if isinstance(features, str) else features.recipe
-    _require_window(name, window)
+    kind = recipe_class(features if isinstance(features, str) else features.recipe)
+    _require_window(kind, window)
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}, where a whole number of at least 1 was expected")
     ids = name_files(files)
-    recipe = make_recipe(name, weights, device)
-    projected = None if projection is None else Projection(projection, recipe.streams)
-    described = _described(recipe, projected, window)
+    setup = Setup(kind, weights, str(device), projection, window)
+    extractor = setup.make()
+    described, layout = _described(extractor), _layout(extractor)
     notes = [] if isinstance(features, str) else _require_asked(described, features)
-    with FeatureFolder(out, described, _layout(recipe, projected), projection) as folder:
-        call = _Call(folder, FileExtractor(recipe, projected, window), ids, progress or (lambda file, seconds: None))
-        call.run(jobs, weights, device)
+    with FeatureFolder(out, described, layout, projection) as folder:
+        call = _Call(folder, ids, progress or (lambda file, seconds: None))
+        if jobs == 1:
+            call.run(lambda tasks: ((task, call.attempt(extractor, task)) for task in tasks))
+        else:
+            del extractor  # each process loads the networks for itself
+            call.run(lambda tasks: in_processes(setup, tasks, jobs, call.progress))
         notes += folder.notes + call.notes()
     done = tuple(file for file in files if file not in call.failed)
     return Extracted(described, done, call.failed, tuple(notes), call.seconds, tuple(call.kept))
@@ -106,34 +109,28 @@ class _Call:
 
     Args:
         folder: Where the features go.
-        extractor: Makes them.
         ids: The files, and their ids.
         progress: See `extract`.
+
+    Raises:
+        ValueError: The folder has features of another file under the id of one of these.
     """
 
-    def __init__(
-        self, folder: FeatureFolder, extractor: FileExtractor, ids: dict[Path, str],
-        progress: Callable[[Path, float], None],
-    ) -> None:  # fmt: skip
-        self.folder, self.extractor, self.ids, self.progress = folder, extractor, ids, progress
+    def __init__(self, folder: FeatureFolder, ids: dict[Path, str], progress: Callable[[Path, float], None]) -> None:
+        self.folder, self.ids, self.progress = folder, ids, progress
         self.failed: dict[Path, str] = {}
         self.kept: list[Path] = []
         self.seconds = 0
         for file, name in ids.items():
             folder.require_free(file, name)
 
-    def run(self, jobs: int, weights: Path | None, device: torch.device | str) -> None:
-        """Extract the files that are not there yet."""
+    def run(self, extracted: Callable[[Sequence[Task]], Iterable[tuple[Task, FileFeatures | str]]]) -> None:
+        """Extract the files that are not there yet, by what gives each of some tasks with its result."""
         states = self._todo()
         self.folder.drop(states)
+        self.folder.expect(states)
         tasks = [Task(file, self.folder.unfinished / str(number)) for number, file in enumerate(states)]
-        jobs = min(jobs, len(tasks))
-        results = (
-            in_processes(self.extractor, tasks, jobs, weights, device, self.progress)
-            if jobs > 1
-            else ((task, self._attempt(task)) for task in tasks)
-        )
-        for task, made in results:
+        for task, made in extracted(tasks):
             self._take(task, made, states[task.file])
 
     def _todo(self) -> dict[Path, str]:
@@ -153,8 +150,9 @@ class _Call:
                 self.failed[file] = "no such file" if isinstance(problem, FileNotFoundError) else str(problem)
         return states
 
-    def _attempt(self, task: Task) -> FileFeatures | str:
-        return self.extractor.attempt(task.file, task.folder, lambda seconds: self.progress(task.file, seconds))
+    def attempt(self, extractor: FileExtractor, task: Task) -> FileFeatures | str:
+        """Do a task in this process."""
+        return extractor.attempt(task.file, task.folder, lambda seconds: self.progress(task.file, seconds))
 
     def _take(self, task: Task, made: FileFeatures | str, state: str) -> None:
         if isinstance(made, FileFeatures):
@@ -170,7 +168,7 @@ class _Call:
 
     def notes(self) -> list[str]:
         """Sentences about the files' names, and about those that lack a track."""
-        found = [] if (renamed := renamed_note(self.ids)) is None else [renamed]
+        found = renamed_notes(self.ids)
         absent = {Path(video.file): video.absent for video in self.folder.videos.values()}
         clauses: Mapping[Modality, str] = {
             "audio": "no audio track, so that classes can only be seen",
@@ -183,22 +181,23 @@ class _Call:
         return found
 
 
-def _require_window(name: str, window: int) -> None:
-    shortest, longest = recipe_class(name).windows
+def _require_window(kind: type[Recipe], window: int) -> None:
+    shortest, longest = kind.windows
     if not shortest <= window <= longest:
-        raise ValueError(f"window is {window}, where the recipe {name} takes {shortest} to {longest} seconds")
+        raise ValueError(f"window is {window}, where the recipe {kind.name} takes {shortest} to {longest} seconds")
 
 
-def _described(recipe: Recipe, projection: Projection | None, window: int) -> FeatureRecipe:
+def _described(extractor: FileExtractor) -> FeatureRecipe:
+    recipe = extractor.recipe
     return FeatureRecipe(
         recipe=recipe.name,
         version=recipe.version,
         frame_rate=recipe.frame_rate,
         sample_rate=recipe.sample_rate,
-        window=window,
+        window=extractor.window,
         weights=dict(recipe.weights),
         decoder=decoder_name(),
-        projection=None if projection is None else projection.digest,
+        projection=None if extractor.projection is None else extractor.projection.digest,
     )
 
 
@@ -215,8 +214,9 @@ def _require_asked(described: FeatureRecipe, asked: FeatureRecipe) -> list[str]:
     return [f"decoded by {described.decoder}, where the features asked for were by {asked.decoder}: slightly different"]
 
 
-def _layout(recipe: Recipe, projection: Projection | None) -> Layout:
-    streams = dict(recipe.streams)
-    if projection is not None:
-        streams = {name: files.model_copy(update={"width": projection.widths[name]}) for name, files in streams.items()}
+def _layout(extractor: FileExtractor) -> Layout:
+    streams = dict(extractor.recipe.streams)
+    if extractor.projection is not None:
+        widths = extractor.projection.widths
+        streams = {name: files.model_copy(update={"width": widths[name]}) for name, files in streams.items()}
     return Layout(streams=streams)

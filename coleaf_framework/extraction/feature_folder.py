@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -56,6 +56,8 @@ class FeatureFolder:
 
     def __init__(self, root: Path, recipe: FeatureRecipe, layout: Layout, projection: Path | None) -> None:
         self.root, self.layout, self.notes = root, layout, list[str]()
+        self._names: dict[str, str] = {}  # file -> its id
+        self._order: dict[str, int] = {}  # file -> which one it is
         make_folder(root)
         self._lock = FileLock(root / _LOCK)  # released by the system even if the process is killed
         try:
@@ -64,7 +66,7 @@ class FeatureFolder:
             raise FileExistsError(f"{root}: another process is writing features to it") from None
         try:
             self._begin(recipe, projection)
-            self.videos: dict[str, ExtractedVideo] = read_videos(root / VIDEOS_FILE)
+            self._take_note(read_videos(root / VIDEOS_FILE).values())
             for left in root.glob(f"{_UNFINISHED}*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             self.unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=root))
@@ -103,7 +105,7 @@ class FeatureFolder:
             content = projection.read_bytes()
             write_atomically(root / PROJECTION_FILE, lambda to: to.write_bytes(content))
         if not (root / VIDEOS_FILE).exists():
-            self._write_videos({})
+            self._write_videos([])
 
     def _require_same(self, recipe: FeatureRecipe) -> None:
         known = read_recipe(self.root / RECIPE_FILE)
@@ -135,18 +137,23 @@ class FeatureFolder:
         Raises:
             ValueError: One has. The message names it.
         """
-        for video in self.videos.values():
-            if video.file != str(file) and name in (video.id, file_id(Path(video.file))):
-                raise ValueError(
-                    f"{self.root}: has features of {video.file} under the id {video.id!r}, which {file} would get: "
-                    "rename it, or choose another folder"
-                )
+        owner = self._owners.get(name, str(file))
+        if owner != str(file):
+            raise ValueError(
+                f"{self.root}: has features of {owner} under the id {name!r}, which {file} would get: rename it, or "
+                "choose another folder"
+            )
+
+    def expect(self, files: Iterable[Path]) -> None:
+        """Let the rows of files that are not there yet follow the others, in this order."""
+        for file in files:
+            self._order.setdefault(str(file), len(self._order))
 
     def drop(self, files: Iterable[Path]) -> None:
         """Remove what is there of files, their rows first."""
-        gone = [video.id for file in files for video in self._of(file)]
+        gone = {video.id for file in files for video in self._of(file)}
         if gone:
-            self._write_videos({name: video for name, video in self.videos.items() if name not in gone})
+            self._write_videos([video for video in self.videos.values() if video.id not in gone])
             for path in (path for name in gone for path in self._paths(name)):
                 path.unlink(missing_ok=True)
 
@@ -164,22 +171,35 @@ class FeatureFolder:
                 to = files.path(self.root, video)
                 make_folder(to.parent)
                 os.replace(window_file(folder, stream, start), to)
-        rows = (
+        rows = [
             ExtractedVideo(video, str(file), start, end, made.absent, state)
             for video, (start, end) in zip(ids, made.windows, strict=True)
-        )
-        self._write_videos(self.videos | {row.id: row for row in rows})
+        ]
+        self._write_videos([*self.videos.values(), *rows])
 
     def _of(self, file: Path) -> list[ExtractedVideo]:
-        return [video for video in self.videos.values() if video.file == str(file)]
+        return self._by_file.get(str(file), [])
 
     def _paths(self, video: str) -> list[Path]:
         return [files.path(self.root, video) for files in self.layout.streams.values()]
 
-    def _write_videos(self, videos: dict[str, ExtractedVideo]) -> None:
-        rows = "".join(video.row() for video in videos.values())
-        write_text(self.root / VIDEOS_FILE, "\t".join(COLUMNS) + "\n" + rows)
-        self.videos = videos
+    def _write_videos(self, videos: Sequence[ExtractedVideo]) -> None:
+        """Write the rows, in the order of the files, whichever process was done first, and of their windows."""
+        rows = sorted(videos, key=lambda video: (self._order[video.file], video.start))
+        write_text(self.root / VIDEOS_FILE, "\t".join(COLUMNS) + "\n" + "".join(video.row() for video in rows))
+        self._take_note(rows)
+
+    def _take_note(self, videos: Iterable[ExtractedVideo]) -> None:
+        """Hold the videos by id and by file, and whose file each id is."""
+        self.videos = {video.id: video for video in videos}
+        self._by_file: dict[str, list[ExtractedVideo]] = {}
+        for video in self.videos.values():
+            self._by_file.setdefault(video.file, []).append(video)
+            self._order.setdefault(video.file, len(self._order))
+        for file in self._by_file.keys() - self._names.keys():
+            self._names[file] = file_id(Path(file))
+        names = {self._names[file]: file for file in self._by_file}
+        self._owners = names | {video.id: video.file for video in self.videos.values()}
 
 
 def _has_digest(path: Path, digest: str | None) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from coleaf_framework.data.annotation_files import video_id, video_seconds
 
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_.-]|^\.")
+_LATEST = 86_400.0  # second of a video at which a clip of it ends; a larger number is a date
 
 
 def file_id(file: Path) -> str:
@@ -21,11 +22,11 @@ def file_id(file: Path) -> str:
         ['BjCEufrlXm4', 'my_holiday', 'VID_20240101_120000']
     """
     plain = _NOT_ALLOWED.sub("_", file.stem)
-    if video_seconds(file.stem):
+    if video_seconds(file.stem) and float(plain.rpartition("_")[2]) <= _LATEST:
         try:
             return video_id(plain)
         except ValueError:
-            pass  # the numbers are no times of a video
+            pass  # the name is nothing but times
     return plain
 
 
@@ -40,7 +41,7 @@ def name_files(files: Iterable[Path]) -> dict[Path, str]:
     for file in files:
         name = ids[file] = file_id(file)
         if first.setdefault(name, file) != file:
-            why = f" (an id leaves out times such as {file.stem[len(name) :]!r})" if video_seconds(file.stem) else ""
+            why = " (an id leaves out the times at the end)" if _has_times(file, name) else ""
             raise ValueError(f"{first[name]} and {file} would both have the id {name!r}{why}: rename one of them")
     return ids
 
@@ -56,12 +57,25 @@ def window_ids(name: str, windows: Iterable[tuple[int, int]]) -> list[str]:
     return [name] if len(spans) == 1 else [f"{name}.{start}-{end}" for start, end in spans]
 
 
-def renamed_note(ids: dict[Path, str]) -> str | None:
-    """A sentence where ids have "_" in place of characters of the files' names; None where none do."""
-    changed = [(file, name) for file, name in ids.items() if _NOT_ALLOWED.search(file.stem)]
-    if not changed:
-        return None
-    file, name = changed[0]
-    return f"characters that ids cannot have became '_', as in {file.name!r}, whose id is {name!r}" + (
-        f"; {len(changed)} files in all" if len(changed) > 1 else ""
-    )
+def renamed_notes(ids: Mapping[Path, str]) -> list[str]:
+    """Sentences about ids that are not the names of their files."""
+    return [
+        *_note("characters that ids cannot have became '_'", {f: x for f, x in ids.items() if _has_others(f)}),
+        *_note("ids leave out the times at the end of names", {f: x for f, x in ids.items() if _has_times(f, x)}),
+    ]
+
+
+def _has_others(file: Path) -> bool:
+    return _NOT_ALLOWED.search(file.stem) is not None
+
+
+def _has_times(file: Path, name: str) -> bool:
+    return len(name) < len(file.stem)
+
+
+def _note(clause: str, ids: Mapping[Path, str]) -> list[str]:
+    if not ids:
+        return []
+    file, name = next(iter(ids.items()))
+    all_told = f"; {len(ids)} files in all" if len(ids) > 1 else ""
+    return [f"{clause}, as in {file.name!r}, whose id is {name!r}{all_told}"]

@@ -21,6 +21,11 @@ from coleaf_framework.extraction.projection import Projection
 from coleaf_framework.extraction.recipe import Recipe
 
 
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Task:
     """A file, and the folder into which its features are written first."""
@@ -34,18 +39,29 @@ class Task:
 
 
 @dataclass(frozen=True)
-class _Setup:
-    """What a process needs to make the extractor for itself."""
+class Setup:
+    """What a process needs to make a `FileExtractor` for itself; the arguments are those of `extract`.
+
+    Args:
+        kind: Class of the recipe.
+        weights: Folder with its weights.
+        device: Where its networks run.
+        projection: By what the streams are projected.
+        window: Seconds of a window.
+    """
 
     kind: type[Recipe]
     weights: Path | None
     device: str
     projection: Path | None
     window: int
-    threads: int
 
     def make(self) -> FileExtractor:
-        torch.set_num_threads(self.threads)
+        """Load the networks.
+
+        Raises:
+            FileNotFoundError, ImportError, ValueError: As the recipe and `Projection` do.
+        """
         recipe: Recipe = self.kind(self.weights, self.device)  # type: ignore[call-arg]
         projection = None if self.projection is None else Projection(self.projection, recipe.streams)
         return FileExtractor(recipe, projection, self.window)
@@ -60,21 +76,14 @@ class _Stopped:
 
 
 def in_processes(
-    extractor: FileExtractor,
-    tasks: Sequence[Task],
-    jobs: int,
-    weights: Path | None,
-    device: torch.device | str,
-    progress: Callable[[Path, float], None],
+    setup: Setup, tasks: Sequence[Task], jobs: int, progress: Callable[[Path, float], None]
 ) -> Iterator[tuple[Task, FileFeatures | str]]:
-    """Do tasks in `jobs` processes, each with networks of its own and its share of the cores.
+    """Do tasks in processes, each with networks of its own and its share of the cores.
 
     Args:
-        extractor: What the processes make again for themselves.
+        setup: What each process makes.
         tasks: The files.
-        jobs: Number of processes, at most that of tasks.
-        weights: See `extract`.
-        device: See `extract`.
+        jobs: Number of processes; no more than tasks are used.
         progress: See `extract`.
 
     Yields:
@@ -84,11 +93,9 @@ def in_processes(
         OSError: Nothing can be written any more, or a process ended while it loaded the networks.
         RuntimeError: A fault in the code of a recipe.
     """
-    projection = None if extractor.projection is None else extractor.projection.path
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs) if hasattr(os, "sched_getaffinity") else 1
-    setup = _Setup(type(extractor.recipe), weights, str(device), projection, extractor.window, threads)
+    jobs = min(jobs, len(tasks))
     waiting = list(reversed(tasks))
-    workers = [_Worker(setup) for _ in range(jobs)]
+    workers = [_Worker(setup, jobs) for _ in range(jobs)]
     try:
         while workers:
             for ready in connection.wait([worker.connection for worker in workers]):
@@ -104,7 +111,7 @@ def in_processes(
                 if not worker.alive:
                     workers.remove(worker)
                     if waiting:
-                        workers.append(_Worker(setup))
+                        workers.append(_Worker(setup, jobs))
                 elif waiting:
                     worker.give(waiting.pop())
                 else:
@@ -118,10 +125,10 @@ def in_processes(
 class _Worker:
     """A process, as the one that gives it tasks sees it."""
 
-    def __init__(self, setup: _Setup) -> None:
+    def __init__(self, setup: Setup, jobs: int) -> None:
         context = get_context("spawn")  # a copy of a process with threads can wait for a lock without end
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, setup), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, setup, jobs), daemon=True)
         self.process.start()
         theirs.close()
         self.task: Task | None = None
@@ -158,9 +165,10 @@ class _Worker:
         self.process.join()
 
 
-def _work(tasks: Connection, setup: _Setup) -> None:
+def _work(tasks: Connection, setup: Setup, jobs: int) -> None:
     """What a process does: tasks, until there are no more or the process that gives them has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that gives the tasks, which ends this one
+    torch.set_num_threads(max(1, cores() // jobs))
     try:
         extractor = setup.make()
         tasks.send(None)

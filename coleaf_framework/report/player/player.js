@@ -4,7 +4,7 @@ const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 const LIGHT = new Set(["#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]); // take black text
 const SLIDERS = ["segment", "audio", "visual"], MOST_BARS = 4000, MORE_ROWS = 300;
 const $ = (id) => document.getElementById(id);
-const state = { video: null, media: null, at: 0, off: new Set(), events: [], drawn: new Map(), active: new Set(), rows: MORE_ROWS };
+const state = { video: null, media: null, at: 0, aim: null, off: new Set(), events: [], drawn: new Map(), active: new Set(), rows: MORE_ROWS };
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 function element(name, attributes = {}, ...children) {
@@ -129,7 +129,7 @@ function drawOverview(from, to) {
 }
 
 function tick() { // the cursor, and what happens now
-  const { media, video } = state, ready = media && media.readyState > 0;
+  const { media, video } = state, ready = media.readyState > 0 && state.aim === null;
   if (ready) state.at = Math.min(media.currentTime, video.seconds);
   const [from, to] = stretch();
   if (from !== state.from) return draw();
@@ -154,14 +154,20 @@ function mark(now) {
 }
 
 function seek(seconds) {
-  state.at = Math.min(Math.max(seconds, 0), state.video.seconds);
-  const { media } = state;
-  if (media && media.readyState > 0) media.currentTime = Math.min(state.at, media.duration || state.at);
+  state.at = state.aim = Math.min(Math.max(seconds, 0), state.video.seconds);
+  steer();
   tick();
 }
 
+function steer() { // one seek at a time: Chromium may never end one that another has overtaken
+  const { media, aim } = state;
+  if (aim === null || media.readyState === 0 || media.seeking) return;
+  state.aim = null;
+  media.currentTime = Math.min(aim, media.duration || aim);
+}
+
 function jump(direction) { // to the next or previous start of an event; while playing, a second's grace for the previous
-  const limit = direction > 0 ? state.at + 1e-3 : state.at - (state.media && !state.media.paused ? 1 : 1e-3);
+  const limit = direction > 0 ? state.at + 1e-3 : state.at - (!state.media.paused ? 1 : 1e-3);
   const starts = state.events.map((e) => e.onset).filter((t) => (direction > 0 ? t > limit : t < limit));
   if (!starts.length) return void ($("said").textContent = direction > 0 ? "no later event" : "no earlier event");
   const start = direction > 0 ? starts[0] : starts[starts.length - 1];

@@ -12,7 +12,9 @@ function media(video) {
     tick();
     if (!made.paused && !calm.matches) requestAnimationFrame(follow);
   };
-  for (const kind of ["play", "seeking", "seeked", "timeupdate"]) made.addEventListener(kind, kind === "play" ? follow : tick);
+  made.addEventListener("play", follow);
+  for (const kind of ["seeking", "seeked", "timeupdate"])
+    made.addEventListener(kind, () => { if (made === state.media) { if (kind === "seeked") steer(); tick(); } });
   made.addEventListener("error", () => {
     if (made !== state.media) return;
     $("stage").hidden = true;
@@ -21,7 +23,7 @@ function media(video) {
   });
   made.addEventListener("loadedmetadata", () => {
     if (made !== state.media) return;
-    if (state.at) made.currentTime = state.at;
+    steer();
     if (video.absent === null && !made.videoWidth) tell(`This browser plays only the sound of ${video.file}: it does not support the format of its pictures.`);
     else if (Math.abs(made.duration - video.seconds) > 1.5) tell(`${video.file} lasts ${made.duration.toFixed(1)} s here, and the parsed file lasted ${video.seconds} s: is it another file?`);
   });
@@ -61,8 +63,7 @@ async function load(video) {
   if (state.wanted !== video) return; // another was chosen meanwhile
   if (state.media) { state.media.pause(); state.media.removeAttribute("src"); }
   tell("");
-  Object.assign(state, { video, at: 0, media: null });
-  state.media = media(video);
+  Object.assign(state, { video, at: 0, aim: null, media: media(video) });
   $("stage").hidden = false;
   $("stage").replaceChildren(state.media);
   $("file").textContent = video.file;
