@@ -255,10 +255,12 @@ def test_every_step_decides_as_metrics_does(browser: Browser, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("absent", "kinds"), [("audio", {"visible-only"}), ("visual", {"audible-only"})])
-def test_nothing_is_found_in_a_track_that_is_absent(browser: Browser, tmp_path: Path, absent: str, kinds: set) -> None:
+def test_nothing_is_found_in_a_track_that_is_absent(
+    browser: Browser, tmp_path: Path, absent: str, kinds: set[str]
+) -> None:
     sound = tmp_path / "sound.wav"
     with wave.open(str(sound), "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(8000)
+        file.setparams((1, 2, 8000, 0, "NONE", "not compressed"))
         file.writeframes(bytes(160_000))
     note = f"The file has no {absent} track."
     show(browser, tmp_path, [parsed(answer(1), PLAIN, absent=absent, notes=(note,))], embedded(sound))
