@@ -6,6 +6,7 @@ import csv
 import functools
 import http.server
 import io
+import json
 import re
 import shutil
 import threading
@@ -19,7 +20,7 @@ import torch
 
 from coleaf_framework.metrics import DecisionConfig, Event
 from coleaf_framework.report.player import embedded, linked, make_player
-from coleaf_framework.results.events_file import read_video_events
+from coleaf_framework.results.events_file import VideoEvents, read_video_events, write_events
 from coleaf_framework.results.parsed_video import ParsedVideo
 from tests.helpers.browser import Browser, needs_browser
 from tests.helpers.parsed import CLIP, answer, events_at, parsed
@@ -311,6 +312,9 @@ def test_downloads_hold_the_events_as_shown(browser: Browser, tmp_path: Path) ->
     parser, read = read_video_events(files["json"], video.id)
     assert (parser, read.seconds, read.events, read.ground_truth) == (video.parser, 10, expected, None)
     text = files["json"].read_text()
+    written = tmp_path / "written.json"
+    write_events(written, video.parser, "media files", "test", [VideoEvents(video.id, 10.0, expected, None)])
+    assert json.loads(text) | {"notes": []} == json.loads(written.read_text())
     assert '"It is short."' in text
     assert "segment 0.30, audio gate 0.40, visual gate 0.40" in text
     assert f"Without events of {NASTY[1]}" in text

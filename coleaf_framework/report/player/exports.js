@@ -1,6 +1,8 @@
 // Files of the events as shown.
-function asJson(video, events, remarks) { // as results/events_file.py writes it, so that `coleaf plot` reads it
-  const content = { parser: video.parser, data: video.file, split: "none", notes: [...video.notes, ...remarks],
+
+// As `coleaf parse` writes it (results/events_file.py), so that `coleaf plot` reads it.
+function asJson(video, events, remarks) {
+  const content = { parser: video.parser, data: "media files", split: "test", notes: [...video.notes, ...remarks],
     videos: Object.fromEntries([[video.id, { seconds: video.seconds, events, ground_truth: null }]]) };
   return JSON.stringify(content, null, 1) + "\n";
 }

@@ -133,7 +133,8 @@ function drawTable(here) {
     state.drawn.get(e).push(row);
     return row;
   });
-  $("list").replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", { colspan: "5" }, "none here"))]));
+  if (!rows.length) rows.push(element("tr", {}, element("td", { colspan: "5" }, "none here")));
+  $("list").replaceChildren(...rows);
   $("more").hidden = here.length <= state.rows;
 }
 
