@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urljoin, urlparse
 
 import numpy as np
@@ -45,7 +46,7 @@ class _Parts(HTMLParser):
         self._inside -= tag == "label"
 
 
-def data(page: str) -> list[dict]:
+def data(page: str) -> list[dict[str, Any]]:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     return json.loads(found[1])
 

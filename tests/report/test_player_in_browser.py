@@ -6,6 +6,7 @@ import csv
 import functools
 import http.server
 import io
+import json
 import re
 import shutil
 import threading
@@ -19,7 +20,7 @@ import torch
 
 from coleaf_framework.metrics import DecisionConfig, Event
 from coleaf_framework.report.player import embedded, linked, make_player
-from coleaf_framework.results.events_file import read_video_events
+from coleaf_framework.results.events_file import VideoEvents, read_video_events, write_events
 from coleaf_framework.results.parsed_video import ParsedVideo
 from tests.helpers.browser import Browser, needs_browser
 from tests.helpers.parsed import CLIP, answer, events_at, parsed
@@ -255,10 +256,12 @@ def test_every_step_decides_as_metrics_does(browser: Browser, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("absent", "kinds"), [("audio", {"visible-only"}), ("visual", {"audible-only"})])
-def test_nothing_is_found_in_a_track_that_is_absent(browser: Browser, tmp_path: Path, absent: str, kinds: set) -> None:
+def test_nothing_is_found_in_a_track_that_is_absent(
+    browser: Browser, tmp_path: Path, absent: str, kinds: set[str]
+) -> None:
     sound = tmp_path / "sound.wav"
     with wave.open(str(sound), "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(8000)
+        file.setparams((1, 2, 8000, 0, "NONE", "not compressed"))
         file.writeframes(bytes(160_000))
     note = f"The file has no {absent} track."
     show(browser, tmp_path, [parsed(answer(1), PLAIN, absent=absent, notes=(note,))], embedded(sound))
@@ -309,6 +312,9 @@ def test_downloads_hold_the_events_as_shown(browser: Browser, tmp_path: Path) ->
     parser, read = read_video_events(files["json"], video.id)
     assert (parser, read.seconds, read.events, read.ground_truth) == (video.parser, 10, expected, None)
     text = files["json"].read_text()
+    written = tmp_path / "written.json"
+    write_events(written, video.parser, "media files", "test", [VideoEvents(video.id, 10.0, expected, None)])
+    assert json.loads(text) | {"notes": []} == json.loads(written.read_text())
     assert '"It is short."' in text
     assert "segment 0.30, audio gate 0.40, visual gate 0.40" in text
     assert f"Without events of {NASTY[1]}" in text
