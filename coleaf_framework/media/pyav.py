@@ -188,12 +188,13 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
     if stream.type == "video" and context.width * context.height > MOST_PIXELS:
         raise ValueError(f"{path}: frames of {context.width} x {context.height} are more than {MOST_PIXELS} pixels")
     context.options = {"err_detect": "crccheck+explode", "max_pixels": str(MOST_PIXELS)}
+    clock = _Clock()
     for packet in _packets(path, container, stream):
         frames = packet.decode()
         if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
             raise ValueError(f"{path}: damaged or cut short, in its {stream.type} track")
         for frame in frames:
-            stamp = frame.pts if frame.pts is not None else frame.dts
+            stamp = clock.read(frame)
             time = None if stamp is None else stamp * frame.time_base - header.start
             if time is not None and time > header.end - header.start + 10:
                 raise ValueError(
@@ -201,6 +202,24 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
                     f"says a length of {float(header.end - header.start):.1f}"
                 )
             yield frame, time
+
+
+class _Clock:
+    """Says when a frame is shown: by its timestamp, or by its packet's where those are more in order, as in AVI."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def read(self, frame: Any) -> int | None:
+        for name in self._faults:
+            stamp = getattr(frame, name)
+            if stamp is not None:
+                self._faults[name] += stamp <= self._last.get(name, stamp - 1)
+                self._last[name] = stamp
+        if self._faults["pts"] > self._faults["dts"] or frame.pts is None:
+            return frame.dts  # type: ignore[no-any-return]
+        return frame.pts  # type: ignore[no-any-return]
 
 
 def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
