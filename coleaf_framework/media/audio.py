@@ -88,7 +88,7 @@ class _Line:
             yield np.zeros((self._channels, min(self._rate, first - start)), np.float32)
         self._skip, self._made = max(0, self._made - first), max(self._made, first)
         self.end = time
-        self._resampler = require_av().AudioResampler("fltp", frame.layout, self._rate)
+        self._resampler = require_av().AudioResampler("flt", frame.layout, self._rate)
 
     def _blocks(self, frame: Any) -> Iterator[Samples]:
         for part in self._resampler.resample(frame):
@@ -111,9 +111,10 @@ def _check(path: Path, frame: Any) -> int:
 
 
 def _block(path: Path, frame: Any, channels: int) -> Samples:
-    block: Samples = frame.to_ndarray().astype(np.float32, copy=False)
+    packed: Samples = frame.to_ndarray()  # PyAV does not unpack more than eight planes
+    block = packed.reshape(-1, frame.layout.nb_channels).T
     if not np.isfinite(block).all():
         raise ValueError(f"{path}: its audio track has samples that are not finite")
     if len(block) != channels:
         block = np.repeat(block.mean(axis=0, keepdims=True), channels, axis=0)
-    return np.clip(block, -1, 1)
+    return np.clip(block, -1, 1, order="C")

@@ -124,18 +124,27 @@ def read_header(path: Path, container: Any) -> Header:
     tracks = {kind: stream and _track(container.format.name, stream, counted) for kind, stream in found.items()}
     known = [track for track in tracks.values() if track]
     start = min(track.start for track in known)
-    end = _end(container, [track.end for track in known], start)
-    if end is None:
+    ends = [track.end for track in known if track.end is not None]
+    unknown = len(ends) < len(known)
+    whole = _whole(container, start)
+    if unknown and whole is None:
         raise ValueError(f"{path}: its header says no length; `ffmpeg -i IN -c copy OUT` writes one")
+    alone = all(s in found.values() or s.disposition & _covers() for s in container.streams)
+    if whole is not None and (unknown or alone):  # else it may be the length of subtitles, say
+        ends.append(whole)
+    end = max(ends)
     if not 0 < end - start <= LONGEST:
         raise ValueError(f"{path}: its header says a length of {float(end - start):g} seconds; up to a day is read")
     return Header(tracks["video"], tracks["audio"], start, end)
 
 
+def _covers() -> Any:
+    return importlib.import_module("av.stream").Disposition.attached_pic
+
+
 def _best(container: Any, kind: str) -> Any:
     """The track that FFmpeg picks; of video tracks no cover picture."""
-    covers = importlib.import_module("av.stream").Disposition.attached_pic
-    choices = [s for s in container.streams if s.type == kind and not s.disposition & covers]
+    choices = [s for s in container.streams if s.type == kind and not s.disposition & _covers()]
     best = container.streams.best(kind)
     return best if best in choices else next(iter(choices), None)
 
@@ -150,11 +159,8 @@ def _track(container: str, stream: Any, counted: Fraction | None) -> Track:
     return Track(stream.index, start, _clock(stream.metadata.get("DURATION", "")))
 
 
-def _end(container: Any, ends: list[Fraction | None], start: Fraction) -> Fraction | None:
-    """When the longer track ends; of unknown ones the file as a whole may say it."""
-    known = [end for end in ends if end is not None]
-    if len(known) == len(ends):
-        return max(known)
+def _whole(container: Any, start: Fraction) -> Fraction | None:
+    """When the file as a whole ends by its header."""
     if container.duration is None:
         return None
     # Matroska says when the last frame ends on the file's own clock, the others how long the file lasts.
