@@ -36,14 +36,14 @@ def read_samples(path: Path, header: Header, track: Track, rate: int) -> Generat
         When the track ends, in seconds from the file's start.
     """
     with opened(path) as container:
-        line = _Line(path, rate, container.format.name)
+        line = Line(path, rate, container.format.name)
         for frame, time in decoded(path, container, header, track):
             yield from line.add(frame, line.end if time is None else time)
         yield from line.flush()
     return check_end(path, header, track, "audio", line.end)
 
 
-class _Line:
+class Line:
     """Lays resampled frames onto the file's timeline."""
 
     def __init__(self, path: Path, rate: int, container: str) -> None:

@@ -5,18 +5,19 @@ Needs the extra `video` (PyAV, which brings FFmpeg).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.media.audio import read_samples
+from coleaf_framework.media import audio, torchcodec, video
 from coleaf_framework.media.pieces import Piece, cut
 from coleaf_framework.media.pyav import check_length, opened, read_header, require_av
-from coleaf_framework.media.video import read_frames
 
 Prepared = TypeVar("Prepared")
 
@@ -39,9 +40,26 @@ class MediaInfo:
 
 
 def decoder_name() -> str:
-    """The decoder and its version, for records."""
+    """The decoder and its version, for records.
+
+    Raises:
+        ImportError: It is not installed.
+        ValueError: `COLEAF_DECODER` names another than pyav and torchcodec.
+    """
     av = require_av()
-    return f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+    name = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+    if _asked_for() == "torchcodec":
+        torchcodec.require_torchcodec()
+        return f"torchcodec {version('torchcodec')}; header, scaling and resampling: {name}"
+    return name
+
+
+def _asked_for() -> str:
+    """What the environment variable `COLEAF_DECODER` names: pyav, also where it is not set, or torchcodec."""
+    name = os.environ.get("COLEAF_DECODER") or "pyav"
+    if name not in ("pyav", "torchcodec"):
+        raise ValueError(f"COLEAF_DECODER={name!r} is not one of pyav, torchcodec")
+    return name
 
 
 def probe(path: Path) -> MediaInfo:
@@ -85,11 +103,15 @@ def decode(
         ValueError: It is no media file; it is damaged, or ends before the length that its header says. The message
             names it.
     """
+    frames, samples = video.read_frames, audio.read_samples
+    if _asked_for() == "torchcodec":
+        torchcodec.require_torchcodec()
+        frames, samples = torchcodec.read_frames, torchcodec.read_samples
     with opened(path) as container:
         header = read_header(path, container)
     end = yield from cut(
-        read_frames(path, header, header.video, frame_rate, frame_size) if header.video else None,
-        read_samples(path, header, header.audio, sample_rate) if header.audio else None,
+        frames(path, header, header.video, frame_rate, frame_size) if header.video else None,
+        samples(path, header, header.audio, sample_rate) if header.audio else None,
         window=window,
         frame_rate=frame_rate,
         sample_rate=sample_rate,

@@ -30,7 +30,7 @@ def read_frames(
     Returns:
         When the track ends, in seconds from the file's start.
     """
-    scaler = _Scaler(size)
+    scaler = Scaler(size)
     end = Fraction(0)
     shown = 0
     with opened(path) as container:
@@ -92,7 +92,7 @@ class _Pace:
             yield from self.pull()
 
 
-class _Scaler:
+class Scaler:
     """FFmpeg's filters `scale` and `format`, made anew where the stored frames change their size or format."""
 
     def __init__(self, size: tuple[int, int] | None) -> None:
