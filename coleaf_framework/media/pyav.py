@@ -194,20 +194,29 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
     if stream.type == "video" and context.width * context.height > MOST_PIXELS:
         raise ValueError(f"{path}: frames of {context.width} x {context.height} are more than {MOST_PIXELS} pixels")
     context.options = {"err_detect": "crccheck+explode", "max_pixels": str(MOST_PIXELS)}
-    clock = _Clock()
+    clock, seen, length = _Clock(), Fraction(0), header.end - header.start
     for packet in _packets(path, container, stream):
-        frames = packet.decode()
+        try:
+            frames = packet.decode()
+        except require_av().FFmpegError as problem:
+            raise ValueError(_damage(path, stream.type, seen, length) + _reason(problem)) from problem
         if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
-            raise ValueError(f"{path}: damaged or cut short, in its {stream.type} track")
+            raise ValueError(_damage(path, stream.type, seen, length))
         for frame in frames:
             stamp = clock.read(frame)
             time = None if stamp is None else stamp * frame.time_base - header.start
-            if time is not None and time > header.end - header.start + 10:
+            if time is not None and time > length + 10:
                 raise ValueError(
                     f"{path}: damaged: its {stream.type} track goes on at {float(time):.1f} seconds, though the header "
-                    f"says a length of {float(header.end - header.start):.1f}"
+                    f"says a length of {float(length):.1f}"
                 )
+            seen = seen if time is None else max(seen, time)
             yield frame, time
+
+
+def _damage(path: Path, kind: str, seen: Fraction, length: Fraction) -> str:
+    where = f"after {float(seen):.1f} of {float(length):.1f} seconds"
+    return f"{path}: damaged or cut short: its {kind} track is not decodable {where}"
 
 
 class _Clock:

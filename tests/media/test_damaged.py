@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,9 @@ def test_cut_short(tmp_path: Path, name: str, options: Any, share: float) -> Non
 
 def test_cut_short_tells_how_much_there_is(tmp_path: Path) -> None:
     path = make_media(tmp_path / "clip.mp4", seconds=6, fps=10, picture=noise, options={"movflags": "faststart"})
-    assert "track ends at 3." in (message := complaint(cut_short(path, 0.6)))
-    assert "the header says 6.0" in message
+    assert re.search(
+        r"after 3\.\d of 6\.0 seconds|ends at 3\.\d seconds, .* says 6\.0", complaint(cut_short(path, 0.6))
+    )
 
 
 def test_pieces_before_the_damage_are_given(tmp_path: Path) -> None:
