@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.media.pyav import Header, Track, check_end, decoded, opened, require_av
+from coleaf_framework.media.header import Header, Track, check_end
+from coleaf_framework.media.opening import opened, require_av
+from coleaf_framework.media.stamped import decoded
 
 Samples = NDArray[np.float32]
 

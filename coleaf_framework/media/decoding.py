@@ -15,9 +15,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.media import audio, torchcodec, video
+from coleaf_framework.media.audio import read_samples
+from coleaf_framework.media.header import check_length, read_header
+from coleaf_framework.media.opening import opened, require_av
 from coleaf_framework.media.pieces import Piece, cut
-from coleaf_framework.media.pyav import check_length, opened, read_header, require_av
+from coleaf_framework.media.torchcodec import read_frames as torchcodec_frames
+from coleaf_framework.media.torchcodec import read_samples as torchcodec_samples
+from coleaf_framework.media.torchcodec import require_torchcodec
+from coleaf_framework.media.video import read_frames
 
 Prepared = TypeVar("Prepared")
 
@@ -49,7 +54,7 @@ def decoder_name() -> str:
     av = require_av()
     name = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
     if _asked_for() == "torchcodec":
-        torchcodec.require_torchcodec()
+        require_torchcodec()
         return f"torchcodec {version('torchcodec')}; header, scaling and resampling: {name}"
     return name
 
@@ -103,10 +108,10 @@ def decode(
         ValueError: It is no media file; it is damaged, or ends before the length that its header says. The message
             names it.
     """
-    frames, samples = video.read_frames, audio.read_samples
+    frames, samples = read_frames, read_samples
     if _asked_for() == "torchcodec":
-        torchcodec.require_torchcodec()
-        frames, samples = torchcodec.read_frames, torchcodec.read_samples
+        require_torchcodec()
+        frames, samples = torchcodec_frames, torchcodec_samples
     with opened(path) as container:
         header = read_header(path, container)
     end = yield from cut(

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coleaf_framework.media.audio import Line, Samples
-from coleaf_framework.media.pyav import Header, Track, check_end, require_av
+from coleaf_framework.media.header import Header, Track, check_end
+from coleaf_framework.media.opening import require_av
 from coleaf_framework.media.video import Scaler
 
 _LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")

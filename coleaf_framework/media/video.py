@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.media.pyav import Header, Track, check_end, decoded, opened, require_av
+from coleaf_framework.media.header import Header, Track, check_end
+from coleaf_framework.media.opening import opened, require_av
+from coleaf_framework.media.stamped import decoded
 
 # What turns stored frames upright: the signs of the display matrix's upper left (a, b; c, d), by which a stored point
 # (x, y) is shown at (ax + cy, bx + dy), with y downward -> transposed first, then rows and columns reversed.

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from coleaf_framework.media import decode, probe
-from coleaf_framework.media import pyav as opening
+from coleaf_framework.media import decode, probe, stamped
 from tests.helpers.media import make_media, noise, tone, whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +179,7 @@ def test_neither_audio_nor_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(64, 48), (48, 64)])
 def test_frames_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
     path = make_media(tmp_path / "clip.mp4", size=size, audio=None)
-    monkeypatch.setattr(opening, "MOST_PIXELS", 3000)
+    monkeypatch.setattr(stamped, "MOST_PIXELS", 3000)
     assert f"frames of {size[0]} x {size[1]} are more than 3000 pixels" in complaint(path)
 
 

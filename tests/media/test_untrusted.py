@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coleaf_framework.media import probe
-from coleaf_framework.media import pyav as opening
+from coleaf_framework.media import opening, probe
 from tests.helpers.media import make_media, whole
 
 
