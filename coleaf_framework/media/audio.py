@@ -81,10 +81,6 @@ class Line:
         """Start a resampler for frames like this one, the first of which is heard from `time` on."""
         channels = _check(self._path, frame)
         self._channels = self._channels or channels
-        if time < self.end - 1:
-            raise ValueError(
-                f"{self._path}: damaged: its audio track goes back from {float(self.end):.1f} to {float(time):.1f} s"
-            )
         first = round(time * self._rate)
         for start in range(self._made, first, self._rate):
             yield np.zeros((self._channels, min(self._rate, first - start)), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,15 @@ class _Bytes:
     """A file without its name, so that FFmpeg judges by what is in it alone, and never takes the name for a URL."""
 
     def __init__(self, file: Any) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Move to a place; damaged files ask for some before their start, which FFmpeg wants to have said so."""
+        try:
+            return int(self._file.seek(offset, whence))
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
 
 
 class _OtherFileError(Exception):

@@ -18,7 +18,7 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
     """A track's frames, each with its time in seconds from the file's start; None where it has no timestamp.
 
     Raises:
-        ValueError: The decoder complains, or a frame's time is far beyond the length that the header says.
+        ValueError: The decoder complains, or a frame's time is far before the one before or beyond the length.
     """
     stream = container.streams[track.index]
     context = stream.codec_context
@@ -38,10 +38,10 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
         for frame in frames:
             stamp = clock.read(frame)
             time = None if stamp is None else stamp * frame.time_base - header.start
-            if time is not None and time > length + 10:
+            if time is not None and not seen - 1 <= time <= length + 10:
                 raise ValueError(
-                    f"{path}: damaged: its {stream.type} track goes on at {float(time):.1f} seconds, though the header "
-                    f"says a length of {float(length):.1f}"
+                    f"{path}: damaged: its {stream.type} track goes on at {float(time):.1f} seconds after "
+                    f"{float(seen):.1f} of {float(length):.1f}"
                 )
             seen = seen if time is None else max(seen, time)
             yield frame, time

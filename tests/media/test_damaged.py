@@ -168,7 +168,18 @@ def test_timestamps_far_beyond_the_length(tmp_path: Path) -> None:
     content = path.read_bytes()
     at = content.index(b"\x44\x89\x88") + 3
     path.write_bytes(content[:at] + struct.pack(">d", 1000.0) + content[at + 8 :].replace(b"00:01:30", b"00:00:01"))
-    assert "goes on at 90.0 seconds" in complaint(path)
+    assert "goes on at 90.0 seconds after 0.5 of 1" in complaint(path)
+
+
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_timestamps_that_go_back(tmp_path: Path, kind: str) -> None:
+    only: dict[str, Any] = (
+        {"audio": None, "video": "mpeg2video"} if kind == "video" else {"video": None, "audio": "mp2"}
+    )
+    first = make_media(tmp_path / "1.ts", seconds=4, rate=48000, fps=25, **only)
+    both = tmp_path / "both.ts"
+    both.write_bytes(first.read_bytes() * 2)
+    assert re.search(r"goes on at|not decodable after", complaint(both))
 
 
 def test_neither_audio_nor_video(tmp_path: Path) -> None:
@@ -193,6 +204,14 @@ def test_turned_by_an_odd_angle(tmp_path: Path) -> None:
     half = 46341  # of 65536: cosine of 45 degrees
     patched(path, b"tkhd", 40, struct.pack(">5i", half, half, 0, -half, half))
     assert "no multiple of 90" in complaint(path)
+
+
+def test_place_before_the_start_of_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = make_media(tmp_path / "clip.caf", video=None, audio="pcm_s16le")
+    patched(path, b"data", 0, struct.pack(">q", -(2**40)))  # where the chunk after this one would be
+    capfd.readouterr()
+    complaint(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_ffmpeg_does_not_write_to_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
