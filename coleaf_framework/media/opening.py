@@ -34,7 +34,7 @@ class _Bytes:
         self.read, self.tell = file.read, file.tell
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move to a place; damaged files ask for some before their start, which FFmpeg wants to have said so."""
+        """Move to a place; damaged files lead beyond any file, which FFmpeg is told by an error number."""
         try:
             return int(self._file.seek(offset, whence))
         except (OSError, ValueError, OverflowError):

@@ -206,9 +206,9 @@ def test_turned_by_an_odd_angle(tmp_path: Path) -> None:
     assert "no multiple of 90" in complaint(path)
 
 
-def test_place_before_the_start_of_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_chunk_that_leads_beyond_any_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = make_media(tmp_path / "clip.caf", video=None, audio="pcm_s16le")
-    patched(path, b"data", 0, struct.pack(">q", -(2**40)))  # where the chunk after this one would be
+    patched(path, b"info", 0, struct.pack(">q", -(2**40)))  # the length of a chunk, past which the next one lies
     capfd.readouterr()
     complaint(path)
     assert capfd.readouterr() == ("", "")
