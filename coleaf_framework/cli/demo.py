@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coleaf_framework.cli.parse_video import PERCEIVED, write_page
 from coleaf_framework.data import AVVPDataset
+from coleaf_framework.data.recipe_file import RECIPE_FILE, recipe_of
 from coleaf_framework.metrics import Event
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.record.settings import as_setting, load_config
@@ -15,7 +17,7 @@ from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.runs import Report
 from coleaf_framework.results.events_file import VideoEvents, write_events
 from coleaf_framework.results.predictions_file import write_predictions
-from coleaf_framework.storage import write_text
+from coleaf_framework.storage import require_file, write_text
 from coleaf_framework.training.experiment import has_split, open_split, train
 
 # The paper's recipe at the published width, with a batch size for 1,000 videos. The last epoch is kept, so that none is
@@ -50,7 +52,7 @@ _NO_DATA = "No data was named, so this is synthetic LLP: it shows how things wor
 _RUNS = (("han", "false"), ("han-coleaf", "true"))
 
 
-def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()) -> str:
+def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = (), *, video: Path | None = None) -> str:
     """Train both parsers and write their runs, predictions and pictures into a folder.
 
     Every video is read before training starts.
@@ -59,14 +61,16 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
         out: The folder. An earlier demo in it is replaced.
         data: Folder in LLP's layout with ground truth for its test split; synthetic LLP if None.
         settings: Further settings, as for `--set`.
+        video: Media file that HAN in CoLeaF parses at the end; the data's `extraction.yaml` must say how.
 
     Returns:
         Text with a short table, the conclusion and the paths of the files.
 
     Raises:
         FileExistsError: `out` has something else than a demo in it.
-        FileNotFoundError: A file of the data set is missing.
-        ValueError: A file of the data set is damaged.
+        FileNotFoundError: A file of the data set, or the video, is missing.
+        ImportError: The video needs a library that is missing.
+        ValueError: A file of the data set is damaged, or it does not say how its features were extracted.
     """
     start = time.perf_counter()
     marker = out / "DEMO.txt"
@@ -78,14 +82,16 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
         name: load_config(settings=(*sized, *root, *settings, f"coleaf.enabled={enabled}")) for name, enabled in _RUNS
     }
     test = _checked(configs["han"])
+    if video is not None:
+        _require_parsable(video, test)
     write_text(marker, "written by `coleaf demo`, which may replace it\n")
     histories, predicted = _train_and_predict(configs, out, test)
     save(loss_curves(histories), out / "losses.png")
     report = Report([out / name for name in configs], "test")
     report.write_page(out / "report.html")
     report.comparison.write(out / "scores")
-    video = _telling_video(list(predicted.values()))
-    save(timeline(_lanes(predicted, video), video.seconds, f"{video.id}: {_RULE}"), out / "timeline.png")
+    telling = _telling_video(list(predicted.values()))
+    save(timeline(_lanes(predicted, telling), telling.seconds, f"{telling.id}: {_RULE}"), out / "timeline.png")
     return "\n".join(
         [
             "" if data is not None else _NO_DATA,
@@ -99,6 +105,7 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
             f"checkpoint  {out / 'han-coleaf'}",
             f"report      {out / 'report.html'}",
             f"pictures    {out / 'timeline.png'} ({_RULE}), {out / 'losses.png'}",
+            *([] if video is None else _parsed(out / "han-coleaf", video, out / "video.html")),
             f"took        {time.perf_counter() - start:.0f} s",
         ]
     ).lstrip()
@@ -135,6 +142,32 @@ def _checked(config: RunConfig) -> AVVPDataset:
             "(in LLP's layout AVVP_eval_*.csv)"
         )
     return test
+
+
+def _require_parsable(video: Path, data: AVVPDataset) -> None:
+    """Check, before anything is trained, that the video can be parsed afterwards."""
+    from coleaf_framework.extraction import make_recipe
+
+    require_file(video)
+    if (extracted := recipe_of(data)) is None:
+        raise ValueError(
+            f"--video: {data.name} does not say how its features were extracted (it has no {RECIPE_FILE}), so those of "
+            "a video cannot be made"
+        )
+    make_recipe(extracted[0].recipe)
+
+
+def _parsed(run: Path, video: Path, page: Path) -> list[str]:
+    """Parse the video, write its page, and say what was found."""
+    from coleaf_framework.parsing import VideoParser
+
+    parsed, failed = VideoParser(run).parse([video])
+    if failed:
+        return [f"video       {why}" for why in failed.values()]
+    write_page(page, parsed, embed=True)
+    events = parsed[0].events()
+    found = [f"{e.label} ({PERCEIVED[e.modality]}) {e.onset:g} to {e.offset:g} s" for e in events]
+    return [f"video       {page}: in {video.name} {', '.join(found) or 'nothing'}"]
 
 
 def _telling_video(parsers: Sequence[list[VideoEvents]]) -> VideoEvents:

@@ -10,7 +10,17 @@ import typer
 from typer.core import TyperGroup
 
 from coleaf_framework._text import end_interrupted, log_to_stderr
-from coleaf_framework.cli import data, evaluating, experiments, inspecting, labelling, labels, leaderboard, training
+from coleaf_framework.cli import (
+    data,
+    evaluating,
+    experiments,
+    inspecting,
+    labelling,
+    labels,
+    leaderboard,
+    parse_video,
+    training,
+)
 from coleaf_framework.cli.errors import end_failed
 from coleaf_framework.cli.importing import importing
 
@@ -18,6 +28,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "train": training.train,
     "evaluate": evaluating.evaluate,
     "predict": evaluating.predict,
+    "parse": parse_video.parse,
     "plot": evaluating.plot,
     "synth": data.synth,
     "pack": data.pack,

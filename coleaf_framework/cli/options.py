@@ -15,6 +15,10 @@ Streams = Annotated[
 ]
 SkipIncomplete = Annotated[bool, typer.Option("--skip-incomplete", help="leave out videos that lack a stream's file")]
 Decision = Annotated[Path | None, typer.Option(help="thresholds that `coleaf thresholds` wrote")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="folder with the weights of the recipe's networks; where its library keeps them if left out"),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="import code that a run or file names and that is no plugin")]
 Anchor = Annotated[
     str | None, typer.Option(help="Anchor plugin, module:Class, module:function or declaration file (wrap.yaml)")

@@ -144,6 +144,7 @@ def import_(
 def demo(
     out: Annotated[Path, typer.Option(help="folder to write; replaced if it holds a demo")] = Path("runs/demo"),
     data: Annotated[Path | None, typer.Option(help="folder in LLP's layout, such as examples/tuxav_mini")] = None,
+    video: Annotated[Path | None, typer.Option(help="media file that the trained network parses at the end")] = None,
 ) -> None:
     """Train HAN alone and inside CoLeaF and show what came of it; on a small synthetic LLP without --data."""
     with importing():
@@ -151,4 +152,4 @@ def demo(
         from coleaf_framework.storage import require_place
 
     require_place(out, "--out", folder=True)
-    say(run_demo(out, data))
+    say(run_demo(out, data, video=video))

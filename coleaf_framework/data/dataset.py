@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.metrics import ParsedSplit
-from coleaf_framework.protocol import Batch, StreamSpec
+from coleaf_framework.protocol import Batch, Modality, StreamSpec
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,20 @@ class AVVPDataset(Protocol):
     def segments(self, index: int) -> int:
         """T of a video, if possible without reading its features."""
         ...
+
+
+def innermost(dataset: object) -> object:
+    """The data set within `AveragedFrames`, `WithPseudoLabels` and the like."""
+    while (inner := getattr(dataset, "dataset", None)) is not None:
+        dataset = inner
+    return dataset
+
+
+def absent_modality(dataset: AVVPDataset, video: str) -> Modality | None:
+    """The modality whose track a video's file lacks, where the data set knows: its `absent(video)`."""
+    absent = getattr(innermost(dataset), "absent", None)
+    found: Modality | None = absent(video) if callable(absent) else None
+    return found
 
 
 def digests_of(dataset: AVVPDataset) -> dict[str, str]:

@@ -109,6 +109,13 @@ class ExtractedVideos(VideoFolder):
         """The modality whose track the video's file lacks."""
         return self.videos[video].absent
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences about videos that lack a track."""
+        told = {"audio": "no audio track, so nothing is heard in them", "visual": "no video track, so nothing is seen"}
+        counts = {m: sum(video.absent == m for video in self.videos.values()) for m in MODALITIES}
+        return tuple(f"{n} of {len(self.videos)} videos have {told[m]}" for m, n in counts.items() if n)
+
     def weak_labels(self, video: str) -> Sequence[int]:
         """None are known."""
         return ()

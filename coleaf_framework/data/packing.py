@@ -23,6 +23,7 @@ from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_st
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.labels.config import LABELS_FILE
 from coleaf_framework.data.opening import open_folder, splits_of
+from coleaf_framework.data.recipe_file import PROJECTION_FILE, RECIPE_FILE
 from coleaf_framework.data.store import (
     DTYPES,
     FORMAT,
@@ -117,7 +118,8 @@ def pack(
     about["segment_seconds"] = segment_seconds
     about["videos"] = {split: checksum(torch.tensor(list("\n".join(d.ids).encode()))) for split, d in splits.items()}
     _begin(out, about)
-    annotations = (SYNTHETIC_MARKER, *next(iter(folders.values())).annotation_files)
+    kept = (SYNTHETIC_MARKER, RECIPE_FILE, PROJECTION_FILE)
+    annotations = tuple(dict.fromkeys((*kept, *next(iter(folders.values())).annotation_files)))
     _copy_annotations(root, out, annotations)
     if (root / LABELS_FILE).is_file():
         log_once(root, LABELS_FILE, ["it is not packed: pass --labels to train on the store with its pseudo-labels"])

@@ -20,7 +20,9 @@ from pathlib import Path
 from pydantic import Field
 
 from coleaf_framework._config import StrictConfig, validated
-from coleaf_framework.storage import read_yaml, write_yaml
+from coleaf_framework.data.dataset import innermost
+from coleaf_framework.storage import read_yaml, require_file, write_yaml
+from coleaf_framework.storage.digests import file_digest
 
 RECIPE_FILE, PROJECTION_FILE = "extraction.yaml", "projection.safetensors"
 _COMPARED = ("recipe", "version", "frame_rate", "sample_rate", "weights", "projection")
@@ -69,3 +71,37 @@ def read_recipe(path: Path) -> FeatureRecipe:
         ValueError: It is malformed. The message names the file and the field.
     """
     return validated(FeatureRecipe, read_yaml(path), path)
+
+
+def projection_of(folder: Path, recipe: FeatureRecipe) -> Path | None:
+    """The projection in a folder, by which a recipe's streams are projected; None where they are not.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        ValueError: It is another one than the recipe names.
+    """
+    if recipe.projection is None:
+        return None
+    path = folder / PROJECTION_FILE
+    require_file(path)
+    if (found := file_digest(path)) != recipe.projection:
+        raise ValueError(
+            f"{path}: its digest is {found}, not {recipe.projection} as the recipe of the features names it"
+        )
+    return path
+
+
+def recipe_of(dataset: object) -> tuple[FeatureRecipe, Path | None] | None:
+    """How a data set's features were extracted, and the projection; None where its folder does not say.
+
+    Args:
+        dataset: A data set on disk, also within `AveragedFrames` and the like.
+
+    Raises:
+        FileNotFoundError, ValueError: As `read_recipe` and `projection_of` do.
+    """
+    root = getattr(innermost(dataset), "root", None)
+    if not isinstance(root, Path) or not (root / RECIPE_FILE).exists():
+        return None
+    recipe = read_recipe(root / RECIPE_FILE)
+    return recipe, projection_of(root, recipe)

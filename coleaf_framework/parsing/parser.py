@@ -1,12 +1,25 @@
-"""A run as a parser of media files."""
+"""A run as a parser of media files. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from coleaf_framework.metrics import DecisionConfig
-from coleaf_framework.results.parsed_video import ParsedVideo
+from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset
+from coleaf_framework.data.extracted import ExtractedVideos
+from coleaf_framework.data.recipe_file import FeatureRecipe, projection_of
+from coleaf_framework.experiments.scoring import use_decision
+from coleaf_framework.extraction import extract, make_recipe
+from coleaf_framework.record.run_record import RunRecord, read_record
+from coleaf_framework.results.parsed_video import ParsedVideo, join_windows
+from coleaf_framework.training.experiment import load_run
+
+_HOW_TO_SAY = (
+    "pass --features NAME if you know the recipe (`coleaf extract --help` lists them); runs that are trained on a "
+    "folder with an extraction.yaml, as `coleaf extract` writes it, know it themselves"
+)
 
 
 class VideoParser:
@@ -16,13 +29,14 @@ class VideoParser:
         run: The run folder.
         features: Name of the recipe, for a run whose record names none.
         weights: Folder with the recipe's weights; None for where its library keeps them.
-        decision: Thresholds; the run's if None.
-        device: Where the networks run; the run's `trainer.device` if None.
+        decision: File with thresholds that `coleaf thresholds` wrote; the run's own if None.
+        device: Where the networks run, such as "cuda"; the run's `trainer.device` if None.
         trust: As in `CoLeaF.load`.
+        declaration: As in `training.experiment.load_run`.
 
     Raises:
         FileNotFoundError: There is no such run, or weights are missing.
-        ImportError: A library is missing; says how to install it.
+        ImportError: A library is missing. The message says how to install it.
         ValueError: The run's record names no recipe and `features` neither, or they differ, or the weights or the
             projection are not those that it was trained on. The message says what differs.
     """
@@ -33,11 +47,24 @@ class VideoParser:
         *,
         features: str | None = None,
         weights: Path | None = None,
-        decision: DecisionConfig | None = None,
+        decision: Path | None = None,
         device: str | None = None,
         trust: bool = False,
+        declaration: Path | None = None,
     ) -> None:
-        raise NotImplementedError
+        record = read_record(run)
+        self.recipe, self.projection = _recipe_of_run(run, record, features)
+        self.weights = weights
+        settings = (f"trainer.device={device}",) if device is not None else ()
+        self.config, self.trainer = load_run(run, settings, trust=trust, declaration=declaration)
+        self.notes = tuple(use_decision(self.trainer, run, decision))
+        self.classes = tuple(record.model.classes or (f"class {c}" for c in range(record.model.num_classes)))
+        make_recipe(self.name, weights, self.trainer.device)  # what is missing is said before a file is read
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe of features."""
+        return self.recipe if isinstance(self.recipe, str) else self.recipe.recipe
 
     def parse(
         self, videos: Sequence[Path], *, jobs: int = 1, progress: Callable[[Path, float], None] | None = None
@@ -51,5 +78,45 @@ class VideoParser:
 
         Returns:
             The parsed files in order, and those that could not be read: file -> why, in a sentence.
+
+        Raises:
+            ValueError: Two files have the same name, or the features do not fit the network.
         """
-        raise NotImplementedError
+        with tempfile.TemporaryDirectory(prefix="coleaf-parse-") as temporary:
+            folder = Path(temporary)
+            extracted = extract(
+                videos, folder, self.recipe, projection=self.projection, weights=self.weights, jobs=jobs,
+                device=self.trainer.device, progress=progress,
+            )  # fmt: skip
+            if not extracted.done:
+                return [], extracted.failed
+            data = ExtractedVideos(folder, self.classes)
+            parsed = self._parsed(data)
+        notes = (*self.notes, *extracted.notes)
+        return [replace(video, notes=(*notes, *video.notes)) for video in parsed], extracted.failed
+
+    def _parsed(self, data: ExtractedVideos) -> list[ParsedVideo]:
+        """Answer all windows at once, and put those of a file side by side."""
+        seen: AVVPDataset = AveragedFrames(data) if self.config.data.average_frames else data
+        predictions = self.trainer.predict(seen)
+        windows: dict[str, list[int]] = {}
+        for i, video in enumerate(predictions.ids):
+            windows.setdefault(data.videos[video].file, []).append(i)
+        return [
+            join_windows(predictions, rows, [data.videos[predictions.ids[i]] for i in rows])
+            for rows in windows.values()
+        ]
+
+
+def _recipe_of_run(run: Path, record: RunRecord, features: str | None) -> tuple[FeatureRecipe | str, Path | None]:
+    """The recipe of a run's training features, and the projection of its folder."""
+    if record.features is None:
+        if features is None:
+            raise ValueError(f"{run}: its record does not say how its training features were extracted: {_HOW_TO_SAY}")
+        return features, None
+    if features not in (None, record.features.recipe):
+        raise ValueError(
+            f"{run}: was trained on features of the recipe {record.features.recipe!r}, so it cannot parse those of "
+            f"{features!r}: leave out --features"
+        )
+    return record.features, projection_of(run, record.features)

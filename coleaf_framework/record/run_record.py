@@ -16,6 +16,7 @@ from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.adapters import WrapArguments
 from coleaf_framework.collaboration import CoLeaFConfig, DefaultLoss
 from coleaf_framework.data.labels import LabelsConfig
+from coleaf_framework.data.recipe_file import FeatureRecipe
 from coleaf_framework.data.store import Count, StreamEntry
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.config import DataConfig, Recipe, RunConfig, TrainerConfig
@@ -115,6 +116,7 @@ class RunRecord(StrictConfig):
         data: which videos; None where the data set was made in Python.
         labels: pseudo-labels of the training split; None without them.
         train: the training split; None before training and for an imported checkpoint.
+        features: how the training features were extracted; None where their folder does not say.
         made_of: versions, and digests of code and data; None where they were not recorded.
     """
 
@@ -128,6 +130,7 @@ class RunRecord(StrictConfig):
     trainer: TrainerConfig | None = None
     decision: DecisionConfig | None = None
     train: TrainedOn | None = None
+    features: FeatureRecipe | None = None
     made_of: MadeOf | None = None
 
     def changed(self, **sections: Any) -> RunRecord:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from coleaf_framework._text import one_line
+from coleaf_framework.data.extracted import ExtractedVideo
 from coleaf_framework.metrics import DecisionConfig, Event, list_events
+from coleaf_framework.metrics.decision import gate_and_segments
 from coleaf_framework.protocol import Modality
+from coleaf_framework.results.events_file import VideoEvents
+from coleaf_framework.results.predictions import Predictions
+
+_ABSENT = {"audio": "no audio track, so nothing is heard in it", "visual": "no video track, so nothing is seen in it"}
 
 
 @dataclass(frozen=True)
@@ -52,3 +61,37 @@ class ParsedVideo:
     def events(self) -> list[Event]:
         """The predicted events, in order of onset."""
         return list_events(self.decided, self.classes, self.segment_probs, self.segment_seconds)
+
+    def as_video_events(self) -> VideoEvents:
+        """The same as `predictions.json` holds it."""
+        return VideoEvents(self.id, self.seconds, self.events(), None)
+
+
+def join_windows(predictions: Predictions, rows: Sequence[int], windows: Sequence[ExtractedVideo]) -> ParsedVideo:
+    """Put the windows of a file side by side.
+
+    Args:
+        predictions: Of all windows of all files.
+        rows: Which of them are the file's, in order of time.
+        windows: The same as `videos.tsv` has them.
+    """
+    lengths = predictions.mask[list(rows)].sum(1).tolist()
+    gates, _ = gate_and_segments(predictions.output, predictions.decision, predictions.mask)
+
+    def side_by_side(x: Tensor) -> Tensor:
+        return torch.cat([x[row, :length] for row, length in zip(rows, lengths, strict=True)])
+
+    gate = gates.expand(-1, 2, -1)[:, None].expand(-1, predictions.mask.shape[1], -1, -1)
+    first = windows[0]
+    file, notes = Path(first.file), []
+    if first.absent is not None:
+        notes.append(f"{one_line(file.name)} has {_ABSENT[first.absent]}")
+    if len(windows) > 1:
+        seconds = f"{first.end - first.start} s"
+        notes.append(f"{one_line(file.name)} was answered {seconds} at a time, as long as the training videos")
+    return ParsedVideo(
+        file, first.id if len(windows) == 1 else first.id.rpartition(".")[0], predictions.parser,
+        predictions.classes, predictions.decision, predictions.segment_seconds,
+        segment_probs=side_by_side(predictions.segment_probs), gate_probs=side_by_side(gate),
+        decided=side_by_side(predictions.decided()), absent=first.absent, notes=tuple(notes),
+    )  # fmt: skip

@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import Truth, further_scores_of, no_ground_truth, segment_seconds_of, truth_of
+from coleaf_framework.data.dataset import (
+    Truth,
+    absent_modality,
+    further_scores_of,
+    no_ground_truth,
+    segment_seconds_of,
+    truth_of,
+)
 from coleaf_framework.metrics import (
     DecisionConfig,
     ParsedSplit,
@@ -24,7 +31,7 @@ from coleaf_framework.metrics import (
     list_events,
     video_label_parser,
 )
-from coleaf_framework.protocol import AnchorOutput, Batch
+from coleaf_framework.protocol import MODALITIES, AnchorOutput, Batch
 from coleaf_framework.results.caveats import caveats_of_scoring
 from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
@@ -227,7 +234,7 @@ def _padded(x: Tensor, name: str, segments: int) -> Tensor:
 def assemble(
     parser: str, data: AVVPDataset, decision: DecisionConfig, ids: tuple[str, ...], tensors: dict[str, Tensor]
 ) -> Predictions:
-    """Build a `Predictions` from the tensors of `collect_tensors`.
+    """Build a `Predictions` from the tensors of `collect_tensors`, in which an absent modality gets probability 0.
 
     Args:
         parser: name of the model in tables.
@@ -236,6 +243,10 @@ def assemble(
         ids: N video ids.
         tensors: name of a field -> tensor.
     """
+    for row, video in enumerate(ids):
+        if (absent := absent_modality(data, video)) is not None:  # what a network says of silence is no sound
+            for name in ("segment_probs", "modality_probs"):
+                tensors[name][row, ..., MODALITIES.index(absent), :] = 0
     predictions = Predictions(
         parser,
         data.name,

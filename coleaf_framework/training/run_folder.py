@@ -5,6 +5,7 @@ model.safetensors    the weights of the best epoch so far
 resume.safetensors   everything that training goes on from
 log.jsonl            one line per epoch
 decision.yaml        thresholds that `coleaf thresholds` chose, if it did
+projection.safetensors  by which the training features were projected, if they were
 trace.json           where the time of some steps went, with --profile
 """
 
@@ -20,6 +21,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from coleaf_framework._config import validated
+from coleaf_framework.data.recipe_file import PROJECTION_FILE
 from coleaf_framework.record.log import LOG, write_log
 from coleaf_framework.record.provenance import NOT_RECORDED, MadeOf, accepted, changes, record_accepted, rewritten
 from coleaf_framework.record.run_record import RunRecord, read_record
@@ -29,6 +31,7 @@ from coleaf_framework.storage import (
     make_folder,
     parse_state,
     require_file,
+    write_atomically,
     write_state,
 )
 from coleaf_framework.training.resuming import ResumeState
@@ -91,7 +94,8 @@ class RunFolder:
         if held and on_existing == "overwrite":
             for name in (*held, DECISION):  # chosen thresholds are those of the weights that go
                 (self.path / name).unlink(missing_ok=True)
-            (self.path / TRACE).unlink(missing_ok=True)
+            for name in (TRACE, PROJECTION_FILE):
+                (self.path / name).unlink(missing_ok=True)
             board = self.path / "tensorboard"
             if board.is_symlink():
                 board.unlink()
@@ -112,12 +116,13 @@ class RunFolder:
         """Where the best epoch's weights are."""
         return self.path / WEIGHTS
 
-    def begin(self, record: RunRecord, *, accept_changes: bool = False) -> None:
+    def begin(self, record: RunRecord, *, accept_changes: bool = False, projection: Path | None = None) -> None:
         """Write the record; when resuming, check it against the one in the folder first.
 
         Args:
             record: of the run.
             accept_changes: resume though code or data have changed; the record then says so.
+            projection: file by which the training features were projected, of which the run keeps a copy.
 
         Raises:
             ValueError: resuming with another configuration, code or data; names the first difference.
@@ -129,6 +134,8 @@ class RunFolder:
             passed_over = {"made_of"}
             if began.anchor.name is None:  # as runs of one's own network were recorded before its class was named
                 passed_over.add("anchor")
+            if began.features is None:  # as runs were recorded before data folders said how they were extracted
+                passed_over.add("features")
             if began.model.adapter is True:
                 now["model"]["adapter"] = True
             for section in sorted((before.keys() | now.keys()) - passed_over):
@@ -136,6 +143,8 @@ class RunFolder:
             made = self._still_made_of(began.made_of, record.made_of or MadeOf(), accept_changes)
             record = record.changed(made_of=made)
         record.write(self.path)
+        if projection is not None:
+            write_atomically(self.path / PROJECTION_FILE, lambda file: shutil.copyfile(projection, file))
 
     def _still_made_of(self, before: MadeOf | None, now: MadeOf, accept_changes: bool) -> MadeOf:
         if before is None:

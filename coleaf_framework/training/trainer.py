@@ -14,6 +14,7 @@ from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import truth_of
+from coleaf_framework.data.recipe_file import recipe_of
 from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import loaded_function, published_decision
@@ -203,7 +204,9 @@ class CoLeaFTrainer:
             compile_networks(self.model)
         stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule)
         if folder is not None:
-            folder.begin(self._record_with(stepper), accept_changes=self.accept_changes)
+            features = recipe_of(train)
+            projection = None if features is None else features[1]
+            folder.begin(self._record_with(stepper), accept_changes=self.accept_changes, projection=projection)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.distributed.first else None
         loop = TrainingLoop(stepper, self.distributed, folder, profiler)
         if state is not None:
@@ -297,10 +300,12 @@ class CoLeaFTrainer:
             code = {"adapter": getattr(adapter, "adapter", adapter), "loss": self.model.label_loss.raw}
             code["maker"] = loaded_function(str(self.model.record.anchor.name))
             made = made_of(self.model.anchor, self.model.reference, splits, code)
+        features = recipe_of(train)
         self.model.record = self.model.record.with_classes(train.classes).changed(
             trainer=self.config,
             decision=self.decision.named(train.classes),
             train=TrainedOn(name=train.name, videos=len(train), ids=text_digest("\n".join(train.ids))),
+            features=None if features is None else features[0],
             made_of=made,
         )
 
