@@ -19,6 +19,7 @@ from coleaf_framework.cli import (
     labels,
     leaderboard,
     parse_video,
+    serving,
     training,
 )
 from coleaf_framework.cli.errors import end_failed
@@ -29,6 +30,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "evaluate": evaluating.evaluate,
     "predict": evaluating.predict,
     "parse": parse_video.parse,
+    "serve": serving.serve,
     "plot": evaluating.plot,
     "synth": data.synth,
     "pack": data.pack,

@@ -10,22 +10,27 @@ from __future__ import annotations
 HEAD = 512
 """Bytes that are looked at."""
 KINDS = "MP4, MOV, WebM, Matroska, AVI, MPEG-TS, MPEG-PS, FLV, WMV, Ogg, WAV and FLAC"
-_STARTS = (
-    b"\x1aE\xdf\xa3",  # WebM, Matroska
-    b"OggS",
-    b"FLV\x01",
-    b"0&\xb2u\x8ef\xcf\x11",  # ASF: WMV
-    b"\x00\x00\x01\xba",  # MPEG-PS
-    b"fLaC",
-)
-_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # MP4 and MOV: length, then one of these
-_TS_PACKET = 188
+_STARTS = {
+    b"\x1aE\xdf\xa3": ".webm",  # and Matroska, of which browsers play some as WebM
+    b"OggS": ".ogg",
+    b"FLV\x01": ".flv",
+    b"0&\xb2u\x8ef\xcf\x11": ".wmv",
+    b"\x00\x00\x01\xba": ".mpg",
+    b"fLaC": ".flac",
+}
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # a box: its length, then its kind
+_RIFF = {b"AVI ": ".avi", b"WAVE": ".wav"}
+_TS_PACKET, _TS_SYNC = 188, 0x47
 
 
-def is_taken(head: bytes) -> bool:
-    """Whether a file that begins with these bytes, up to `HEAD` of them, is of one of `KINDS`."""
-    if head.startswith(_STARTS) or head[4:8] in _BOXES:
-        return True
+def ending_of(head: bytes) -> str | None:
+    """The file name's ending that fits a file's first bytes, up to `HEAD` of them; None if it is of none of `KINDS`."""
+    for start, ending in _STARTS.items():
+        if head.startswith(start):
+            return ending
+    if head[4:8] in _BOXES:
+        return ".mp4"
     if head[:4] == b"RIFF":
-        return head[8:12] in (b"AVI ", b"WAVE")
-    return len(head) == HEAD and all(head[at] == 0x47 for at in range(0, HEAD, _TS_PACKET))
+        return _RIFF.get(head[8:12])
+    packets = len(head) == HEAD and all(head[at] == _TS_SYNC for at in range(0, HEAD, _TS_PACKET))
+    return ".ts" if packets else None

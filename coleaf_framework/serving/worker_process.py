@@ -169,10 +169,11 @@ def _parsed(parser: Parser, path: Path, job: Job, video_seconds: float) -> tuple
     parsed, failed = parser.parse([path])
     if failed:
         return "refused", _named(failed[path], path, job)
-    video = replace(parsed[0], file=Path(job.name), id=job.name)
-    return "done", as_events(video) if job.form == "events" else as_page(video, path)
+    notes = tuple(_named(note, path, job) for note in parsed[0].notes)
+    video = replace(parsed[0], file=Path(job.name), id=Path(job.name).stem, notes=notes)
+    return "done", as_events(video, path.parent) if job.form == "events" else as_page(video, path)
 
 
 def _named(sentence: str, path: Path, job: Job) -> str:
-    """The sentence with the client's name of the file in place of its path."""
-    return sentence.replace(str(path), job.name)
+    """The sentence with the client's name of the file in place of ours, which is random and so stands for itself."""
+    return sentence.replace(str(path), job.name).replace(path.name, job.name)
