@@ -77,7 +77,8 @@ class Event:
         modality: "audible-only", "visible-only" or "audible-visible".
         onset: seconds from the video's start.
         offset: seconds from the video's start, after the onset.
-        confidence: in [0,1], the mean segment probability over the event and its modalities; None for ground truth.
+        confidence: in [0,1], the mean segment probability over the event and its modalities, computed in float64 and
+            rounded to 4 decimals; None for ground truth.
 
     Example:
         >>> Event("Dog", "audible-only", onset=2.0, offset=6.0).confidence is None
@@ -118,7 +119,7 @@ def list_events(
             offset = int(ends[c, onset])
             confidence = None
             if segment_probs is not None:
-                confidence = round(segment_probs[onset:offset, index, c].float().mean().item(), 4)
+                confidence = round(segment_probs[onset:offset, index, c].double().mean().item(), 4)
             start, end = (round(t * seconds, 6) for t in (onset, offset))  # 0.96, not 3 * 0.32
             events.append(Event(classes[c], modality, start, end, confidence))
     return sorted(events, key=lambda e: (e.onset, e.label, e.modality))
