@@ -73,7 +73,9 @@ class Guard:
     def _check(self, method: str, headers: Headers) -> None:
         host = headers.get("host", "")
         if not self._known(host):
-            raise Refusal(421, f"this service is not called {one_line(host)[:80]!r}: name it with --allow-host if it is")
+            raise Refusal(
+                421, f"this service is not called {one_line(host)[:80]!r}: name it with --allow-host if it is"
+            )
         if method in ("GET", "HEAD", "OPTIONS"):  # change nothing, and other origins cannot read the answer
             return
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
