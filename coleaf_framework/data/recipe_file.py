@@ -50,12 +50,12 @@ class FeatureRecipe(StrictConfig):
             own, others = getattr(self, name), getattr(other, name)
             if isinstance(own, dict):
                 found += [
-                    f"the weights of {key} are {own.get(key)}, not {others.get(key)}"
+                    f"the weights of {key} are {own.get(key, 'none')}, not {others.get(key, 'none')}"
                     for key in sorted(own.keys() | others.keys())
                     if own.get(key) != others.get(key)
                 ]
             elif own != others:
-                found.append(f"{name} is {own}, not {others}")
+                found.append(f"{name} is {own or 'none'}, not {others or 'none'}")
         return found
 
     def write(self, folder: Path) -> None:
