@@ -5,16 +5,18 @@ Needs the extra `video` (PyAV, which brings FFmpeg).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.storage import require_file
+from coleaf_framework.media.audio import read_samples
+from coleaf_framework.media.pieces import Piece, cut
+from coleaf_framework.media.pyav import opened, read_header, require_av
+from coleaf_framework.media.video import read_frames
 
 Prepared = TypeVar("Prepared")
 
@@ -36,35 +38,9 @@ class MediaInfo:
     has_video: bool
 
 
-@dataclass(frozen=True)
-class Piece(Generic[Prepared]):
-    """Decoded frames and samples of a stretch of a file.
-
-    Args:
-        start: Seconds from the file's start.
-        seconds: Whole seconds that the piece stands for, at least 1. The last piece of a file is as long as what is
-            left, rounded; less than half a second that is left belongs to the piece before.
-        frames: What `prepare` made of each frame, in order, at a constant rate; of the last piece some frames more or
-            less than rate * seconds. Empty where the file has no video track.
-        samples: (channels, n) float32 in [-1,1], from `start` on, likewise; (1, 0) where it has no audio track.
-    """
-
-    start: float
-    seconds: int
-    frames: list[Prepared]
-    samples: NDArray[np.float32]
-
-
-def _av() -> Any:
-    try:
-        return importlib.import_module("av")
-    except ImportError as problem:
-        raise ImportError("reading videos needs PyAV: pip install 'coleaf-framework[video]'") from problem
-
-
 def decoder_name() -> str:
     """The decoder and its version, for records."""
-    av = _av()
+    av = require_av()
     return f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
 
 
@@ -76,14 +52,9 @@ def probe(path: Path) -> MediaInfo:
         ImportError: PyAV is not installed.
         ValueError: It is no media file, has neither track, or no length. The message names it.
     """
-    require_file(path)
-    av = _av()
-    try:
-        with av.open(str(path)) as file:
-            seconds = (file.duration or 0) / av.time_base
-            return MediaInfo(path, seconds, bool(file.streams.audio), bool(file.streams.video))
-    except av.FFmpegError as problem:
-        raise ValueError(f"{path}: not readable as audio or video: {problem}") from problem
+    with opened(path) as container:
+        header = read_header(path, container)
+    return MediaInfo(path, float(header.end - header.start), header.audio is not None, header.video is not None)
 
 
 def decode(
@@ -114,39 +85,13 @@ def decode(
         ValueError: It is no media file; it is damaged, or ends before the length that its header says. The message
             names it.
     """
-    info = probe(path)
-    av = _av()
-    frames: list[Prepared] = []
-    samples = []
-    with av.open(str(path)) as file:  # a first version, for one short file
-        if info.has_video:
-            graph = av.filter.Graph()
-            source = graph.add_buffer(template=file.streams.video[0])
-            scale = f"scale={frame_size[0]}:{frame_size[1]}" if frame_size else "null"
-            chain = [graph.add("fps", f"fps={frame_rate}"), graph.add(*scale.split("=", 1)), graph.add("buffersink")]
-            for one, other in zip([source, *chain], chain, strict=False):
-                one.link_to(other)
-            graph.configure()
-            for frame in [*file.decode(video=0), None]:
-                graph.push(frame) if frame is not None else source.push(None)
-                while True:
-                    try:
-                        frames.append(prepare(graph.pull().to_ndarray(format="rgb24")))
-                    except (av.BlockingIOError, av.EOFError):
-                        break
-    if info.has_audio:
-        with av.open(str(path)) as file:
-            resampler = av.AudioResampler("fltp", file.streams.audio[0].layout, sample_rate)
-            for frame in [*file.decode(audio=0), None]:
-                samples += [part.to_ndarray() for part in resampler.resample(frame)]
-    joined = np.concatenate(samples, axis=1).astype(np.float32) if samples else np.zeros((1, 0), np.float32)
-    total = max(len(frames) / frame_rate, joined.shape[1] / sample_rate)
-    lasts = max(1, round(total))
-    for start in range(0, lasts, window):
-        seconds = min(window, lasts - start)
-        end = None if start + seconds == lasts else start + seconds
-        yield Piece(
-            float(start), seconds,
-            frames[start * frame_rate : None if end is None else end * frame_rate],
-            joined[:, start * sample_rate : None if end is None else end * sample_rate],
-        )  # fmt: skip
+    with opened(path) as container:
+        header = read_header(path, container)
+    yield from cut(
+        read_frames(path, header, header.video, frame_rate, frame_size) if header.video else None,
+        read_samples(path, header, header.audio, sample_rate) if header.audio else None,
+        window=window,
+        frame_rate=frame_rate,
+        sample_rate=sample_rate,
+        prepare=prepare,
+    )
