@@ -73,6 +73,12 @@ def tuxav() -> Path:
 
 
 @pytest.fixture
+def eight_clips() -> Path:
+    """Eight real clips, with features that were recorded of them."""
+    return _shared("video")
+
+
+@pytest.fixture
 def pseudo_label_files() -> Path:
     """Samples of pseudo-labels in their published formats, and real ones as numbers."""
     return _shared("datasets/pseudo_labels")

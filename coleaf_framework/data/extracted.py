@@ -1,8 +1,9 @@
 """Videos whose features `coleaf extract` made, without annotations: `videos.tsv`.
 
-    id	file	start	end	absent
-    holiday.0-10	/home/me/holiday.mp4	0	10
-    holiday.10-20	/home/me/holiday.mp4	10	20	audio
+    id	file	start	end	absent	state
+    clock	/home/me/clock.mp4	0	8	visual	310232 1732752000000000000
+    holiday.0-10	/home/me/holiday.mp4	0	10		9510232 1732752000123456789
+    holiday.10-20	/home/me/holiday.mp4	10	20		9510232 1732752000123456789
 
 Shape letters: see `protocol.py`.
 """
@@ -24,7 +25,7 @@ from coleaf_framework.protocol import MODALITIES, Modality
 from coleaf_framework.storage import require_file
 
 VIDEOS_FILE = "videos.tsv"
-COLUMNS = ("id", "file", "start", "end", "absent")
+COLUMNS = ("id", "file", "start", "end", "absent", "state")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ExtractedVideo:
         start: First second of the file that the features are of.
         end: Where they end, in whole seconds after `start`.
         absent: The modality whose track the file lacks; its features are those of silence or of black frames.
+        state: Size of the file in bytes and time of its last change in nanoseconds, by which `coleaf extract` tells
+            whether it has changed since.
     """
 
     id: str
@@ -44,10 +47,11 @@ class ExtractedVideo:
     start: int
     end: int
     absent: Modality | None = None
+    state: str = ""
 
     def row(self) -> str:
         """The row, with a line break."""
-        return "\t".join([self.id, self.file, str(self.start), str(self.end), self.absent or ""]) + "\n"
+        return "\t".join([self.id, self.file, str(self.start), str(self.end), self.absent or "", self.state]) + "\n"
 
 
 def read_videos(path: Path) -> dict[str, ExtractedVideo]:
@@ -69,7 +73,9 @@ def read_videos(path: Path) -> dict[str, ExtractedVideo]:
         absent: Modality | None = next((m for m in MODALITIES if m == cells["absent"]), None)
         if cells["absent"] and absent is None:
             raise ValueError(f"{where}: absent is {cells['absent']!r}, where audio, visual or nothing was expected")
-        found[video] = ExtractedVideo(video, cells["file"], int(cells["start"]), int(cells["end"]), absent)
+        found[video] = ExtractedVideo(
+            video, cells["file"], int(cells["start"]), int(cells["end"]), absent, cells["state"]
+        )
     return found
 
 

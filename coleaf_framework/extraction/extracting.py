@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from coleaf_framework.data.layout import Layout
 from coleaf_framework.data.recipe_file import FeatureRecipe
+from coleaf_framework.extraction.feature_folder import FeatureFolder, state_of, unlisted
+from coleaf_framework.extraction.naming import name_files, renamed_note
+from coleaf_framework.extraction.one_file import FileExtractor, FileFeatures
+from coleaf_framework.extraction.processes import Task, in_processes
+from coleaf_framework.extraction.projection import Projection
+from coleaf_framework.extraction.recipe import Recipe
+from coleaf_framework.extraction.recipes import make_recipe, recipe_class
+from coleaf_framework.media import decoder_name
+from coleaf_framework.protocol import Modality
+
+_NAMED = 5  # files that a note names
 
 
 @dataclass(frozen=True)
@@ -20,12 +32,16 @@ class Extracted:
         done: Files whose features are in the folder, those of an earlier call included.
         failed: File -> why it has none, in a sentence.
         notes: Sentences about what was seen, such as a file without an audio track.
+        seconds: Seconds of video whose features this call made.
+        kept: Those of `done` whose features were there already.
     """
 
     recipe: FeatureRecipe
     done: tuple[Path, ...]
     failed: dict[Path, str]
     notes: tuple[str, ...]
+    seconds: int = 0
+    kept: tuple[Path, ...] = ()
 
 
 def extract(
@@ -43,7 +59,8 @@ def extract(
     """Write the features of media files in LLP's layout, with streams.yaml, extraction.yaml and videos.tsv.
 
     A file that cannot be read is named in `failed`, and the rest goes on. What the folder already holds of the same
-    files by the same recipe is kept.
+    files by the same recipe is kept. A call that was interrupted or killed leaves a folder that the same call goes on
+    with.
 
     Args:
         videos: The files.
@@ -52,13 +69,154 @@ def extract(
         projection: `projection.safetensors` (stream -> mean and components), by which the streams are projected.
         weights: Folder with the recipe's weights; None for where its library keeps them.
         window: Seconds of video that make one video of the folder; longer files make several.
-        jobs: Processes.
+        jobs: Processes; with more than one, a script needs `if __name__ == "__main__":`.
         device: Where the networks run.
-        progress: Called with a file, and the seconds of it that were done since the last call.
+        progress: Called with a file, and the seconds of it that were done since the last call; once with all of them
+            for a file that the folder holds already.
 
     Raises:
+        FileExistsError: The folder holds something else, or another process is writing to it.
         FileNotFoundError, ImportError: Weights or libraries are missing.
+        OSError: Nothing can be written any more, as where the disk is full.
         ValueError: The folder holds features of another recipe; the recipe differs from what `features` says; two files
             have the same name; the recipe cannot take the window. The message says what differs.
     """
-    raise NotImplementedError
+    files = tuple(dict.fromkeys(Path(video).absolute() for video in videos))
+    if not files:
+        raise ValueError("no files to extract features from")
+    name = features if isinstance(features, str) else features.recipe
+    _require_window(name, window)
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}, where a whole number of at least 1 was expected")
+    ids = name_files(files)
+    recipe = make_recipe(name, weights, device)
+    projected = None if projection is None else Projection(projection, recipe.streams)
+    described = _described(recipe, projected, window)
+    notes = [] if isinstance(features, str) else _require_asked(described, features)
+    with FeatureFolder(out, described, _layout(recipe, projected), projection) as folder:
+        call = _Call(folder, FileExtractor(recipe, projected, window), ids, progress or (lambda file, seconds: None))
+        call.run(jobs, weights, device)
+        notes += folder.notes + call.notes()
+    done = tuple(file for file in files if file not in call.failed)
+    return Extracted(described, done, call.failed, tuple(notes), call.seconds, tuple(call.kept))
+
+
+class _Call:
+    """One call of `extract`, once all that can be refused was.
+
+    Args:
+        folder: Where the features go.
+        extractor: Makes them.
+        ids: The files, and their ids.
+        progress: See `extract`.
+    """
+
+    def __init__(
+        self, folder: FeatureFolder, extractor: FileExtractor, ids: dict[Path, str],
+        progress: Callable[[Path, float], None],
+    ) -> None:  # fmt: skip
+        self.folder, self.extractor, self.ids, self.progress = folder, extractor, ids, progress
+        self.failed: dict[Path, str] = {}
+        self.kept: list[Path] = []
+        self.seconds = 0
+        for file, name in ids.items():
+            folder.require_free(file, name)
+
+    def run(self, jobs: int, weights: Path | None, device: torch.device | str) -> None:
+        """Extract the files that are not there yet."""
+        states = self._todo()
+        self.folder.drop(states)
+        tasks = [Task(file, self.folder.unfinished / str(number)) for number, file in enumerate(states)]
+        jobs = min(jobs, len(tasks))
+        results = (
+            in_processes(self.extractor, tasks, jobs, weights, device, self.progress)
+            if jobs > 1
+            else ((task, self._attempt(task)) for task in tasks)
+        )
+        for task, made in results:
+            self._take(task, made, states[task.file])
+
+    def _todo(self) -> dict[Path, str]:
+        """The files that are to be extracted, and their present state."""
+        states = {}
+        for file in self.ids:
+            try:
+                states[file] = state_of(file)
+                if why := unlisted(file):
+                    raise ValueError(why)
+                if seconds := self.folder.holds(file):
+                    self.kept.append(file)
+                    del states[file]
+                    self.progress(file, seconds)
+            except (ValueError, OSError) as problem:
+                states.pop(file, None)
+                self.failed[file] = "no such file" if isinstance(problem, FileNotFoundError) else str(problem)
+        return states
+
+    def _attempt(self, task: Task) -> FileFeatures | str:
+        return self.extractor.attempt(task.file, task.folder, lambda seconds: self.progress(task.file, seconds))
+
+    def _take(self, task: Task, made: FileFeatures | str, state: str) -> None:
+        if isinstance(made, FileFeatures):
+            try:
+                self.folder.add(task.file, self.ids[task.file], state, made, task.folder)
+            except ValueError as problem:
+                made = str(problem)
+            else:
+                self.seconds += sum(end - start for start, end in made.windows)
+        if isinstance(made, str):
+            self.failed[task.file] = made
+        task.remove()
+
+    def notes(self) -> list[str]:
+        """Sentences about the files' names, and about those that lack a track."""
+        found = [] if (renamed := renamed_note(self.ids)) is None else [renamed]
+        absent = {Path(video.file): video.absent for video in self.folder.videos.values()}
+        clauses: Mapping[Modality, str] = {
+            "audio": "no audio track, so that classes can only be seen",
+            "visual": "no video track, so that classes can only be heard",
+        }
+        for modality, clause in clauses.items():
+            files = [file.name for file in self.ids if absent.get(file) == modality]
+            more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+            found += [f"{clause}: {', '.join(files[:_NAMED])}{more}"] if files else []
+        return found
+
+
+def _require_window(name: str, window: int) -> None:
+    shortest, longest = recipe_class(name).windows
+    if not shortest <= window <= longest:
+        raise ValueError(f"window is {window}, where the recipe {name} takes {shortest} to {longest} seconds")
+
+
+def _described(recipe: Recipe, projection: Projection | None, window: int) -> FeatureRecipe:
+    return FeatureRecipe(
+        recipe=recipe.name,
+        version=recipe.version,
+        frame_rate=recipe.frame_rate,
+        sample_rate=recipe.sample_rate,
+        window=window,
+        weights=dict(recipe.weights),
+        decoder=decoder_name(),
+        projection=None if projection is None else projection.digest,
+    )
+
+
+def _require_asked(described: FeatureRecipe, asked: FeatureRecipe) -> list[str]:
+    """Refuse to make other features than were asked for; a note where another decoder makes them."""
+    if asked.projection is not None and described.projection is None:
+        raise ValueError(
+            f"the features asked for are projected: give the projection, whose digest is {asked.projection}"
+        )
+    if differences := described.differences(asked):
+        raise ValueError(f"these would be other features than those asked for: {'; '.join(differences)}")
+    if described.decoder == asked.decoder:
+        return []
+    return [f"decoded by {described.decoder}, where the features asked for were by {asked.decoder}: slightly different"]
+
+
+def _layout(recipe: Recipe, projection: Projection | None) -> Layout:
+    streams = dict(recipe.streams)
+    if projection is not None:
+        streams = {name: files.model_copy(update={"width": projection.widths[name]}) for name, files in streams.items()}
+    return Layout(streams=streams)

@@ -1,0 +1,173 @@
+"""Extracting files in several processes, of which one that dies takes only its file with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coleaf_framework._config import reason
+from coleaf_framework.extraction.one_file import FileExtractor, FileFeatures
+from coleaf_framework.extraction.projection import Projection
+from coleaf_framework.extraction.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file, and the folder into which its features are written first."""
+
+    file: Path
+    folder: Path
+
+    def remove(self) -> None:
+        """Remove what is left of the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What a process needs to make the extractor for itself."""
+
+    kind: type[Recipe]
+    weights: Path | None
+    device: str
+    projection: Path | None
+    window: int
+    threads: int
+
+    def make(self) -> FileExtractor:
+        torch.set_num_threads(self.threads)
+        recipe: Recipe = self.kind(self.weights, self.device)  # type: ignore[call-arg]
+        projection = None if self.projection is None else Projection(self.projection, recipe.streams)
+        return FileExtractor(recipe, projection, self.window)
+
+
+@dataclass(frozen=True)
+class _Stopped:
+    """An error that ends the whole extraction."""
+
+    message: str
+    users: bool  # a user's mistake or the machine's state, rather than a fault in the code
+
+
+def in_processes(
+    extractor: FileExtractor,
+    tasks: Sequence[Task],
+    jobs: int,
+    weights: Path | None,
+    device: torch.device | str,
+    progress: Callable[[Path, float], None],
+) -> Iterator[tuple[Task, FileFeatures | str]]:
+    """Do tasks in `jobs` processes, each with networks of its own and its share of the cores.
+
+    Args:
+        extractor: What the processes make again for themselves.
+        tasks: The files.
+        jobs: Number of processes, at most that of tasks.
+        weights: See `extract`.
+        device: See `extract`.
+        progress: See `extract`.
+
+    Yields:
+        Each task when it is done, in the order of their ends: what was written, or why nothing was.
+
+    Raises:
+        OSError: Nothing can be written any more, or a process ended while it loaded the networks.
+        RuntimeError: A fault in the code of a recipe.
+    """
+    projection = None if extractor.projection is None else extractor.projection.path
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs) if hasattr(os, "sched_getaffinity") else 1
+    setup = _Setup(type(extractor.recipe), weights, str(device), projection, extractor.window, threads)
+    waiting = list(reversed(tasks))
+    workers = [_Worker(setup) for _ in range(jobs)]
+    try:
+        while workers:
+            for ready in connection.wait([worker.connection for worker in workers]):
+                worker = next(worker for worker in workers if worker.connection is ready)
+                task, message = worker.task, worker.receive()
+                if isinstance(message, float):
+                    assert task is not None
+                    progress(task.file, message)
+                    continue
+                if isinstance(message, FileFeatures | str):
+                    assert task is not None
+                    yield task, message
+                if not worker.alive:
+                    workers.remove(worker)
+                    if waiting:
+                        workers.append(_Worker(setup))
+                elif waiting:
+                    worker.give(waiting.pop())
+                else:
+                    workers.remove(worker)
+                    worker.end()
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """A process, as the one that gives it tasks sees it."""
+
+    def __init__(self, setup: _Setup) -> None:
+        context = get_context("spawn")  # a copy of a process with threads can wait for a lock without end
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, setup), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.task: Task | None = None
+        self.alive = True
+
+    def give(self, task: Task) -> None:
+        self.task = task
+        with contextlib.suppress(OSError):  # it has died, of which `receive` tells
+            self.connection.send(task)
+
+    def receive(self) -> Any:
+        """None when it is ready, seconds that are done, or a task's result; a process that died gives one too."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            self.alive = False
+            return self._death()
+        if isinstance(message, _Stopped):
+            raise (OSError if message.users else RuntimeError)(message.message)
+        return message
+
+    def _death(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        hint = "; where memory is short, fewer jobs or a shorter window take less" if code == -signal.SIGKILL else ""
+        if self.task is None:
+            raise OSError(f"a process {how} while it loaded the networks{hint}")
+        return f"the process that extracted it {how}{hint}"
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _work(tasks: Connection, setup: _Setup) -> None:
+    """What a process does: tasks, until there are no more or the process that gives them has gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that gives the tasks, which ends this one
+    try:
+        extractor = setup.make()
+        tasks.send(None)
+        while True:
+            task: Task = tasks.recv()
+            tasks.send(extractor.attempt(task.file, task.folder, lambda seconds: tasks.send(float(seconds))))
+    except (EOFError, BrokenPipeError):
+        return
+    except Exception as problem:
+        tasks.send(_Stopped(reason(problem), isinstance(problem, ValueError | OSError | ImportError)))
