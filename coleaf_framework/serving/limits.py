@@ -14,7 +14,7 @@ class Limits(StrictConfig):
 
     upload_megabytes: float = Field(100, gt=0, description="of a video; 1 MB is 1,000,000 bytes")
     upload_seconds: float = Field(120, gt=0, description="that an upload may take")
-    page_megabytes: float = Field(32, gt=0, description="of a video that a page embeds")
+    page_megabytes: float = Field(32, gt=0, le=200, description="of a video that a page embeds")
     video_seconds: float = Field(600, gt=0, description="length of a video")
     parse_seconds: float = Field(300, gt=0, description="that the worker may take for a video")
     waiting: int = Field(8, ge=0, description="requests that wait for the worker; further ones are refused")

@@ -83,7 +83,7 @@ def _run(app: Any, bound: socket.socket) -> None:
     )  # fmt: skip
     try:
         uvicorn.Server(config).run(sockets=[bound])
-    except KeyboardInterrupt:  # which uvicorn raises again once it has ended
+    except (KeyboardInterrupt, SystemExit):  # uvicorn raises the signal that ended it again
         return
 
 

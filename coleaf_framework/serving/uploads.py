@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import re
 import secrets
@@ -22,6 +23,7 @@ FIELD = "video"
 _FRAME = 65_536  # bytes that boundaries and headers of a form may add to the file
 _HEADERS = 8_192  # bytes of a part's headers
 _LONGEST_NAME = 100
+_DRAIN = 10  # seconds
 _FORM = f'expected a form (multipart/form-data) with one file in the field "{FIELD}"'
 
 
@@ -75,18 +77,13 @@ async def drain(request: Request, limits: Limits) -> None:
     """Read on for a while what a refused client still sends: most read no answer before they have sent everything."""
     if "expect" in request.headers:  # it asked before it sent anything
         return
-    try:
-        read = _discard(request.stream(), int(limits.upload_megabytes * MEGA))
-        await asyncio.wait_for(read, min(5, limits.upload_seconds))
-    except (asyncio.TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: it was read to its end
-        return
+    with contextlib.suppress(asyncio.TimeoutError, ClientDisconnect, RuntimeError):  # the last: nothing is left to read
+        await asyncio.wait_for(_discard(request.stream()), min(_DRAIN, limits.upload_seconds))
 
 
-async def _discard(chunks: AsyncIterator[bytes], most: int) -> None:
-    async for chunk in chunks:
-        most -= len(chunk)
-        if most < 0:
-            return
+async def _discard(chunks: AsyncIterator[bytes]) -> None:
+    async for _ in chunks:
+        pass
 
 
 async def _feed(parser: MultipartParser, chunks: AsyncIterator[bytes], most: int, too_large: Refusal) -> None:

@@ -107,6 +107,8 @@ class Worker:
             self.kill()  # what is left of its memory may be in pieces
             most = self._limits.memory_megabytes
             raise Refusal(507, f"{job.name}: parsing it takes more memory than the {most} MB that the worker may have")
+        if kind == "disk":
+            raise Refusal(507, f"{job.name}: the disk is full, so that it cannot be parsed")
         raise Refusal(415 if kind == "type" else 422, content.decode())
 
     def kill(self) -> None:

@@ -1,12 +1,13 @@
 """The worker process: loads the parser once, then answers one request after the other.
 
 Only here do FFmpeg and the networks touch what was uploaded. Messages both ways are bytes without pickle: a request is
-JSON; an answer is its kind ("done", "type", "refused", "memory" or "fault"), a line break, and its content.
+JSON; an answer is its kind ("done", "type", "refused", "memory", "disk" or "fault"), a line break, and its content.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from coleaf_framework._config import out_of_memory, reason
+from coleaf_framework.serving.limits import MEGA
 
 if TYPE_CHECKING:  # the server's process imports this module too, and needs no PyTorch
     from coleaf_framework.results.parsed_video import ParsedVideo
@@ -84,6 +86,8 @@ def run_worker(connection: Connection, load: Load, folder: str, memory_megabytes
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     try:
         loaded = load()
+        for module in ("media", "serving.forms"):  # now, rather than in the first request's time
+            importlib.import_module(f"coleaf_framework.{module}")
         about = {"about": loaded.about, "memory": bound_memory(memory_megabytes)}
     except (ValueError, OSError, ImportError) as problem:
         return connection.send_bytes(f"refused\n{problem}".encode())
@@ -128,29 +132,30 @@ def bound_memory(megabytes: int) -> str:
         return "the worker's memory is NOT bounded, since this system has no limit that would hold"
     import resource
 
-    held = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmData:")) // 1000
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmData:"))
+    held = int(line.split()[1]) * 1024 // MEGA
     if held >= megabytes:
         raise ValueError(f"the worker holds {held} MB once the run is loaded; its bound is {megabytes}: raise --memory")
     most = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    wanted = megabytes * 1_000_000
+    wanted = megabytes * MEGA
     wanted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
-    return f"the worker's memory is bounded to {wanted // 1_000_000} MB (RLIMIT_DATA)"
+    return f"the worker's memory is bounded to {wanted // MEGA} MB (RLIMIT_DATA)"
+
+
+_NO_MEMORY = (os.strerror(errno.ENOMEM), reason(MemoryError()))  # in sentences of FFmpeg, and of the extraction
 
 
 def _answer(parser: Parser, job: Job, video_seconds: float) -> tuple[bytes, bytes]:
     """Kind and content of the answer to a request."""
-    path = Path(job.folder, job.file)
     try:
-        kind, content = _parsed(parser, path, job, video_seconds)
-    except (MemoryError, RuntimeError) as problem:
-        kind, content = ("memory", str(problem)) if out_of_memory(problem) else ("fault", traceback.format_exc())
-    except (ValueError, OSError) as problem:
-        memory = isinstance(problem, OSError) and problem.errno == errno.ENOMEM
-        kind, content = "memory" if memory else "refused", reason(problem)
-    except Exception:
-        kind, content = "fault", traceback.format_exc()
-    if kind == "refused" and os.strerror(errno.ENOMEM) in content:  # of FFmpeg, as a sentence
+        kind, content = _parsed(parser, Path(job.folder, job.file), job, video_seconds)
+    except Exception as problem:
+        code = problem.errno if isinstance(problem, OSError) else None
+        memory = out_of_memory(problem) or code == errno.ENOMEM
+        kind = "memory" if memory else "disk" if code in (errno.ENOSPC, errno.EDQUOT) else "fault"
+        content = traceback.format_exc()
+    if kind in ("type", "refused") and any(sentence in content for sentence in _NO_MEMORY):
         kind = "memory"
     return kind.encode(), content.encode("utf-8", "backslashreplace")
 
@@ -168,7 +173,8 @@ def _parsed(parser: Parser, path: Path, job: Job, video_seconds: float) -> tuple
         return "refused", f"{job.name}: lasts {info.seconds:.1f} s; at most {video_seconds:g} are taken"
     parsed, failed = parser.parse([path])
     if failed:
-        return "refused", _named(failed[path], path, job)
+        why = _named(next(iter(failed.values())), path, job)
+        return "refused", why if job.name in why else f"{job.name}: {why}"
     notes = tuple(_named(note, path, job) for note in parsed[0].notes)
     video = replace(parsed[0], file=Path(job.name), id=Path(job.name).stem, notes=notes)
     return "done", as_events(video, path.parent) if job.form == "events" else as_page(video, path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from coleaf_framework._config import reason
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.results.parsed_video import ParsedVideo
 from coleaf_framework.serving.worker_process import Loaded
@@ -20,7 +23,7 @@ class Told:
     """Answers with one event, or does what its marker files say.
 
     Args:
-        orders: Folder; a file "sleep", "hog", "die", "fail", "fault" or "litter" in it is the order.
+        orders: Folder; a file "sleep", "hog", "die", "fail", "fault", "full", "scant" or "litter" in it is the order.
     """
 
     def __init__(self, orders: Path) -> None:
@@ -28,8 +31,6 @@ class Told:
 
     def parse(self, videos: Sequence[Path]) -> tuple[list[ParsedVideo], dict[Path, str]]:
         """See `worker_process.Parser`."""
-        import tempfile
-
         (video,) = videos
         (self.orders / "parsed").write_text(str(os.getpid()))
         if self._told("sleep"):
@@ -40,9 +41,13 @@ class Told:
         if self._told("die"):
             os.kill(os.getpid(), 9)
         if self._told("fail"):
-            return [], {video: f"{video}: damaged after 2 s"}
+            return [], {video: "damaged after 2 s"}
         if self._told("fault"):
             raise TypeError("an inner fault")
+        if self._told("full"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self._told("scant"):  # as `extract` says it
+            return [], {video: reason(MemoryError())}
         if self._told("litter"):
             tempfile.mkdtemp()
             os.kill(os.getpid(), 9)
