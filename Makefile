@@ -12,7 +12,7 @@ PYTEST := -m pytest -n $(JOBS) --dist loadfile
 .PHONY: demo test check check-lowest browser bench torture docs clean
 
 demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what came of it
-	$(BIN)/coleaf demo --data examples/tuxav_mini --video examples/clips/tuxva000007.mp4
+	$(BIN)/coleaf demo --data examples/tuxav_mini --video examples/clips/tuxva000000.mp4
 
 test: $(READY)  ## all tests
 	$(BIN)/python $(PYTEST)

@@ -71,6 +71,8 @@ def parse(
         say(f"FAILED: {why if str(path) in why else f'{path}: {why}'}", sys.stderr)
     if parsed:
         notes = tuple(dict.fromkeys(note for video in parsed for note in video.notes))
+        for note in notes:
+            say(f"NOTE: {note}", sys.stderr)
         write_events(json_, parsed[0].parser, "media files", "test", [v.as_video_events() for v in parsed], notes)
         say(f"{sum(len(v.events()) for v in parsed)} events in {len(parsed)} videos; {json_}")
     if html is not None and parsed:
@@ -81,7 +83,7 @@ def parse(
 
 
 def _show(video: ParsedVideo) -> None:
-    """Print the events of a video as a table, and its notes."""
+    """Print the events of a video as a table."""
     table = Table(
         "event", "is", "from", "to", "confidence", title=Text(one_line(video.file.name)), title_justify="left"
     )
@@ -89,8 +91,6 @@ def _show(video: ParsedVideo) -> None:
         seconds = (f"{second:g} s" for second in (event.onset, event.offset))
         table.add_row(Text(one_line(event.label)), PERCEIVED[event.modality], *seconds, f"{event.confidence:.4f}")
     Console().print(table if table.rows else Text(f"{one_line(video.file.name)}: no events"))
-    for note in video.notes:
-        say(f"NOTE: {note}", sys.stderr)
 
 
 def write_page(page: Path, videos: Sequence[ParsedVideo], *, embed: bool) -> None:

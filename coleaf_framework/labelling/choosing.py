@@ -9,9 +9,11 @@ from typing import Any
 
 from coleaf_framework._config import shown
 from coleaf_framework.data import AVVPDataset
+from coleaf_framework.extraction.clap_maps import CLAP_MODEL
+from coleaf_framework.extraction.clip_images import CLIP_MODEL
 from coleaf_framework.labelling.centroids import class_centroids
-from coleaf_framework.labelling.clap import CLAP_MODEL, ClapTeacher
-from coleaf_framework.labelling.clip import CLIP_MODEL, ClipTeacher
+from coleaf_framework.labelling.clap import ClapTeacher
+from coleaf_framework.labelling.clip import ClipTeacher
 from coleaf_framework.labelling.making import Judged, Thresholds, choose_by_truth, choose_without_truth
 from coleaf_framework.labelling.prompts import default_prompts, read_prompts, read_thresholds, valor_thresholds
 from coleaf_framework.labelling.teachers import (

@@ -23,12 +23,11 @@ from torch import Tensor
 
 from coleaf_framework._config import reason
 from coleaf_framework.data import Video
-from coleaf_framework.labelling.pretrained import SimilarityTeacher, features, load_pretrained
+from coleaf_framework.extraction.clap_maps import CLAP_MODEL, RATE
+from coleaf_framework.extraction.pretrained import load_pretrained
+from coleaf_framework.labelling.pretrained import MODEL_OPTION, SimilarityTeacher, features
 from coleaf_framework.protocol import Modality
 from coleaf_framework.storage import require_file
-
-CLAP_MODEL = "laion/clap-htsat-fused"
-RATE = 48_000
 
 
 def windows(samples: int, segments: int) -> list[tuple[int, int]]:
@@ -101,7 +100,9 @@ class ClapTeacher(SimilarityTeacher):
         if not audio.is_dir():
             raise NotADirectoryError(f"{audio}: no such folder")
         super().__init__("clap", "ClapModel", model, "logit_scale_a", prompts, device)
-        self._extract = load_pretrained(self.library.ClapFeatureExtractor, model, "feature extractor")
+        self._extract = load_pretrained(
+            self.library.ClapFeatureExtractor, model, "feature extractor", option=MODEL_OPTION
+        )
         self.audio = audio
 
     @torch.no_grad()

@@ -1,8 +1,7 @@
 """CLIP as a teacher of visual labels (VALOR: Lai et al., NeurIPS 2023), by the library transformers.
 
-One frame a segment, at positions round(linspace(0, n - 1, T)) of a video's n frames. An image is resized as a tensor to
-the model's square, bilinear without antialiasing and without keeping its aspect ratio, then normalised by CLIP's mean
-and deviation. Shape letters: see `protocol.py`.
+One frame a segment, at positions round(linspace(0, n - 1, T)) of a video's n frames, prepared as in
+`extraction.clip_images`. Shape letters: see `protocol.py`.
 """
 
 from __future__ import annotations
@@ -13,47 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from coleaf_framework._config import reason
 from coleaf_framework.data import Video
-from coleaf_framework.labelling.pretrained import SimilarityTeacher, features, require_library
+from coleaf_framework.extraction.clip_images import CLIP_MODEL, clip_pixels
+from coleaf_framework.extraction.pretrained import require_library
+from coleaf_framework.extraction.sampling import even_positions
+from coleaf_framework.labelling.pretrained import SimilarityTeacher, features
 from coleaf_framework.protocol import Modality
-
-CLIP_MODEL = "openai/clip-vit-large-patch14"
-"""VALOR's."""
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-
-
-def frame_positions(frames: int, segments: int) -> list[int]:
-    """Which frames stand for the segments of a video: T indices below `frames`, halves rounded to even.
-
-    Example:
-        >>> frame_positions(82, 10)
-        [0, 9, 18, 27, 36, 45, 54, 63, 72, 81]
-    """
-    found: list[int] = np.round(np.linspace(0, frames - 1, segments)).astype(int).tolist()
-    return found
-
-
-def clip_pixels(image: Tensor, size: int) -> Tensor:
-    """An image as CLIP takes it, prepared as VALOR did.
-
-    Args:
-        image: (3,H,W) uint8, RGB.
-        size: Of the model's square.
-
-    Returns:
-        (3,size,size) float32.
-
-    Example:
-        >>> clip_pixels(torch.zeros(3, 4, 6, dtype=torch.uint8), 2).shape
-        torch.Size([3, 2, 2])
-    """
-    resized = interpolate(image[None].float() / 255, (size, size), mode="bilinear", align_corners=False)[0]
-    mean, deviation = (torch.tensor(x)[:, None, None] for x in (_MEAN, _DEVIATION))
-    return (resized - mean) / deviation
 
 
 class ClipTeacher(SimilarityTeacher):
@@ -76,7 +42,7 @@ class ClipTeacher(SimilarityTeacher):
     def __init__(
         self, frames: Path, prompts: Sequence[str], model: str = CLIP_MODEL, device: torch.device | str = "cpu"
     ) -> None:
-        self._images = require_library("PIL.Image", "clip")
+        self._images = require_library("PIL.Image", "the teacher clip", "teachers")
         if not frames.is_dir():
             raise NotADirectoryError(f"{frames}: no such folder")
         super().__init__("clip", "CLIPModel", model, "logit_scale", prompts, device)
@@ -93,7 +59,7 @@ class ClipTeacher(SimilarityTeacher):
         paths = sorted((self.frames / video.id).glob("*.jpg"))
         if not paths:
             raise FileNotFoundError(f"{self.frames / video.id}: no .jpg frames of video {video.id!r}")
-        pixels = [clip_pixels(self._read(paths[i]), self.size) for i in frame_positions(len(paths), segments)]
+        pixels = [clip_pixels(self._read(paths[i]), self.size) for i in even_positions(len(paths), segments)]
         return self.similarity(features(self.network.get_image_features(torch.stack(pixels).to(self.device))))
 
     def _read(self, path: Path) -> Tensor:

@@ -1,42 +1,18 @@
-"""What the teachers CLIP and CLAP share: the libraries they need, and features that two versions return differently."""
+"""What the teachers CLIP and CLAP share: similarities, and features that versions of transformers give differently."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from coleaf_framework._config import reason
+from coleaf_framework.extraction.pretrained import load_network, load_pretrained, require_library
 from coleaf_framework.labelling.rule import similarity_logits
 
-EXTRA = "pip install 'coleaf-framework[teachers]'"
-
-
-def require_library(name: str, teacher: str) -> Any:
-    """Import a library of the extra `teachers`.
-
-    Raises:
-        ImportError: It is not installed; says how to install it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as problem:
-        raise ImportError(f"the teacher {teacher} needs {name.partition('.')[0]}: {EXTRA}") from problem
-
-
-def load_pretrained(kind: Any, name: str, what: str) -> Any:
-    """`kind.from_pretrained(name)`.
-
-    Raises:
-        ValueError: It cannot be loaded; says why.
-    """
-    try:
-        return kind.from_pretrained(name)
-    except Exception as problem:  # files, network, formats: the library raises almost anything
-        raise ValueError(f"--model {name}: no {what} can be loaded from it: {reason(problem)[:300]}") from problem
+MODEL_OPTION = "--model "
+"""What the user names the checkpoint by; begins messages about it."""
 
 
 def features(returned: Any) -> Tensor:
@@ -70,9 +46,9 @@ class SimilarityTeacher:
     def __init__(
         self, teacher: str, kind: str, model: str, scale: str, prompts: Sequence[str], device: torch.device | str
     ) -> None:
-        self.library = require_library("transformers", teacher)
-        self.network = load_pretrained(getattr(self.library, kind), model, kind).eval()
-        tokenizer = load_pretrained(self.library.AutoTokenizer, model, "tokenizer")
+        self.library = require_library("transformers", f"the teacher {teacher}", "teachers")
+        self.network = load_network(getattr(self.library, kind), model, option=MODEL_OPTION)
+        tokenizer = load_pretrained(self.library.AutoTokenizer, model, "tokenizer", option=MODEL_OPTION)
         self.text = embed_prompts(tokenizer, self.network.get_text_features, prompts)
         self.scale = float(getattr(self.network, scale).detach().exp())
         self.network.to(device)

@@ -22,6 +22,9 @@ MOST_CHANNELS = 64
 # Timestamps of containers are rounded to milliseconds or worse; what is off by less is no gap.
 _GAP = Fraction(1, 10)
 
+# These have checksums, and no gaps unless FFmpeg passed over a part whose checksum was wrong.
+_SEAMLESS = {"flac": Fraction(1, 100), "ogg": _GAP}
+
 
 def read_samples(path: Path, header: Header, track: Track, rate: int) -> Generator[Samples, None, Fraction]:
     """Decode block by block: (channels, n) float32 in [-1,1].
@@ -32,21 +35,21 @@ def read_samples(path: Path, header: Header, track: Track, rate: int) -> Generat
     Returns:
         When the track ends, in seconds from the file's start.
     """
-    line = _Line(path, rate)
     with opened(path) as container:
+        line = _Line(path, rate, container.format.name)
         for frame, time in decoded(path, container, header, track):
             yield from line.add(frame, line.end if time is None else time)
         yield from line.flush()
-    check_end(path, header, track, "audio", line.end)
-    return line.end
+    return check_end(path, header, track, "audio", line.end)
 
 
 class _Line:
     """Lays resampled frames onto the file's timeline."""
 
-    def __init__(self, path: Path, rate: int) -> None:
+    def __init__(self, path: Path, rate: int, container: str) -> None:
         self.end = Fraction(0)  # of what was added, in seconds
         self._path, self._rate = path, rate
+        self._gap, self._seamless = _SEAMLESS.get(container, _GAP), container in _SEAMLESS
         self._channels = 0
         self._made = self._skip = 0  # samples given out; samples that were already, and are dropped
         self._kind: tuple[Any, ...] = ()
@@ -55,7 +58,9 @@ class _Line:
     def add(self, frame: Any, time: Fraction) -> Iterator[Samples]:
         """Add a frame that is heard from `time` on."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        off = not self._kind or abs(time - self.end) > _GAP
+        off = not self._kind or abs(time - self.end) > self._gap
+        if off and self._kind and self._seamless:
+            raise ValueError(f"{self._path}: damaged: a part of its audio at {float(self.end):.1f} seconds is missing")
         if off or kind != self._kind:
             yield from self.flush()
             yield from self._begin(frame, time if off else self.end)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coleaf_framework.media.audio import read_samples
 from coleaf_framework.media.pieces import Piece, cut
-from coleaf_framework.media.pyav import opened, read_header, require_av
+from coleaf_framework.media.pyav import check_length, opened, read_header, require_av
 from coleaf_framework.media.video import read_frames
 
 Prepared = TypeVar("Prepared")
@@ -87,7 +87,7 @@ def decode(
     """
     with opened(path) as container:
         header = read_header(path, container)
-    yield from cut(
+    end = yield from cut(
         read_frames(path, header, header.video, frame_rate, frame_size) if header.video else None,
         read_samples(path, header, header.audio, sample_rate) if header.audio else None,
         window=window,
@@ -95,3 +95,4 @@ def decode(
         sample_rate=sample_rate,
         prepare=prepare,
     )
+    check_length(path, header, end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -71,10 +71,13 @@ def cut(
     frame_rate: int,
     sample_rate: int,
     prepare: Callable[[NDArray[np.uint8]], Prepared],
-) -> Iterator[Piece[Prepared]]:
+) -> Generator[Piece[Prepared], None, Fraction]:
     """Cut tracks into pieces of `window` seconds, reading a little over half a second ahead to know which is the last.
 
     The tracks are closed at the end, also of an iteration that is broken off.
+
+    Returns:
+        When the longer track ends, in seconds from the file's start.
     """
     pictures, sounds = _Reader(video), _Reader(audio)
     frames: list[Prepared] = []
@@ -88,7 +91,7 @@ def cut(
                 left = max(pictures.end, sounds.end) - start
                 if left < window + _HALF:
                     yield Piece(float(start), max(1, floor(left + _HALF)), frames, samples)
-                    return
+                    return start + left
             whole, heard = window * frame_rate, window * sample_rate
             piece = Piece(float(start), window, frames[:whole], samples[:, :heard].copy())
             frames, samples, start = frames[whole:], samples[:, heard:], start + window

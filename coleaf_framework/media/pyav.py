@@ -24,6 +24,8 @@ LONGEST = 24 * 3600
 MOST_PIXELS = 2**26
 """Of a frame. FFmpeg refuses larger ones before it reserves memory for them."""
 
+HALF_SECOND = Fraction(1, 2)
+
 # These state no length, and FFmpeg's guess from the bit rate can be far off; their packets are counted instead.
 _COUNTED = ("aac", "mp3")
 
@@ -75,24 +77,38 @@ class _Bytes:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
+class _OtherFileError(Exception):
+    """A file refers to another one."""
+
+
 def _refuse(url: str, *_: object) -> None:
-    raise PermissionError("the file refers to another file")
+    raise _OtherFileError(url)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open container; what FFmpeg complains of inside the block is raised as ValueError with the file's name."""
     require_file(path)
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: an empty file")
     av = require_av()
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file", "err_detect": "crccheck"}
-    try:
-        with (
-            path.open("rb") as file,
-            av.open(_Bytes(file), container_options=options, metadata_errors="replace", io_open=_refuse) as container,
-        ):
-            yield container
-    except av.FFmpegError as problem:
-        raise ValueError(f"{path}: damaged, or no audio or video of a known kind ({problem.strerror})") from problem
+    with path.open("rb") as file:
+        try:
+            container = av.open(_Bytes(file), container_options=options, metadata_errors="replace", io_open=_refuse)
+        except (av.FFmpegError, _OtherFileError) as problem:
+            raise ValueError(f"{path}: not readable as audio or video{_reason(problem)}") from problem
+        try:
+            with container:
+                yield container
+        except (av.FFmpegError, _OtherFileError) as problem:
+            raise ValueError(f"{path}: damaged or cut short{_reason(problem)}") from problem
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, _OtherFileError):
+        return ": it refers to another file, which is not read"
+    return f" (FFmpeg: {getattr(problem, 'strerror', problem)})"
 
 
 def read_header(path: Path, container: Any) -> Header:
@@ -105,15 +121,11 @@ def read_header(path: Path, container: Any) -> Header:
     if not any(found.values()):
         raise ValueError(f"{path}: neither an audio nor a video track")
     counted = _count(container, found["audio"]) if container.format.name in _COUNTED else None
-    tracks = {kind: stream and _track(stream, counted) for kind, stream in found.items()}
+    tracks = {kind: stream and _track(container.format.name, stream, counted) for kind, stream in found.items()}
     known = [track for track in tracks.values() if track]
     start = min(track.start for track in known)
-    ends = [track.end for track in known if track.end is not None]
-    if len(ends) == len(known):
-        end = max(ends)
-    elif container.duration is not None:
-        end = start + Fraction(container.duration, 1_000_000)
-    else:
+    end = _end(container, [track.end for track in known], start)
+    if end is None:
         raise ValueError(f"{path}: its header says no length; `ffmpeg -i IN -c copy OUT` writes one")
     if not 0 < end - start <= LONGEST:
         raise ValueError(f"{path}: its header says a length of {float(end - start):g} seconds; up to a day is read")
@@ -128,18 +140,30 @@ def _best(container: Any, kind: str) -> Any:
     return best if best in choices else next(iter(choices), None)
 
 
-def _track(stream: Any, counted: Fraction | None) -> Track:
+def _track(container: str, stream: Any, counted: Fraction | None) -> Track:
     start = Fraction(stream.start_time or 0) * stream.time_base
-    seconds: Fraction | None = counted
-    if seconds is None and stream.duration is not None:
-        seconds = stream.duration * stream.time_base
-    if seconds is None:
-        seconds = _clock(stream.metadata.get("DURATION", ""))
-    return Track(stream.index, start, None if seconds is None else start + seconds)
+    if counted is not None:
+        return Track(stream.index, start, start + counted)
+    if stream.duration is not None:
+        ticks = max(stream.duration, stream.frames if container == "avi" else 0)  # AVI's first is off if cut short
+        return Track(stream.index, start, start + ticks * stream.time_base)
+    return Track(stream.index, start, _clock(stream.metadata.get("DURATION", "")))
+
+
+def _end(container: Any, ends: list[Fraction | None], start: Fraction) -> Fraction | None:
+    """When the longer track ends; of unknown ones the file as a whole may say it."""
+    known = [end for end in ends if end is not None]
+    if len(known) == len(ends):
+        return max(known)
+    if container.duration is None:
+        return None
+    # Matroska says when the last frame ends on the file's own clock, the others how long the file lasts.
+    own_clock = container.format.name.startswith("matroska")
+    return Fraction(container.duration, 1_000_000) + (0 if own_clock else start)
 
 
 def _clock(text: str) -> Fraction | None:
-    """Seconds of Matroska's tag of a track's length, such as 00:00:10.026000000."""
+    """Seconds of Matroska's tag of a track's end, such as 00:00:10.026000000."""
     try:
         hours, minutes, seconds = text.split(":")
         return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
@@ -158,13 +182,16 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
         ValueError: The decoder complains, or a frame's time is far beyond the length that the header says.
     """
     stream = container.streams[track.index]
-    if stream.codec_context is None:
+    context = stream.codec_context
+    if context is None:
         raise ValueError(f"{path}: no decoder for its {stream.type} track")
-    stream.codec_context.options = {"err_detect": "crccheck+explode", "max_pixels": str(MOST_PIXELS)}
-    for packet in container.demux(stream):
+    if stream.type == "video" and context.width * context.height > MOST_PIXELS:
+        raise ValueError(f"{path}: frames of {context.width} x {context.height} are more than {MOST_PIXELS} pixels")
+    context.options = {"err_detect": "crccheck+explode", "max_pixels": str(MOST_PIXELS)}
+    for packet in _packets(path, container, stream):
         frames = packet.decode()
         if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
-            raise ValueError(f"{path}: its {stream.type} track is damaged")
+            raise ValueError(f"{path}: damaged or cut short, in its {stream.type} track")
         for frame in frames:
             stamp = frame.pts if frame.pts is not None else frame.dts
             time = None if stamp is None else stamp * frame.time_base - header.start
@@ -176,14 +203,44 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
             yield frame, time
 
 
-def check_end(path: Path, header: Header, track: Track, kind: str, seconds: Fraction) -> None:
-    """Check that a track that ended at `seconds` from the file's start is as long as its header says.
+def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError as problem:  # PyAV's answer to a track that no header announced
+            raise ValueError(f"{path}: damaged: a track begins in the middle of it") from problem
+        if packet is None:
+            return
+        yield packet
+
+
+def check_end(path: Path, header: Header, track: Track, kind: str, seconds: Fraction) -> Fraction:
+    """When a track ends whose last frame ended at `seconds`: as its header says, if that is no more than padding off.
 
     Raises:
-        ValueError: It is more than half a second shorter.
+        ValueError: The header says over half a second more.
     """
-    if track.end is not None and seconds < track.end - header.start - Fraction(1, 2):
+    if track.end is None:
+        return seconds
+    said = track.end - header.start
+    if seconds < said - HALF_SECOND:
         raise ValueError(
             f"{path}: damaged or cut short: its {kind} track ends at {float(seconds):.1f} seconds, though the header "
-            f"says {float(track.end - header.start):.1f}"
+            f"says {float(said):.1f}"
+        )
+    return said if seconds < said + HALF_SECOND else seconds
+
+
+def check_length(path: Path, header: Header, seconds: Fraction) -> None:
+    """Check that the longer track ended when the header says, for the containers that say no track's length.
+
+    Raises:
+        ValueError: The header says over half a second more.
+    """
+    said = header.end - header.start
+    if seconds < said - HALF_SECOND:
+        raise ValueError(
+            f"{path}: damaged or cut short: it ends at {float(seconds):.1f} seconds, though the header says "
+            f"{float(said):.1f}"
         )

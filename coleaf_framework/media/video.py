@@ -47,8 +47,7 @@ def read_frames(
             shown += 1
         if last is not None and not shown:  # so short that no frame of `rate` falls into it
             yield _rgb(path, scaler, last, size)
-    check_end(path, header, track, "video", end)
-    return end
+    return check_end(path, header, track, "video", end)
 
 
 class _Pace:
@@ -76,7 +75,7 @@ class _Pace:
             )
             self._graph.configure()
         self._graph.vpush(frame)
-        return time + frame.duration * Fraction(base)
+        return time + Fraction(frame.duration * base)
 
     def pull(self) -> Iterator[Any]:
         """Frames that are due."""

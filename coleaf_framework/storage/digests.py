@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+_BLOCK = 1 << 20
+
 
 def file_digest(path: Path) -> str:
-    """First 16 hex digits of the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """First 16 hex digits of the SHA-256 of a file, which may be larger than the memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def text_digest(text: str) -> str:

@@ -19,6 +19,12 @@ import pytest
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _KEYS = {" ": ("Space", 32), "ArrowLeft": ("ArrowLeft", 37), "ArrowRight": ("ArrowRight", 39), "Enter": ("Enter", 13),
          "Tab": ("Tab", 9), "Home": ("Home", 36), "End": ("End", 35)}  # fmt: skip
+_FAULTS = """
+window.faults = [];
+addEventListener("error", (e) => faults.push(String(e.message)));
+addEventListener("unhandledrejection", (e) => faults.push(String(e.reason)));
+document.addEventListener("securitypolicyviolation", (e) => faults.push(`${e.violatedDirective}: ${e.blockedURI}`));
+"""
 _TEXT = {"Enter": "\r", " ": " "}
 
 
@@ -48,7 +54,14 @@ class Browser:
             os.dup2(self._theirs, 3)
             os.dup2(answers, 4)
 
-        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio", "--hide-scrollbars")
+        flags = (
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--mute-audio",
+            "--hide-scrollbars",
+        )
         self._process = subprocess.Popen(
             [BROWSER, *flags, "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}", "about:blank"],
             preexec_fn=give_pipes, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -60,12 +73,15 @@ class Browser:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.call("Page.enable")
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=_FAULTS)
         self.size(1280, 900)
 
     def __enter__(self) -> Browser:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._write)
@@ -103,7 +119,9 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -157,6 +175,10 @@ class Browser:
                 return fresh[0]
             time.sleep(0.02)
         raise AssertionError(f"after 10 s no file came of {element}")
+
+    def faults(self) -> list[str]:
+        """What went wrong in the page since it was opened: errors of scripts, and what its policy forbade."""
+        return list(self.run("faults"))
 
     def picture(self, path: Path) -> None:
         """Write a PNG of the window."""

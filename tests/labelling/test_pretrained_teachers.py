@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from coleaf_framework.data import Video
-from coleaf_framework.labelling.clap import RATE, ClapTeacher, read_wav, windows
-from coleaf_framework.labelling.clip import ClipTeacher, clip_pixels, frame_positions
+from coleaf_framework.extraction.clap_maps import RATE
+from coleaf_framework.extraction.clip_images import clip_pixels
+from coleaf_framework.labelling.clap import ClapTeacher, read_wav, windows
+from coleaf_framework.labelling.clip import ClipTeacher
 from coleaf_framework.storage import read_yaml
 from tests.helpers.command import Command
 from tests.helpers.data import CLASSES, SEGMENTS, video_names
@@ -34,20 +36,6 @@ def write_frames(folder: Path, frames: int, seed: int = 0) -> list[Any]:
     for i, pixels in enumerate(drawn, 1):
         image.fromarray(pixels).save(folder / f"{i:06d}.jpg", quality=95)
     return [np.array(image.open(folder / f"{i:06d}.jpg")) for i in range(1, frames + 1)]
-
-
-def test_frames_are_taken_at_even_positions_halves_to_even() -> None:
-    assert frame_positions(4, 3) == [0, 2, 3]  # of 0, 1.5, 3
-    assert frame_positions(2, 4) == [0, 0, 1, 1]
-    assert frame_positions(1, 2) == [0, 0]
-
-
-def test_an_image_is_squeezed_to_the_square_and_not_cropped() -> None:
-    image = torch.zeros(3, 4, 8, dtype=torch.uint8)
-    image[:, :, :4] = 255
-    left, right = clip_pixels(image, 2)[0].unbind(1)
-    assert left.tolist() == pytest.approx([(1 - 0.48145466) / 0.26862954] * 2)
-    assert right.tolist() == pytest.approx([-0.48145466 / 0.26862954] * 2)
 
 
 def test_windows_are_of_equal_length() -> None:

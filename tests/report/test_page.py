@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -24,10 +22,10 @@ from coleaf_framework.report import page
 from coleaf_framework.report.page import STEPS, levels
 from coleaf_framework.report.runs import Report
 from coleaf_framework.results.predictions import Predictions
+from tests.helpers.browser import BROWSER, needs_browser
 from tests.helpers.command import Command
 from tests.helpers.predictions import joint, made_up, write_run
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NASTY = "</script><img src=x onerror=alert(1)>&\"'"
 LOG = '{"epoch": 1, "losses": {"anchor/video": 1.5}, "theta": {"audio": 0.25, "visual": 0.5}}\n' * 2
 
@@ -145,15 +143,6 @@ def test_the_command_goes_from_predictions_to_a_page(coleaf: Command, data_root:
 
 
 PROBE = f"<script>{(Path(__file__).parent / 'probe.js').read_text()}</script></body>"
-
-
-def needs_browser() -> None:
-    """Skip where there is no browser; in CI, which has to have one, fail."""
-    if BROWSER is None:
-        why = "needs Chromium (Debian's package `chromium`), which is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(f"{why}; where CI is set, nothing may go untested for lack of it")
-        pytest.skip(why)
 
 
 def dumped(path: Path, *flags: str) -> str:
@@ -283,7 +272,7 @@ def test_the_script_scores_joint_truth_by_av_and_labels_events_in_seconds(joint_
 
 @pytest.mark.parametrize(("ci", "outcome"), [("1", "Failed"), ("", "Skipped")])
 def test_without_a_browser_ci_fails_and_others_skip(monkeypatch: pytest.MonkeyPatch, ci: str, outcome: str) -> None:
-    monkeypatch.setattr(f"{__name__}.BROWSER", None)
+    monkeypatch.setattr("tests.helpers.browser.BROWSER", None)
     monkeypatch.setenv("CI", ci)
     with pytest.raises(BaseException, match="needs Chromium") as raised:
         needs_browser()

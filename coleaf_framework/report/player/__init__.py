@@ -125,7 +125,7 @@ def _escaped(text: str) -> str:
 def _static_table(video: ParsedVideo) -> str:
     """The events at the own thresholds, for readers without JavaScript."""
     rows = "".join(
-        f"<tr><td>{_escaped(e.label)}</td><td>{WORDS[e.modality]}</td><td>{e.onset:g}</td><td>{e.offset:g}</td>"
+        f"<tr><td>{_escaped(e.label)}</td><td>{WORDS[e.modality]}</td><td>{e.onset}</td><td>{e.offset}</td>"
         f"<td>{e.confidence}</td></tr>"
         for e in video.events()
     )
@@ -172,7 +172,7 @@ def _thresholds(decision: DecisionConfig) -> dict[str, float | tuple[float, ...]
 def _own(decision: DecisionConfig) -> dict[str, str]:
     """The thresholds in words."""
     return {
-        name: "one per class" if isinstance(value, tuple) else f"{value:g}"
+        name: "one per class" if isinstance(value, tuple) else str(value)
         for name, value in _thresholds(decision).items()
     } | {"gate": f"{decision.gate} probabilities"}
 

@@ -18,6 +18,7 @@ const colour = (label) => PALETTE[Math.max(0, state.video.classes.indexOf(label)
 const swatch = (label) => { const s = element("i", { class: "swatch" }); s.style.background = colour(label); return s; };
 const inWords = (e) => `${e.label}, ${WORDS[e.modality]}, ${clock(e.onset)} to ${clock(e.offset)}`;
 const own = () => $("own").checked;
+const inUse = () => SLIDERS.map((id) => `${id}${id === "segment" ? "" : " gate"} ${$(`${id}-shown`).textContent}`).join(", ");
 const steps = () => Object.fromEntries(SLIDERS.map((id) => [id, Number($(id).value)]));
 
 function clock(seconds) { // "2.5 s" in a video under a minute, otherwise "1:02.5"
@@ -50,6 +51,7 @@ function decide() {
 function draw() {
   const [from, to] = stretch(), here = state.events.filter((e) => e.offset > from && e.onset < to);
   state.from = from;
+  $("pages").hidden = !Number($("stretch").value);
   state.drawn = new Map(here.map((e) => [e, []]));
   state.active = new Set();
   drawAxis(from, to);
@@ -60,8 +62,8 @@ function draw() {
   const part = here.length === state.events.length ? "" : `, ${here.length} of them in the stretch shown`;
   const many = here.length > MOST_BARS ? ` These are too many to draw: choose a shorter stretch or higher thresholds.` : "";
   $("summary").textContent = (state.events.length
-    ? `${state.events.length} events of ${classes} ${classes === 1 ? "class" : "classes"}${part}, at ${own() ? "the run's own thresholds" : "the thresholds below"}.${many}`
-    : "No events at these thresholds, of the classes that are on.");
+    ? `${state.events.length} ${state.events.length === 1 ? "event" : "events"} of ${classes} ${classes === 1 ? "class" : "classes"}${part}`
+    : "No events of the classes that are on") + `, at ${own() ? "the run's own thresholds" : "thresholds chosen here"}: ${inUse()}.${many}`;
   tick();
 }
 
@@ -87,9 +89,12 @@ function drawRows(events, from, to) {
     lines.set(label, [line, element("div", { class: "row" }, element("span", { class: "name", title: label }, swatch(label), label),
       element("span", { class: "kinds" }, element("span", {}, "audio"), element("span", {}, "visual")), line)]);
   }
+  const wide = $("scale").clientWidth;
   for (const e of events) {
     const start = Math.max(e.onset, from), end = Math.min(e.offset, to), paint = colour(e.label);
-    const bar = element("button", { type: "button", class: `bar ${WORDS[e.modality]}`, tabindex: "-1", title: inWords(e), "aria-label": inWords(e) }, WORDS[e.modality]);
+    const pixels = ((end - start) * wide) / (to - from), slim = pixels < 34 ? (pixels < 4 ? " slim hair" : " slim") : "";
+    const bar = element("button", { type: "button", class: `bar ${WORDS[e.modality]}${slim}`, tabindex: "-1", title: inWords(e), "aria-label": inWords(e) },
+      slim ? "" : WORDS[e.modality]);
     Object.assign(bar.style, { left: `${(100 * (start - from)) / (to - from)}%`, width: `${(100 * (end - start)) / (to - from)}%`,
       background: paint, color: LIGHT.has(paint) ? "#000" : "#fff" });
     bar.addEventListener("click", () => seek(e.onset));
@@ -141,7 +146,9 @@ function mark(now) {
     if (now.has(e) !== state.active.has(e))
       for (const x of shown) now.has(e) ? x.setAttribute("aria-current", "true") : x.removeAttribute("aria-current");
   state.active = now;
-  $("happening").replaceChildren(...(now.size ? [...now].map((e) => element("b", {}, swatch(e.label), `${e.label} (${WORDS[e.modality]})`)) : ["no event now"]));
+  const names = [...now].slice(0, 8).map((e) => element("b", {}, swatch(e.label), `${e.label} (${WORDS[e.modality]})`));
+  if (now.size > 8) names.push(element("span", {}, `and ${now.size - 8} more`));
+  $("happening").replaceChildren(...(now.size ? names : ["no event now"]));
   const box = $("scroll"), row = box.querySelector("tr[aria-current]");
   if (row && !box.matches(":hover, :focus-within")) box.scrollTop = row.offsetTop - box.clientHeight / 2;
 }

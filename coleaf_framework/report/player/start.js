@@ -6,21 +6,26 @@ function tell(text) {
 
 function media(video) {
   const made = element(video.absent === 1 ? "audio" : "video", { controls: "", preload: "metadata", playsinline: "", "aria-label": video.file });
-  const embedded = video.source.startsWith("data:");
+  video.embedded ??= video.source.startsWith("data:");
   const follow = () => {
     if (made !== state.media) return;
     tick();
     if (!made.paused && !calm.matches) requestAnimationFrame(follow);
   };
   for (const kind of ["play", "seeking", "seeked", "timeupdate"]) made.addEventListener(kind, kind === "play" ? follow : tick);
-  made.addEventListener("error", () => tell(`This browser cannot play ${video.file}: ` +
-    `${embedded ? "it does not support the file's format" : `there is no file at ${made.getAttribute("src")}, or it does not support the file's format`}. The timeline works without it.`));
+  made.addEventListener("error", () => {
+    if (made !== state.media) return;
+    $("stage").hidden = true;
+    tell(`This browser cannot play ${video.file}: ` +
+    `${video.embedded ? "it does not support the file's format" : `there is no file at ${made.getAttribute("src")}, or it does not support the file's format`}. The timeline works without it.`);
+  });
   made.addEventListener("loadedmetadata", () => {
+    if (made !== state.media) return;
     if (state.at) made.currentTime = state.at;
     if (video.absent === null && !made.videoWidth) tell(`This browser plays only the sound of ${video.file}: it does not support the format of its pictures.`);
     else if (Math.abs(made.duration - video.seconds) > 1.5) tell(`${video.file} lasts ${made.duration.toFixed(1)} s here, and the parsed file lasted ${video.seconds} s: is it another file?`);
   });
-  if (embedded) video.source = URL.createObjectURL(new Blob([bytes(video.source.split(",")[1])], { type: /^data:([^;,]*)/.exec(video.source)[1] }));
+  if (video.source.startsWith("data:")) video.source = URL.createObjectURL(new Blob([bytes(video.source.split(",")[1])], { type: /^data:([^;,]*)/.exec(video.source)[1] }));
   made.src = video.source;
   return made;
 }
@@ -51,30 +56,28 @@ function stretches({ seconds }) {
 }
 
 async function load(video) {
+  state.wanted = video;
   if (typeof video.probs === "string") [video.probs, video.gates] = await Promise.all([floats(video.probs), floats(video.gates)]);
+  if (state.wanted !== video) return; // another was chosen meanwhile
   if (state.media) { state.media.pause(); state.media.removeAttribute("src"); }
   tell("");
   Object.assign(state, { video, at: 0, media: null });
   state.media = media(video);
+  $("stage").hidden = false;
   $("stage").replaceChildren(state.media);
   $("file").textContent = video.file;
   $("gate").textContent = video.own.gate;
   $("notes").replaceChildren(...video.notes.map((note) => element("li", {}, note)));
   if (own()) for (const id of SLIDERS) $(id).value = video.start[id];
   stretches(video);
-  pages();
   classList();
   decide();
   document.body.dataset.ready = video.id;
 }
 
-function pages() {
-  $("pages").hidden = !Number($("stretch").value);
-}
-
 function remarks() { // what a reader of an exported file has to know
   const { video } = state, chosen = [];
-  if (!own()) chosen.push(`Thresholds chosen by hand on the page: ${SLIDERS.map((id) => `${id} ${($(id).value / 100).toFixed(2)}`).join(", ")}; gate on ${video.own.gate}.`);
+  if (!own()) chosen.push(`Thresholds chosen by hand on the page: ${inUse()}; gate on ${video.own.gate}.`);
   const off = video.classes.filter((label) => state.off.has(label));
   if (off.length) chosen.push(`Without events of ${off.join(", ")}, which were switched off on the page.`);
   return chosen;
@@ -110,7 +113,7 @@ function connect() {
     if (own()) for (const id of SLIDERS) $(id).value = state.video.start[id];
     decide();
   });
-  $("stretch").addEventListener("input", () => { pages(); draw(); });
+  $("stretch").addEventListener("input", draw);
   $("earlier").addEventListener("click", () => seek(state.from - Number($("stretch").value)));
   $("later").addEventListener("click", () => seek(state.from + Number($("stretch").value)));
   $("empty").addEventListener("change", draw);
@@ -123,7 +126,7 @@ function connect() {
   $("csv").addEventListener("click", () => save("csv", "text/csv", asCsv(state.video, state.events)));
   $("vtt").addEventListener("click", () => save("vtt", "text/vtt", asVtt(state.events)));
   document.addEventListener("keydown", onKey);
-  addEventListener("resize", () => drawAxis(...stretch()));
+  addEventListener("resize", draw);
   $("video").append(...VIDEOS.map((video, i) => element("option", { value: i }, video.id)));
   $("pick").hidden = VIDEOS.length < 2;
   $("video").addEventListener("input", () => load(VIDEOS[$("video").value]));
@@ -132,5 +135,6 @@ function connect() {
 $("main").hidden = false;
 $("own").checked = $("keys").checked = true; // a browser may restore other values on reload
 $("empty").checked = false;
+$("help").open = innerWidth > 832;
 connect();
 load(VIDEOS[$("video").value]).catch((problem) => tell(`This page needs a newer browser (${problem.message}).`));
