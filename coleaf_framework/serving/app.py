@@ -38,7 +38,6 @@ class _Service:
                 folder = Path(tempfile.mkdtemp(dir=self.folder))
                 megabytes = most if form == "events" else min(most, self.limits.page_megabytes)
                 file, name = await receive(request, folder, self.limits, megabytes)
-                self.line.require_place()
         except Refusal:
             await drain(request, self.limits)
             raise

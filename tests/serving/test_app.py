@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import re
@@ -26,6 +27,7 @@ from coleaf_framework.serving.limits import Limits, Refusal
 from coleaf_framework.serving.line import Line
 from coleaf_framework.serving.uploads import display_name
 from coleaf_framework.serving.worker_process import Job
+from tests.helpers.command import Command
 
 HERE = "http://127.0.0.1:8000"
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(500)
@@ -425,6 +427,12 @@ def test_a_worker_that_does_not_start_again_is_said(served: Served) -> None:
     assert "no worker" in refused(served.post(), 503)
     served.worker.start_problem = None
     assert served.post().status_code == 200
+
+
+def test_without_the_extra_the_command_says_how_to_install_it(coleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    said = coleaf("serve", "--run", "run", fails=True)
+    assert "serving needs fastapi: pip install 'coleaf-framework[serve]'" in said
 
 
 @settings(max_examples=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -196,7 +198,7 @@ def test_a_page_of_another_origin_cannot_use_the_service(server: Server, browser
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_even_while_a_video_is_parsed(run: Path, tmp_path: Path, number: int) -> None:
+def test_a_signal_ends_it_cleanly_after_an_upload_was_broken_off(run: Path, tmp_path: Path, number: int) -> None:
     server = Server(run, tmp_path)
     assert server.left()
     with socket.create_connection(server.url.rpartition("/")[2].split(":")) as client:
@@ -210,6 +212,23 @@ def test_a_signal_ends_it_cleanly_even_while_a_video_is_parsed(run: Path, tmp_pa
     assert not server.left()
     server.log.seek(0)
     assert "Traceback" not in server.log.read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
+def test_a_signal_ends_it_even_while_a_video_is_parsed_without_end(run: Path, tmp_path: Path) -> None:
+    server = Server(run, tmp_path)
+    (worker,) = workers(server.process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    with ThreadPoolExecutor() as clients:
+        waiting = clients.submit(server.post, "/parse", CLIP.read_bytes())
+        while not list(server.temporary.glob("coleaf-serve-*/*/*.mp4")):
+            time.sleep(0.01)
+        assert server.end() == "coleaf serve: ended\n"
+        with contextlib.suppress(OSError):  # the connection ends, with an answer or without
+            assert waiting.result()[0] >= 500
+    assert server.process.returncode == 0
+    assert not server.left()
+    assert not Path(f"/proc/{worker}").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
