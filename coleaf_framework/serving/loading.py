@@ -21,4 +21,4 @@ def load_parser(run: Path, **options: Any) -> Loaded:
     from coleaf_framework.parsing import VideoParser  # here, since the server's process needs no PyTorch
 
     parser = VideoParser(run, **options)
-    return Loaded(parser, f"{parser.trainer.name} ({run.name}), recipe {parser.name}")
+    return Loaded(parser, f"{parser.trainer.name} ({run.name}), recipe {parser.recipe.recipe}")
