@@ -93,3 +93,26 @@ def test_a_linked_marker_is_replaced_and_its_target_stays(tmp_path: Path, monkey
     with pytest.raises(ValueError, match="far enough"):
         run_demo(tmp_path / "demo", settings=TINY)
     assert (tmp_path / "target").read_text() == "somebody's"
+
+
+CLIP = MINI.parent / "clips/tuxva000000.mp4"
+
+
+@pytest.mark.slow
+def test_a_named_video_is_parsed_at_the_end(tmp_path: Path) -> None:
+    shown = run_demo(tmp_path / "demo", MINI, TINY[3:], video=CLIP)
+    assert f"video       {tmp_path / 'demo/video.html'}: in {CLIP.name} " in shown
+    assert "data:video/mp4;base64," in (tmp_path / "demo/video.html").read_text()
+
+
+def test_a_video_needs_data_that_say_how_their_features_were_made(data_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not say how its features were extracted"):
+        run_demo(tmp_path / "demo", data_root, TINY[3:], video=CLIP)
+    assert not (tmp_path / "demo/han").exists()
+
+
+def test_a_damaged_video_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("no video")
+    with pytest.raises(ValueError, match="bad.mp4"):
+        run_demo(tmp_path / "demo", MINI, TINY[3:], video=tmp_path / "bad.mp4")
+    assert not (tmp_path / "demo/han").exists()

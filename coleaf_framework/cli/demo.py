@@ -17,7 +17,7 @@ from coleaf_framework.report.pictures import loss_curves, save, timeline
 from coleaf_framework.report.runs import Report
 from coleaf_framework.results.events_file import VideoEvents, write_events
 from coleaf_framework.results.predictions_file import write_predictions
-from coleaf_framework.storage import require_file, write_text
+from coleaf_framework.storage import write_text
 from coleaf_framework.training.experiment import has_split, open_split, train
 
 # The paper's recipe at the published width, with a batch size for 1,000 videos. The last epoch is kept, so that none is
@@ -146,15 +146,17 @@ def _checked(config: RunConfig) -> AVVPDataset:
 
 def _require_parsable(video: Path, data: AVVPDataset) -> None:
     """Check, before anything is trained, that the video can be parsed afterwards."""
-    from coleaf_framework.extraction import make_recipe
+    from coleaf_framework.extraction import FeatureExtractor
+    from coleaf_framework.media import probe
 
-    require_file(video)
+    probe(video)
     if (extracted := recipe_of(data)) is None:
         raise ValueError(
             f"--video: {data.name} does not say how its features were extracted (it has no {RECIPE_FILE}), so those of "
             "a video cannot be made"
         )
-    make_recipe(extracted[0].recipe)
+    recipe, projection = extracted
+    FeatureExtractor(recipe, projection=projection, window=recipe.window)
 
 
 def _parsed(run: Path, video: Path, page: Path) -> list[str]:

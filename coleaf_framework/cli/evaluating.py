@@ -70,6 +70,7 @@ def predict(
     """
     with importing():
         from coleaf_framework.experiments.scoring import use_decision
+        from coleaf_framework.model.coleaf import require_record
         from coleaf_framework.results.caveats import caveats_of_run
         from coleaf_framework.results.events_file import write_events
         from coleaf_framework.results.predictions_file import write_predictions
@@ -81,7 +82,8 @@ def predict(
     config, trainer = load_run(run, tuple(set_ or ()), trust=trust, declaration=anchor)
     where = data_of(run, config, data)
     told = [*use_decision(trainer, run, decision, tuple(set_ or ())), *caveats_of_data(run, where)]
-    predictions = trainer.predict(open_split(where, split)).with_caveats(told)
+    classes = require_record(trainer.model).model.class_names
+    predictions = trainer.predict(open_split(where, split, classes)).with_caveats(told)
     out = out or run / f"predictions-{split}.json"
     if predictions.truth is not None:  # those that cannot be scored must not replace those that can
         write_predictions(run, predictions)

@@ -20,6 +20,7 @@ from coleaf_framework.cli import (
     labels,
     leaderboard,
     parse_video,
+    serving,
     training,
 )
 from coleaf_framework.cli.errors import end_failed
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "predict": evaluating.predict,
     "extract": extracting.extract,
     "parse": parse_video.parse,
+    "serve": serving.serve,
     "plot": evaluating.plot,
     "synth": data.synth,
     "pack": data.pack,

@@ -31,7 +31,8 @@ def parse(
     videos: Annotated[list[Path], typer.Argument(help="media files")],
     run: Annotated[Path | None, typer.Option(help="run folder of the trained network")] = None,
     json_: Annotated[
-        Path | None, typer.Option("--json", help="file for the events; VIDEO.json here, or events.json of several")
+        Path | None,
+        typer.Option("--json", help="file for the events; VIDEO.events.json here, or events.json of several"),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="page with the videos beside their timelines")] = None,
     embed: Annotated[bool, typer.Option("--embed", help="put the videos into the page, instead of links")] = False,
@@ -55,7 +56,7 @@ def parse(
 
     if embed and html is None:
         raise ValueError("--embed: puts videos into the page, so give --html PAGE too")
-    json_ = json_ or Path(f"{videos[0].stem}.json" if len(videos) == 1 else "events.json")
+    json_ = json_ or Path(f"{videos[0].stem}.events.json" if len(videos) == 1 else "events.json")
     for place, option in ((json_, "--json"), (html, "--html")):
         if place is not None:
             require_place(place, option)

@@ -43,6 +43,68 @@ class Extracted:
     kept: tuple[Path, ...] = ()
 
 
+class FeatureExtractor:
+    """Makes features of media files by one recipe, whose networks it keeps.
+
+    Args:
+        features: Name of a recipe; or what an `extraction.yaml` says, which what is made here must equal.
+        projection: `projection.safetensors` (stream -> mean and components), by which the streams are projected.
+        weights: Folder with the recipe's weights; None for where its library keeps them.
+        window: Seconds of video that make one video of a folder; longer files make several.
+        device: Where the networks run.
+
+    Attributes:
+        recipe: What the folder's `extraction.yaml` will say.
+        notes: Sentences about what was seen, such as another decoder than that of the features asked for.
+
+    Raises:
+        FileNotFoundError, ImportError: Weights or libraries are missing.
+        ValueError: The recipe differs from what `features` says, or cannot take the window. The message says what
+            differs.
+    """
+
+    def __init__(
+        self,
+        features: str | FeatureRecipe,
+        *,
+        projection: Path | None = None,
+        weights: Path | None = None,
+        window: int = 10,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        kind = recipe_class(features if isinstance(features, str) else features.recipe)
+        _require_window(kind, window)
+        self._setup = Setup(kind, weights, str(device), projection, window)
+        self._extractor = self._setup.make()
+        self.recipe = _described(self._extractor)
+        self.notes = () if isinstance(features, str) else _require_asked(self.recipe, features)
+
+    def extract(
+        self,
+        videos: Sequence[Path],
+        out: Path,
+        *,
+        jobs: int = 1,
+        progress: Callable[[Path, float], None] | None = None,
+    ) -> Extracted:
+        """Write the features of files into a folder; see `extract`."""
+        files = tuple(dict.fromkeys(Path(video).absolute() for video in videos))
+        if not files:
+            raise ValueError("no files to extract features from")
+        if jobs < 1:
+            raise ValueError(f"jobs is {jobs}, where a whole number of at least 1 was expected")
+        ids = name_files(files)
+        with FeatureFolder(out, self.recipe, _layout(self._extractor), self._setup.projection) as folder:
+            call = _Call(folder, ids, progress or (lambda file, seconds: None))
+            if jobs == 1:
+                call.run(lambda tasks: ((task, call.attempt(self._extractor, task)) for task in tasks))
+            else:  # each process loads the networks for itself
+                call.run(lambda tasks: in_processes(self._setup, tasks, jobs, call.progress))
+            notes = (*self.notes, *folder.notes, *call.notes())
+        done = tuple(file for file in files if file not in call.failed)
+        return Extracted(self.recipe, done, call.failed, notes, call.seconds, tuple(call.kept))
+
+
 def extract(
     videos: Sequence[Path],
     out: Path,
@@ -64,12 +126,12 @@ def extract(
     Args:
         videos: The files.
         out: The folder; made if it is missing.
-        features: Name of a recipe; or what an `extraction.yaml` says, which what is made here must equal.
-        projection: `projection.safetensors` (stream -> mean and components), by which the streams are projected.
-        weights: Folder with the recipe's weights; None for where its library keeps them.
-        window: Seconds of video that make one video of the folder; longer files make several.
+        features: See `FeatureExtractor`, as for `projection`, `weights`, `window` and `device`.
+        projection: See there.
+        weights: See there.
+        window: See there.
         jobs: Processes; with more than one, a script needs `if __name__ == "__main__":`.
-        device: Where the networks run.
+        device: See there.
         progress: Called with a file, and the seconds of it that were done since the last call; once with all of them
             for a file that the folder holds already.
 
@@ -77,31 +139,11 @@ def extract(
         FileExistsError: The folder holds something else, or another process is writing to it.
         FileNotFoundError, ImportError: Weights or libraries are missing.
         OSError: Nothing can be written any more, as where the disk is full.
-        ValueError: The folder holds features of another recipe; the recipe differs from what `features` says; two files
-            have the same name; the recipe cannot take the window. The message says what differs.
+        ValueError: The folder holds features of another recipe; two files have the same name; or as `FeatureExtractor`
+            does.
     """
-    files = tuple(dict.fromkeys(Path(video).absolute() for video in videos))
-    if not files:
-        raise ValueError("no files to extract features from")
-    kind = recipe_class(features if isinstance(features, str) else features.recipe)
-    _require_window(kind, window)
-    if jobs < 1:
-        raise ValueError(f"jobs is {jobs}, where a whole number of at least 1 was expected")
-    ids = name_files(files)
-    setup = Setup(kind, weights, str(device), projection, window)
-    extractor = setup.make()
-    described, layout = _described(extractor), _layout(extractor)
-    notes = [] if isinstance(features, str) else _require_asked(described, features)
-    with FeatureFolder(out, described, layout, projection) as folder:
-        call = _Call(folder, ids, progress or (lambda file, seconds: None))
-        if jobs == 1:
-            call.run(lambda tasks: ((task, call.attempt(extractor, task)) for task in tasks))
-        else:
-            del extractor  # each process loads the networks for itself
-            call.run(lambda tasks: in_processes(setup, tasks, jobs, call.progress))
-        notes += folder.notes + call.notes()
-    done = tuple(file for file in files if file not in call.failed)
-    return Extracted(described, done, call.failed, tuple(notes), call.seconds, tuple(call.kept))
+    made = FeatureExtractor(features, projection=projection, weights=weights, window=window, device=device)
+    return made.extract(videos, out, jobs=jobs, progress=progress)
 
 
 class _Call:
@@ -201,7 +243,7 @@ def _described(extractor: FileExtractor) -> FeatureRecipe:
     )
 
 
-def _require_asked(described: FeatureRecipe, asked: FeatureRecipe) -> list[str]:
+def _require_asked(described: FeatureRecipe, asked: FeatureRecipe) -> tuple[str, ...]:
     """Refuse to make other features than were asked for; a note where another decoder makes them."""
     if asked.projection is not None and described.projection is None:
         raise ValueError(
@@ -210,8 +252,8 @@ def _require_asked(described: FeatureRecipe, asked: FeatureRecipe) -> list[str]:
     if differences := described.differences(asked):
         raise ValueError(f"these would be other features than those asked for: {'; '.join(differences)}")
     if described.decoder == asked.decoder:
-        return []
-    return [f"decoded by {described.decoder}, where the features asked for were by {asked.decoder}: slightly different"]
+        return ()
+    return (f"decoded by {described.decoder}; the features asked for were by {asked.decoder}, which differs slightly",)
 
 
 def _layout(extractor: FileExtractor) -> Layout:

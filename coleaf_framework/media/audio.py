@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.media.pyav import Header, Track, check_end, decoded, opened, require_av
+from coleaf_framework.media.header import Header, Track, check_end
+from coleaf_framework.media.opening import opened, require_av
+from coleaf_framework.media.stamped import decoded
 
 Samples = NDArray[np.float32]
 
@@ -36,14 +38,14 @@ def read_samples(path: Path, header: Header, track: Track, rate: int) -> Generat
         When the track ends, in seconds from the file's start.
     """
     with opened(path) as container:
-        line = _Line(path, rate, container.format.name)
+        line = Line(path, rate, container.format.name)
         for frame, time in decoded(path, container, header, track):
             yield from line.add(frame, line.end if time is None else time)
         yield from line.flush()
     return check_end(path, header, track, "audio", line.end)
 
 
-class _Line:
+class Line:
     """Lays resampled frames onto the file's timeline."""
 
     def __init__(self, path: Path, rate: int, container: str) -> None:
@@ -79,16 +81,12 @@ class _Line:
         """Start a resampler for frames like this one, the first of which is heard from `time` on."""
         channels = _check(self._path, frame)
         self._channels = self._channels or channels
-        if time < self.end - 1:
-            raise ValueError(
-                f"{self._path}: damaged: its audio track goes back from {float(self.end):.1f} to {float(time):.1f} s"
-            )
         first = round(time * self._rate)
         for start in range(self._made, first, self._rate):
             yield np.zeros((self._channels, min(self._rate, first - start)), np.float32)
         self._skip, self._made = max(0, self._made - first), max(self._made, first)
         self.end = time
-        self._resampler = require_av().AudioResampler("fltp", frame.layout, self._rate)
+        self._resampler = require_av().AudioResampler("flt", frame.layout, self._rate)
 
     def _blocks(self, frame: Any) -> Iterator[Samples]:
         for part in self._resampler.resample(frame):
@@ -111,9 +109,10 @@ def _check(path: Path, frame: Any) -> int:
 
 
 def _block(path: Path, frame: Any, channels: int) -> Samples:
-    block: Samples = frame.to_ndarray().astype(np.float32, copy=False)
+    packed: Samples = frame.to_ndarray()  # PyAV does not unpack more than eight planes
+    block = packed.reshape(-1, frame.layout.nb_channels).T
     if not np.isfinite(block).all():
         raise ValueError(f"{path}: its audio track has samples that are not finite")
     if len(block) != channels:
         block = np.repeat(block.mean(axis=0, keepdims=True), channels, axis=0)
-    return np.clip(block, -1, 1)
+    return np.clip(block, -1, 1, order="C")

@@ -5,8 +5,10 @@ Needs the extra `video` (PyAV, which brings FFmpeg).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coleaf_framework.media.audio import read_samples
+from coleaf_framework.media.header import check_length, read_header
+from coleaf_framework.media.opening import opened, require_av
 from coleaf_framework.media.pieces import Piece, cut
-from coleaf_framework.media.pyav import check_length, opened, read_header, require_av
+from coleaf_framework.media.torchcodec import read_frames as torchcodec_frames
+from coleaf_framework.media.torchcodec import read_samples as torchcodec_samples
+from coleaf_framework.media.torchcodec import require_torchcodec
 from coleaf_framework.media.video import read_frames
 
 Prepared = TypeVar("Prepared")
@@ -39,9 +45,26 @@ class MediaInfo:
 
 
 def decoder_name() -> str:
-    """The decoder and its version, for records."""
+    """The decoder and its version, for records.
+
+    Raises:
+        ImportError: It is not installed.
+        ValueError: `COLEAF_DECODER` names another than pyav and torchcodec.
+    """
     av = require_av()
-    return f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+    name = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+    if _asked_for() == "torchcodec":
+        require_torchcodec()
+        return f"torchcodec {version('torchcodec')}; header, scaling and resampling: {name}"
+    return name
+
+
+def _asked_for() -> str:
+    """What the environment variable `COLEAF_DECODER` names: pyav, also where it is not set, or torchcodec."""
+    name = os.environ.get("COLEAF_DECODER") or "pyav"
+    if name not in ("pyav", "torchcodec"):
+        raise ValueError(f"COLEAF_DECODER={name!r} is not one of pyav, torchcodec")
+    return name
 
 
 def probe(path: Path) -> MediaInfo:
@@ -68,7 +91,10 @@ def decode(
 ) -> Iterator[Piece[Prepared]]:
     """Decode a file, `window` seconds at a time.
 
-    Frames are taken at a constant rate as FFmpeg's filter `fps` does (and so `ffmpeg -r`), upright.
+    Frames are taken at a constant rate as FFmpeg's filter `fps` does, upright. Time starts with the earlier track:
+    until the other starts, its samples are zero, or its first frame is shown. Gaps of over 0.1 s in the audio are zero
+    too.
+    The environment variable `COLEAF_DECODER` may ask for torchcodec instead of PyAV.
 
     Args:
         path: The file.
@@ -83,13 +109,17 @@ def decode(
         FileNotFoundError: There is no such file.
         ImportError: PyAV is not installed.
         ValueError: It is no media file; it is damaged, or ends before the length that its header says. The message
-            names it.
+            names it. Damage is found as far as the file has been read, so pieces before it have been given.
     """
+    frames, samples = read_frames, read_samples
+    if _asked_for() == "torchcodec":
+        require_torchcodec()
+        frames, samples = torchcodec_frames, torchcodec_samples
     with opened(path) as container:
         header = read_header(path, container)
     end = yield from cut(
-        read_frames(path, header, header.video, frame_rate, frame_size) if header.video else None,
-        read_samples(path, header, header.audio, sample_rate) if header.audio else None,
+        frames(path, header, header.video, frame_rate, frame_size) if header.video else None,
+        samples(path, header, header.audio, sample_rate) if header.audio else None,
         window=window,
         frame_rate=frame_rate,
         sample_rate=sample_rate,

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.media.pyav import Header, Track, check_end, decoded, opened, require_av
+from coleaf_framework.media.header import Header, Track, check_end
+from coleaf_framework.media.opening import opened, require_av
+from coleaf_framework.media.stamped import decoded
 
 # What turns stored frames upright: the signs of the display matrix's upper left (a, b; c, d), by which a stored point
 # (x, y) is shown at (ax + cy, bx + dy), with y downward -> transposed first, then rows and columns reversed.
@@ -30,7 +32,7 @@ def read_frames(
     Returns:
         When the track ends, in seconds from the file's start.
     """
-    scaler = require_av().video.reformatter.VideoReformatter()
+    scaler = Scaler(size)
     end = Fraction(0)
     shown = 0
     with opened(path) as container:
@@ -40,13 +42,13 @@ def read_frames(
             last, start = frame, end if time is None else time
             end = max(end, pace.push(frame, start))
             for paced in pace.pull():
-                yield _rgb(path, scaler, paced, size)
+                yield scaler.rgb(path, paced)
                 shown += 1
         for paced in pace.finish():
-            yield _rgb(path, scaler, paced, size)
+            yield scaler.rgb(path, paced)
             shown += 1
         if last is not None and not shown:  # so short that no frame of `rate` falls into it
-            yield _rgb(path, scaler, last, size)
+            yield scaler.rgb(path, last)
     return check_end(path, header, track, "video", end)
 
 
@@ -92,15 +94,40 @@ class _Pace:
             yield from self.pull()
 
 
-def _rgb(path: Path, scaler: Any, frame: Any, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    transposed, rows, columns = _turn(path, frame)
-    width, height = size or (None, None)
-    if transposed:
-        width, height = height, width
-    made = scaler.reformat(frame, width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
-    if transposed:
-        made = made.transpose(1, 0, 2)
-    return np.ascontiguousarray(made[::rows, ::columns])
+class Scaler:
+    """FFmpeg's filters `scale` and `format`, made anew where the stored frames change their size or format."""
+
+    def __init__(self, size: tuple[int, int] | None) -> None:
+        self._av = require_av()
+        self._size = size
+        self._kind: tuple[Any, ...] = ()
+        self._graph: Any = None
+
+    def rgb(self, path: Path, frame: Any) -> NDArray[np.uint8]:
+        """A frame as (H,W,3), upright."""
+        transposed, rows, columns = _turn(path, frame)
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, transposed)
+        if kind != self._kind:
+            self._graph, self._kind = self._make(frame, transposed), kind
+        self._graph.vpush(frame)
+        made = self._graph.vpull().to_ndarray()
+        if transposed:
+            made = made.transpose(1, 0, 2)
+        return np.ascontiguousarray(made[::rows, ::columns])
+
+    def _make(self, frame: Any, transposed: bool) -> Any:
+        width, height = self._size or (0, 0)  # 0 keeps the size
+        if transposed:
+            width, height = height, width
+        graph = self._av.filter.Graph()
+        graph.link_nodes(
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
+            graph.add("scale", f"{width}:{height}:flags=bicubic"),
+            graph.add("format", "rgb24"),
+            graph.add("buffersink"),
+        )
+        graph.configure()
+        return graph
 
 
 def _turn(path: Path, frame: Any) -> tuple[bool, int, int]:

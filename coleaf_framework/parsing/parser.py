@@ -11,11 +11,12 @@ from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset
 from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.recipe_file import FeatureRecipe, projection_of
 from coleaf_framework.experiments.scoring import use_decision
-from coleaf_framework.extraction import extract, make_recipe
+from coleaf_framework.extraction import FeatureExtractor
 from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.results.parsed_video import ParsedVideo, join_windows
 from coleaf_framework.training.experiment import load_run
 
+_WINDOW = 10  # seconds of LLP's videos
 _HOW_TO_SAY = (
     "pass --features NAME if you know the recipe (`coleaf extract --help` lists them); runs that are trained on a "
     "folder with an extraction.yaml, as `coleaf extract` writes it, know it themselves"
@@ -53,18 +54,20 @@ class VideoParser:
         declaration: Path | None = None,
     ) -> None:
         record = read_record(run)
-        self.recipe, self.projection = _recipe_of_run(run, record, features)
-        self.weights = weights
+        recipe, projection = _recipe_of_run(run, record, features)
         settings = (f"trainer.device={device}",) if device is not None else ()
         self.config, self.trainer = load_run(run, settings, trust=trust, declaration=declaration)
-        self.notes = tuple(use_decision(self.trainer, run, decision))
-        self.classes = tuple(record.model.classes or (f"class {c}" for c in range(record.model.num_classes)))
-        make_recipe(self.name, weights, self.trainer.device)  # what is missing is said before a file is read
+        self.classes = record.model.class_names
+        self.extractor = FeatureExtractor(
+            recipe, projection=projection, weights=weights, device=self.trainer.device,
+            window=_WINDOW if isinstance(recipe, str) else recipe.window,
+        )  # fmt: skip
+        self.notes = (*self.extractor.notes, *use_decision(self.trainer, run, decision))
 
     @property
-    def name(self) -> str:
-        """Name of the recipe of features."""
-        return self.recipe if isinstance(self.recipe, str) else self.recipe.recipe
+    def recipe(self) -> FeatureRecipe:
+        """How the features are made."""
+        return self.extractor.recipe
 
     def parse(
         self, videos: Sequence[Path], *, jobs: int = 1, progress: Callable[[Path, float], None] | None = None
@@ -84,16 +87,12 @@ class VideoParser:
         """
         with tempfile.TemporaryDirectory(prefix="coleaf-parse-") as temporary:
             folder = Path(temporary)
-            extracted = extract(
-                videos, folder, self.recipe, projection=self.projection, weights=self.weights, jobs=jobs,
-                device=self.trainer.device, progress=progress,
-            )  # fmt: skip
+            extracted = self.extractor.extract(videos, folder, jobs=jobs, progress=progress)
             if not extracted.done:
                 return [], extracted.failed
             data = ExtractedVideos(folder, self.classes)
             parsed = self._parsed(data)
-        notes = (*self.notes, *extracted.notes)
-        return [replace(video, notes=(*notes, *video.notes)) for video in parsed], extracted.failed
+        return [replace(video, notes=(*self.notes, *video.notes)) for video in parsed], extracted.failed
 
     def _parsed(self, data: ExtractedVideos) -> list[ParsedVideo]:
         """Answer all windows at once, and put those of a file side by side."""

@@ -55,6 +55,11 @@ class ModelEntry(BaseModel):
     default_loss: DefaultLoss = "video"
     classes: list[str] | None = None
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The C names; "class 0" and so on where they are not known."""
+        return tuple(self.classes or (f"class {c}" for c in range(self.num_classes)))
+
     @model_validator(mode="after")
     def _name_every_class(self) -> ModelEntry:
         if self.classes is not None and len(self.classes) != self.num_classes:

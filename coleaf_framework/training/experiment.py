@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -48,8 +48,13 @@ _AFTER_TRAINING = (
 )
 
 
-def open_split(config: DataConfig, split: str) -> AVVPDataset:
+def open_split(config: DataConfig, split: str, classes: Sequence[str] | None = None) -> AVVPDataset:
     """One split of a run's data: synthetic LLP without a root, LLP or a folder in its layout with one.
+
+    Args:
+        config: which data.
+        split: "train", "val" or "test".
+        classes: those of the model that will answer for a folder of videos without annotations.
 
     Raises:
         FileNotFoundError, ValueError: as `AVVPFolder` does.
@@ -58,7 +63,9 @@ def open_split(config: DataConfig, split: str) -> AVVPDataset:
         sizes = {"train": config.synthetic_train, "val": config.synthetic_val, "test": config.synthetic_test}
         data: AVVPDataset = SyntheticLLP(split, sizes.get(split), config.synthetic_seed)
     else:
-        data = open_folder(config.root, split, streams=config.streams, skip_incomplete=config.skip_incomplete)
+        data = open_folder(
+            config.root, split, streams=config.streams, skip_incomplete=config.skip_incomplete, classes=classes
+        )
     return AveragedFrames(data) if config.average_frames else data
 
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
+
+from coleaf_framework.media import Piece, decode
 
 Picture = Callable[[float, int, int], NDArray[np.uint8]]
 """Seconds, width and height -> (H,W,3) uint8 RGB."""
@@ -77,6 +80,8 @@ def make_media(
     video_start: float = 0.0,
     audio_start: float = 0.0,
     rotation: int | str = 0,
+    second_picture: Picture | None = None,
+    cover: bool = False,
     format: str | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Path:
@@ -101,6 +106,8 @@ def make_media(
         video_start: When the video track starts.
         audio_start: When the audio track starts.
         rotation: By how many degrees clockwise players turn the frames, or "mirrored"; MP4 only.
+        second_picture: What a second video track shows, which is marked as the default one.
+        cover: Whether a cover picture of 16 x 16 is attached, which is red.
         format: The container, where the suffix does not say.
         options: Of the container, such as {"movflags": "faststart"}.
     """
@@ -108,20 +115,42 @@ def make_media(
         tracks: list[Iterator[tuple[float, Any]]] = []
         if video:
             shown = [i / Fraction(fps) for i in range(round(seconds * fps))] if times is None else list(times)
-            stream = file.add_stream(video, rate=Fraction(fps), options=dict(video_options or {}))
-            stream.width, stream.height, stream.pix_fmt = *size, pixels
-            stream.time_base = stream.codec_context.time_base = MILLISECOND if times else 1 / Fraction(fps)
-            tracks.append(_video_packets(stream, shown, video_start, picture))
+            pictures = [picture] if second_picture is None else [picture, second_picture]
+            for one in pictures:
+                stream = _video_stream(file, video, fps, size, pixels, video_options)
+                if times:
+                    stream.time_base = stream.codec_context.time_base = MILLISECOND
+                if second_picture:
+                    stream.disposition = Disposition.default if one is second_picture else Disposition(0)
+                tracks.append(_video_packets(stream, shown, video_start, one))
         if audio:
             stream = file.add_stream(audio, rate=rate, layout=layout)
             if samples:
                 stream.format = samples
             lasts = seconds if sound_seconds is None else sound_seconds
             tracks.append(_audio_packets(stream, lasts, audio_start, sound or tone()))
+        if cover:
+            stream = _video_stream(file, "mjpeg", 1, (16, 16), "yuvj420p", None)
+            stream.disposition = Disposition.attached_pic
+            tracks.append(_video_packets(stream, [0], 0.0, lambda *_: np.full((16, 16, 3), (255, 0, 0), np.uint8)))
         _interleave(file, tracks)
     if rotation:
         _turn(path, _MATRICES[rotation])
     return path
+
+
+def _video_stream(
+    file: Any,
+    encoder: str,
+    fps: Fraction | int,
+    size: tuple[int, int],
+    pixels: str,
+    options: Mapping[str, str] | None,
+) -> Any:
+    stream = file.add_stream(encoder, rate=Fraction(fps), options=dict(options or {}))
+    stream.width, stream.height, stream.pix_fmt = *size, pixels
+    stream.time_base = stream.codec_context.time_base = 1 / Fraction(fps)
+    return stream
 
 
 def _video_packets(stream: Any, times: Sequence[Any], start: float, picture: Picture) -> Iterator[tuple[float, Any]]:
@@ -143,13 +172,35 @@ def _audio_packets(stream: Any, seconds: float, start: float, sound: Sound) -> I
     for first in range(0, total, block):
         times = np.arange(first, min(first + block, total)) / rate
         made = np.broadcast_to(sound(times), (channels, len(times))).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(made), "fltp", stream.codec_context.layout.name)
+        packed = np.ascontiguousarray(made.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, "flt", stream.codec_context.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = rate, first + round(start * rate), Fraction(1, rate)
         for part in resampler.resample(frame):
             for packet in stream.encode(part):
                 yield first / rate + start, packet
     for packet in stream.encode(None):
         yield float("inf"), packet
+
+
+def join(path: Path, *parts: Path) -> Path:
+    """Write the packets of files with one track each behind each other, whatever the format of their frames."""
+    with av.open(str(path), "w") as file:
+        stream: Any = None
+        for part in parts:
+            with av.open(str(part)) as source:
+                stream = stream or file.add_stream_from_template(source.streams[0])
+                for packet in source.demux(0):
+                    if packet.dts is not None:
+                        packet.stream = stream
+                        file.mux(packet)
+    return path
+
+
+def whole(path: Path, **options: Any) -> Piece[NDArray[np.uint8]]:
+    """Decode a file of up to 1,000 seconds into one piece, at 8 frames and 16,000 samples a second."""
+    settings: dict[str, Any] = {"window": 1000, "frame_rate": 8, "sample_rate": 16000, "prepare": np.copy}
+    (piece,) = decode(path, **(settings | options))
+    return piece
 
 
 def _interleave(file: Any, tracks: list[Iterator[tuple[float, Any]]]) -> None:

@@ -125,7 +125,10 @@ def test_an_embedded_page_holds_the_events(run: Path, coleaf: Command, tmp_path:
     coleaf("parse", CLIPS[0], "--run", run, "--html", tmp_path / "page.html", "--embed")
     page = (tmp_path / "page.html").read_text()
     assert "data:video/mp4;base64," in page
-    assert json.loads(Path(f"{CLIPS[0].stem}.json").read_text())["videos"][CLIPS[0].stem]["events"][0]["label"] in page
+    assert (
+        json.loads(Path(f"{CLIPS[0].stem}.events.json").read_text())["videos"][CLIPS[0].stem]["events"][0]["label"]
+        in page
+    )
 
 
 def test_without_a_run_it_is_said_how_to_get_one(coleaf: Command) -> None:

@@ -44,7 +44,7 @@ function confidence(video, type, c, start, end) {
   return rounded(sum / ((end - start) * modalities.length), 4);
 }
 
-// Maximal runs of segments of one type, in order of onset, then label, then modality.
+// Maximal runs of segments of one type, in order of onset, then label (a class has one type at a time).
 function listEvents(video, steps) {
   const types = typesAt(video, steps), T = video.segments, C = video.classes.length, found = [];
   for (let type = 0; type < 3; type++)
@@ -58,7 +58,5 @@ function listEvents(video, steps) {
           confidence: confidence(video, type, c, start, t) }]);
         start = -1;
       }
-  const alphabetical = [0, 2, 1]; // audible-only, audible-visible, visible-only
-  const rank = (event) => alphabetical[TYPES.indexOf(event.modality)];
-  return found.sort((a, b) => a[0] - b[0] || a[1] - b[1] || rank(a[2]) - rank(b[2])).map(([, , event]) => event);
+  return found.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, , event]) => event);
 }

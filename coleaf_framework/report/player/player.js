@@ -4,7 +4,13 @@ const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 const LIGHT = new Set(["#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]); // take black text
 const SLIDERS = ["segment", "audio", "visual"], MOST_BARS = 4000, MORE_ROWS = 300;
 const $ = (id) => document.getElementById(id);
-const state = { video: null, media: null, at: 0, off: new Set(), events: [], drawn: new Map(), active: new Set(), rows: MORE_ROWS };
+const state = {
+  video: null, media: null,
+  at: 0, aim: null, // seconds: the cursor, and where to seek as soon as that is possible
+  off: new Set(), events: [], // classes switched off; the events of the others
+  from: 0, rows: MORE_ROWS, // start of the shown stretch; rows of the table
+  drawn: new Map(), active: new Set(), // event of the stretch -> its bar and row; events that happen now
+};
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 function element(name, attributes = {}, ...children) {
@@ -15,22 +21,31 @@ function element(name, attributes = {}, ...children) {
 }
 
 const colour = (label) => PALETTE[Math.max(0, state.video.classes.indexOf(label)) % PALETTE.length];
-const swatch = (label) => { const s = element("i", { class: "swatch" }); s.style.background = colour(label); return s; };
 const inWords = (e) => `${e.label}, ${WORDS[e.modality]}, ${clock(e.onset)} to ${clock(e.offset)}`;
+const amount = (n, one, many) => `${n} ${n === 1 ? one : many}`;
 const own = () => $("own").checked;
-const inUse = () => SLIDERS.map((id) => `${id}${id === "segment" ? "" : " gate"} ${$(`${id}-shown`).textContent}`).join(", ");
+const inUse = () =>
+  SLIDERS.map((id) => `${id}${id === "segment" ? "" : " gate"} ${$(`${id}-shown`).textContent}`).join(", ");
 const steps = () => Object.fromEntries(SLIDERS.map((id) => [id, Number($(id).value)]));
+
+function swatch(label) {
+  const made = element("i", { class: "swatch" });
+  made.style.background = colour(label);
+  return made;
+}
 
 function clock(seconds) { // "2.5 s" in a video under a minute, otherwise "1:02.5"
   const hundredths = Math.round(100 * seconds), rest = hundredths % 6000;
   if (state.video.seconds < 60) return `${hundredths / 100} s`;
-  const pad = (x) => (x < 10 ? `0${x}` : `${x}`), minutes = Math.floor(hundredths / 6000), hours = Math.floor(minutes / 60);
+  const pad = (x) => (x < 10 ? `0${x}` : `${x}`);
+  const minutes = Math.floor(hundredths / 6000), hours = Math.floor(minutes / 60);
   return `${hours ? `${hours}:${pad(minutes % 60)}` : minutes}:${pad(rest / 100)}`;
 }
 
 function stretch() { // the shown part of the timeline, which always holds the cursor
   const length = Number($("stretch").value) || state.video.seconds;
-  const from = Math.min(Math.floor(state.at / length + 1e-9), Math.ceil(state.video.seconds / length - 1e-9) - 1) * length;
+  const last = Math.ceil(state.video.seconds / length - 1e-9) - 1;
+  const from = Math.min(Math.floor(state.at / length + 1e-9), last) * length;
   return [from, from + length];
 }
 
@@ -60,10 +75,12 @@ function draw() {
   drawOverview(from, to);
   const classes = new Set(state.events.map((e) => e.label)).size;
   const part = here.length === state.events.length ? "" : `, ${here.length} of them in the stretch shown`;
-  const many = here.length > MOST_BARS ? ` These are too many to draw: choose a shorter stretch or higher thresholds.` : "";
-  $("summary").textContent = (state.events.length
-    ? `${state.events.length} ${state.events.length === 1 ? "event" : "events"} of ${classes} ${classes === 1 ? "class" : "classes"}${part}`
-    : "No events of the classes that are on") + `, at ${own() ? "the run's own thresholds" : "thresholds chosen here"}: ${inUse()}.${many}`;
+  const found = state.events.length
+    ? `${amount(state.events.length, "event", "events")} of ${amount(classes, "class", "classes")}${part}`
+    : "No events of the classes that are on";
+  const where = own() ? "the run's own thresholds" : "thresholds chosen here";
+  const many = " These are too many to draw: choose a shorter stretch or higher thresholds.";
+  $("summary").textContent = `${found}, at ${where}: ${inUse()}.${here.length > MOST_BARS ? many : ""}`;
   tick();
 }
 
@@ -86,16 +103,19 @@ function drawRows(events, from, to) {
   for (const label of new Set(video.classes)) {
     if (state.off.has(label) || !(filled.has(label) || $("empty").checked)) continue;
     const line = element("div", { class: "time tracks" });
-    lines.set(label, [line, element("div", { class: "row" }, element("span", { class: "name", title: label }, swatch(label), label),
-      element("span", { class: "kinds" }, element("span", {}, "audio"), element("span", {}, "visual")), line)]);
+    const name = element("span", { class: "name", title: label }, swatch(label), label);
+    const kinds = element("span", { class: "kinds" }, element("span", {}, "audio"), element("span", {}, "visual"));
+    lines.set(label, [line, element("div", { class: "row" }, name, kinds, line)]);
   }
   const wide = $("scale").clientWidth;
   for (const e of events) {
     const start = Math.max(e.onset, from), end = Math.min(e.offset, to), paint = colour(e.label);
-    const pixels = ((end - start) * wide) / (to - from), slim = pixels < 34 ? (pixels < 4 ? " slim hair" : " slim") : "";
-    const bar = element("button", { type: "button", class: `bar ${WORDS[e.modality]}${slim}`, tabindex: "-1", title: inWords(e), "aria-label": inWords(e) },
-      slim ? "" : WORDS[e.modality]);
-    Object.assign(bar.style, { left: `${(100 * (start - from)) / (to - from)}%`, width: `${(100 * (end - start)) / (to - from)}%`,
+    const pixels = ((end - start) * wide) / (to - from), slim = pixels < 34;
+    const kind = `bar ${WORDS[e.modality]}${slim ? " slim" : ""}${pixels < 4 ? " hair" : ""}`;
+    const bar = element("button", { type: "button", class: kind, tabindex: "-1", title: inWords(e),
+      "aria-label": inWords(e) }, slim ? "" : WORDS[e.modality]);
+    Object.assign(bar.style, { left: `${(100 * (start - from)) / (to - from)}%`,
+      width: `${(100 * (end - start)) / (to - from)}%`,
       background: paint, color: LIGHT.has(paint) ? "#000" : "#fff" });
     bar.addEventListener("click", () => seek(e.onset));
     lines.get(e.label)[0].append(bar);
@@ -107,13 +127,14 @@ function drawRows(events, from, to) {
 function drawTable(here) {
   const rows = here.slice(0, state.rows).map((e) => {
     const go = element("button", { type: "button", title: "go to its start" }, swatch(e.label), e.label);
-    const row = element("tr", {}, element("td", {}, go), element("td", {}, WORDS[e.modality]), element("td", {}, clock(e.onset)),
-      element("td", {}, clock(e.offset)), element("td", {}, e.confidence.toFixed(4)));
+    const cells = [go, WORDS[e.modality], clock(e.onset), clock(e.offset), e.confidence.toFixed(4)];
+    const row = element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
     row.addEventListener("click", () => seek(e.onset));
     state.drawn.get(e).push(row);
     return row;
   });
-  $("list").replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", { colspan: "5" }, "none here"))]));
+  if (!rows.length) rows.push(element("tr", {}, element("td", { colspan: "5" }, "none here")));
+  $("list").replaceChildren(...rows);
   $("more").hidden = here.length <= state.rows;
 }
 
@@ -123,13 +144,14 @@ function drawOverview(from, to) {
   for (const e of state.events)
     for (let x = Math.floor((N * e.onset) / seconds); x < Math.ceil((N * e.offset) / seconds) && x < N; x++) count[x]++;
   const most = Math.max(1, ...count);
-  $("density").setAttribute("d", `M0 1${[...count.subarray(0, N)].map((n, x) => `V${1 - (0.9 * n) / most}H${x + 1}`).join("")}V1Z`);
+  const steps = Array.from(count.subarray(0, N), (n, x) => `V${1 - (0.9 * n) / most}H${x + 1}`);
+  $("density").setAttribute("d", `M0 1${steps.join("")}V1Z`);
   $("stretch-shown").setAttribute("x", (N * from) / seconds);
   $("stretch-shown").setAttribute("width", (N * Math.min(to - from, seconds)) / seconds);
 }
 
 function tick() { // the cursor, and what happens now
-  const { media, video } = state, ready = media && media.readyState > 0;
+  const { media, video } = state, ready = media.readyState > 0 && state.aim === null;
   if (ready) state.at = Math.min(media.currentTime, video.seconds);
   const [from, to] = stretch();
   if (from !== state.from) return draw();
@@ -146,7 +168,8 @@ function mark(now) {
     if (now.has(e) !== state.active.has(e))
       for (const x of shown) now.has(e) ? x.setAttribute("aria-current", "true") : x.removeAttribute("aria-current");
   state.active = now;
-  const names = [...now].slice(0, 8).map((e) => element("b", {}, swatch(e.label), `${e.label} (${WORDS[e.modality]})`));
+  const name = (e) => element("b", {}, swatch(e.label), `${e.label} (${WORDS[e.modality]})`);
+  const names = [...now].slice(0, 8).map(name);
   if (now.size > 8) names.push(element("span", {}, `and ${now.size - 8} more`));
   $("happening").replaceChildren(...(now.size ? names : ["no event now"]));
   const box = $("scroll"), row = box.querySelector("tr[aria-current]");
@@ -154,16 +177,26 @@ function mark(now) {
 }
 
 function seek(seconds) {
-  state.at = Math.min(Math.max(seconds, 0), state.video.seconds);
-  const { media } = state;
-  if (media && media.readyState > 0) media.currentTime = Math.min(state.at, media.duration || state.at);
+  state.at = state.aim = Math.min(Math.max(seconds, 0), state.video.seconds);
+  steer();
   tick();
 }
 
-function jump(direction) { // to the next or previous start of an event; while playing, a second's grace for the previous
-  const limit = direction > 0 ? state.at + 1e-3 : state.at - (state.media && !state.media.paused ? 1 : 1e-3);
+function steer() { // one seek at a time: Chromium may never end one that another has overtaken
+  const { media, aim } = state;
+  if (aim === null || media.readyState === 0 || media.seeking) return;
+  state.aim = null;
+  media.currentTime = Math.min(aim, media.duration || aim);
+}
+
+// To the next or previous start of an event; while playing, one that has just begun is no longer the previous.
+function jump(direction) {
+  const limit = direction > 0 ? state.at + 1e-3 : state.at - (!state.media.paused ? 1 : 1e-3);
   const starts = state.events.map((e) => e.onset).filter((t) => (direction > 0 ? t > limit : t < limit));
-  if (!starts.length) return void ($("said").textContent = direction > 0 ? "no later event" : "no earlier event");
+  if (!starts.length) {
+    $("said").textContent = direction > 0 ? "no later event" : "no earlier event";
+    return;
+  }
   const start = direction > 0 ? starts[0] : starts[starts.length - 1];
   seek(start);
   $("said").textContent = state.events.filter((e) => e.onset === start).map(inWords).join("; ");
@@ -171,12 +204,15 @@ function jump(direction) { // to the next or previous start of an event; while p
 
 function onKey(event) {
   const { target, key } = event, { media } = state;
-  if (event.ctrlKey || event.altKey || event.metaKey || !$("keys").checked || target.closest("input, select, textarea")) return;
-  const moves = { n: () => jump(1), p: () => jump(-1), ArrowLeft: () => seek(state.at - 1), ArrowRight: () => seek(state.at + 1),
+  if (event.ctrlKey || event.altKey || event.metaKey || !$("keys").checked) return;
+  if (target.closest("input, select, textarea")) return;
+  const moves = { n: () => jump(1), p: () => jump(-1),
+    ArrowLeft: () => seek(state.at - 1), ArrowRight: () => seek(state.at + 1),
     " ": () => (media.paused ? media.play().catch(() => {}) : media.pause()) };
   if (target === $("scale")) Object.assign(moves, { Home: () => seek(0), End: () => seek(state.video.seconds) });
   const move = moves[key.length === 1 ? key.toLowerCase() : key];
-  if (!move || (target === media && !/^[np]$/i.test(key)) || (key === " " && target.closest("button, summary, a"))) return;
+  const theirs = (target === media && !/^[np]$/i.test(key)) || (key === " " && target.closest("button, summary, a"));
+  if (!move || theirs) return;
   event.preventDefault();
   move();
 }
