@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,8 @@ class _Worker:
         context = get_context("spawn")  # a copy of a process with threads can wait for a lock without end
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, setup, jobs), daemon=True)
-        self.process.start()
+        with _interrupts_held():
+            self.process.start()
         theirs.close()
         self.task: Task | None = None
         self.alive = True
@@ -165,9 +166,26 @@ class _Worker:
         self.process.join()
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process that is started within this never sees Ctrl-C, not even while it imports modules.
+
+    It reaches the process that gives the tasks, which ends the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # started by `start`, it would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(tasks: Connection, setup: Setup, jobs: int) -> None:
     """What a process does: tasks, until there are no more or the process that gives them has gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that gives the tasks, which ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(max(1, cores() // jobs))
     try:
         extractor = setup.make()

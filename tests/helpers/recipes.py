@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -61,6 +62,17 @@ class Dying(Plain):
     def features(self, piece: Piece[Any]) -> dict[str, Array]:
         if piece.seconds == 3:
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().features(piece)
+
+
+class Slow(Plain):
+    """Takes ten minutes for a window of three seconds."""
+
+    name: ClassVar[str] = "slow"
+
+    def features(self, piece: Piece[Any]) -> dict[str, Array]:
+        if piece.seconds == 3:
+            time.sleep(600)
         return super().features(piece)
 
 
