@@ -2,7 +2,7 @@
 
 Each stream is centred and projected on its leading principal components over the training split, not whitened, and
 packed as float16. OUT also gets `projection.safetensors` (stream -> mean and components), with which other clips can be
-brought into the same space.
+brought into the same space, and `extraction.yaml`, which says how TuxAV's features were made.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from coleaf_framework.data import open_folder, pack
-from coleaf_framework.storage import write_tensors
+from coleaf_framework.data.recipe_file import PROJECTION_FILE, FeatureRecipe
+from coleaf_framework.storage import file_digest, write_tensors
 
 FOLDERS = {"audio": "vggish", "visual": "res152", "visual_st": "r2plus1d_18"}
 COMPONENTS = {"audio": 64, "visual": 96, "visual_st": 32}
+RECIPE = FeatureRecipe(
+    recipe="tiny", version=1, frame_rate=8, sample_rate=16000, window=10,
+    weights={"efficientnet-lite0": "579344248a93e230"}, decoder="ffmpeg 5.1",
+)  # fmt: skip
 Array = NDArray[np.float64]
 
 
@@ -58,7 +63,8 @@ def make(source: Path, out: Path) -> dict[str, float]:
         for path in [*source.glob("AVVP_*.csv"), source / "classes.txt"]:
             shutil.copyfile(path, folder / path.name)
         pack(folder, out, dtype="float16")
-    write_tensors(out / "projection.safetensors", projection)
+    write_tensors(out / PROJECTION_FILE, projection)
+    RECIPE.model_copy(update={"projection": file_digest(out / PROJECTION_FILE)}).write(out)
     return shares
 
 
