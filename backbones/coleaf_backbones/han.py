@@ -20,7 +20,7 @@ from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 
 def exchange_modalities(x: Tensor) -> Tensor:
     """Both modalities as one batch (2B,...), audio first -> the same, visual first."""
-    return x.unflatten(0, (2, -1)).flip(0).flatten(0, 1)
+    return x.reshape(2, -1, *x.shape[1:]).flip(0).flatten(0, 1)
 
 
 class HybridAttentionLayer(FeedForward):
