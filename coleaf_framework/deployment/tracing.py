@@ -20,7 +20,7 @@ from coleaf_framework.model.running import batch_shape, run_anchor
 
 OUTPUTS = ("segment_probs", "modality_probs", "video_probs")
 OPSET = 18
-"""The version of ONNX's operators that PyTorch's exporter is written in; onnxruntime reads it from 1.14 on."""
+"""The version of ONNX's operators that PyTorch's exporter is written in, so that nothing is converted."""
 # Sizes of the batch that is traced; no size of it may end up in the graph.
 _VIDEOS, _SEGMENTS = 3, 7
 _FIXED = re.compile(r"size\(\)\[(\d)\] as dynamic but your code specialized it to be a constant \((\d+)\)")

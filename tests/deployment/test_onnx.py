@@ -158,7 +158,7 @@ class Unknown(TinyNet):
         return super().forward(audio + 0 * torch.special.bessel_j0(audio), visual)
 
 
-def save_own(folder: Path, network: type[nn.Module], **arguments: Any) -> CoLeaF:
+def save_own(folder: Path, network: type[TinyNet], **arguments: Any) -> CoLeaF:
     model = save(folder, network, streams=network.streams, **arguments)
     assert model.record is not None
     return model
@@ -200,7 +200,7 @@ def test_a_network_of_a_fixed_t_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_file_is_never_written(
-    network: type[nn.Module], sentence: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    network: type[TinyNet], sentence: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     save_own(tmp_path / "run", network)
     capfd.readouterr()
