@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def to_onnx(model: CoLeaF) -> Any:
     """
     deployed = Deployed(model).eval()
     segments = model.segments or _SEGMENTS
-    example = tuple(torch.randn(_VIDEOS, s.frames * segments, s.width) for s in model.streams.values())
+    example = tuple(torch.zeros(_VIDEOS, s.frames * segments, s.width) for s in model.streams.values())
     free = torch.export.Dim.DYNAMIC
     axes = {0: free} if model.segments else {0: free, 1: free}
     what = f"{type(model.anchor).__name__} cannot be exported"
@@ -65,6 +66,7 @@ def to_onnx(model: CoLeaF) -> Any:
             program = torch.export.export(deployed, example, dynamic_shapes=((axes,) * len(example),), strict=False)
         except Exception as problem:  # a network's forward may raise anything where sizes are unknown
             raise ValueError(f"{what}: PyTorch cannot trace its forward: {_why_untraced(problem)}") from problem
+        _require_unbounded(program, what)
         try:
             converted = torch.onnx.export(
                 program, dynamo=True, opset_version=OPSET, verbose=False,
@@ -74,6 +76,20 @@ def to_onnx(model: CoLeaF) -> Any:
             return _cleaned(converted.model_proto, model)
         except Exception as problem:
             raise ValueError(f"{what}: its graph has no form in ONNX: {_why_unconverted(problem)}") from problem
+
+
+def _require_unbounded(program: torch.export.ExportedProgram, what: str) -> None:
+    """Refuse a graph that holds for few videos or short ones only: the file would answer for others all the same.
+
+    Lower bounds are not looked at. Shapes that end up as 1 give some that do not matter, and few videos and segments
+    are tried out.
+    """
+    bounds = [float(bound.upper) for bound in program.range_constraints.values()]
+    if finite := [bound for bound in bounds if math.isfinite(bound)]:
+        raise ValueError(
+            f"{what}: its forward does something else where a stream has more than {min(finite):.0f} videos or rows, "
+            "and a graph has one branch: compute the same for every size, or wrap it with segments=T"
+        )
 
 
 def _cleaned(proto: Any, model: CoLeaF) -> Any:

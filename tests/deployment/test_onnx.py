@@ -146,6 +146,13 @@ class DiffersTraced(TinyNet):
         return AnchorOutput(output.segment_probs, (output.video_probs + shift) / 2, output.tokens)
 
 
+class BranchesWhereLong(TinyNet):
+    """In another way than for any T that the check tries."""
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Any:
+        return super().forward(-audio if audio.shape[1] > 50 else audio, visual)
+
+
 class LooksAtValues(TinyNet):
     def forward(self, audio: Tensor, visual: Tensor) -> Any:
         return super().forward(-audio if audio.sum() > 1e9 else audio, visual)
@@ -194,6 +201,7 @@ def test_a_network_of_a_fixed_t_says_so(tmp_path: Path) -> None:
     ("network", "sentence"),
     [
         (CountsVideos, r"CountsVideos cannot be exported: .* it takes the number of videos for a constant \(3 in"),
+        (BranchesWhereLong, r"BranchesWhereLong cannot be exported: .* more than 50 videos or rows"),
         (DiffersTraced, r"DiffersTraced was not exported: video_probs at B = 1, T = 1 differs by 0\.12 between"),
         (LooksAtValues, r"LooksAtValues cannot be exported: PyTorch cannot trace its forward: .*data-dependent"),
         (Unknown, r"Unknown cannot be exported: its graph has no form in ONNX: .*bessel_j0"),
