@@ -125,7 +125,7 @@ class CVCMS(StreamProjections):
             ValueError: a stream is missing or unknown.
         """
         audio, visual = self.input_tokens(streams)
-        videos = len(audio)
+        videos = audio.shape[0]
         if not self.training or not self.cross_video_weight or videos < 2:
             tokens = self.hat_encoder(audio, visual, mask)
             return CVCMSOutput(**self._classify(tokens, self.fc_frame_att(tokens), mask))

@@ -18,6 +18,11 @@ from coleaf_backbones.mmil import MMILAnchor
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec
 
 
+def exchange_modalities(x: Tensor) -> Tensor:
+    """Both modalities as one batch (2B,...), audio first -> the same, visual first."""
+    return x.reshape(2, -1, *x.shape[1:]).flip(0).flatten(0, 1)
+
+
 class HybridAttentionLayer(FeedForward):
     """Eq. 1-2 of CoLeaF: x + cross-attention + self-attention, then the feed-forward block.
 
@@ -61,9 +66,8 @@ class HybridAttentionLayer(FeedForward):
         """Each modality's tokens attend to the other's."""
         assert self.cm_attn is not None
         query, key, value = self.cm_attn.project(x)
-        half = len(x) // 2
-        mask = None if mask is None else mask.roll(half, dims=0)
-        return self.cm_attn.attend(query, key.roll(half, dims=0), value.roll(half, dims=0), mask)
+        mask = None if mask is None else exchange_modalities(mask)
+        return self.cm_attn.attend(query, exchange_modalities(key), exchange_modalities(value), mask)
 
 
 class HybridAttentionEncoder(nn.Module):

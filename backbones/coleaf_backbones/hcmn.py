@@ -178,16 +178,16 @@ class HCMN(MMILAnchor):
             Three (B,T,M,D), F1 to F3.
         """
         place = torch.arange(audio.shape[1], device=audio.device)
-        lengths = place.new_full((1,), len(place)) if mask is None else mask.sum(1)
+        lengths = place[-1:] + 1 if mask is None else mask.sum(1)
         if mask is not None:
             audio, visual = (x.masked_fill(~mask[..., None], 0.0) for x in (audio, visual))
         levels: list[Tensor] = []
         for (_, stride), heard, seen in zip(SCALES, self.conv_x1, self.conv_x2, strict=True):
             positions = (lengths + stride - 1) // stride  # (B,)
-            real = None if mask is None else place[: -(-len(place) // stride)] < positions[:, None]
+            real = None if mask is None else place[: -(-audio.shape[1] // stride)] < positions[:, None]
             tokens = self.hat_encoder(heard(audio, real), seen(visual, real), real)
             index = (place * positions[:, None] // lengths[:, None]).clamp(max=tokens.shape[1] - 1)
-            upsampled = tokens.take_along_dim(index[:, :, None, None], dim=1)
+            upsampled = tokens.gather(1, index[:, :, None, None].expand(tokens.shape[0], -1, *tokens.shape[2:]))
             levels.append(levels[-1] + upsampled if levels else upsampled)
         return levels
 

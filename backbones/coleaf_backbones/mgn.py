@@ -159,7 +159,7 @@ class MGN(StreamProjections):
 
     def _encode(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Input tokens, two (B,T,D) -> what is grouped, two (B,T,D), and into what, two (B,C,D); audio first."""
-        groups_a, groups_v = (x.expand(len(audio), -1, -1) for x in (self.audio_token, self.visual_token))
+        groups_a, groups_v = (x.expand(audio.shape[0], -1, -1) for x in (self.audio_token, self.visual_token))
         heard, groups_a = self.audio_cug.encode(audio, groups_a)
         # As published: audio tokens are the visual ones, from before their transformer, enriched by audio.
         heard, _ = self.audio_cug.han_encoder(heard, visual)

@@ -42,8 +42,8 @@ class PyramidAttention(nn.Module):
         """Audio and visual tokens, two (B,T,D), and `seen` from `visible_segments` -> two (B,T,D)."""
         # Both directions of the shared layer as one batch of 2B.
         queries, context = torch.cat([audio, visual]), torch.cat([visual, audio])
-        twice = torch.cat([seen, seen]) if len(seen) > 1 else seen
-        crossed_audio, crossed_visual = self.cmablock["layer"](queries, context, twice).chunk(2)
+        twice = torch.cat([seen, seen]) if seen.shape[0] > 1 else seen
+        crossed_audio, crossed_visual = self.cmablock["layer"](queries, context, twice).unflatten(0, (2, -1))
         own_audio = self.asablock["layer"](audio, audio, seen)
         own_visual = self.vsablock["layer"](visual, visual, seen)
         return (
@@ -107,11 +107,18 @@ class PyramidFusion(nn.Module):
         """Audio and visual levels, two (B,T,L,D) -> tokens (B,T,M,D)."""
         return torch.stack(
             [
-                _sum_weighted(self.aadaptiveinteraction(audio, audio), self.aselectfusion),
-                _sum_weighted(self.vadaptiveinteraction(visual, visual), self.vselectfusion),
+                _sum_weighted(_interact(audio, self.aadaptiveinteraction), self.aselectfusion),
+                _sum_weighted(_interact(visual, self.vadaptiveinteraction), self.vselectfusion),
             ],
             dim=2,
         )
+
+
+def _interact(levels: Tensor, layer: nn.Module) -> Tensor:
+    """Levels (B,T,L,D), those of a segment attending to each other -> the same shape."""
+    flat = levels.flatten(0, 1)  # attention in ONNX knows one axis of batches
+    interacting: Tensor = layer(flat, flat).unflatten(0, levels.shape[:2])
+    return interacting
 
 
 def _sum_weighted(levels: Tensor, weigh: nn.Module) -> Tensor:

@@ -121,7 +121,7 @@ class Declaration:
 
     def _run(self, network: nn.Module, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
         name, spec = next(iter(self.calling.streams.items()))
-        batch, segments = len(streams[name]), streams[name].shape[1] // spec.frames
+        batch, segments = streams[name].shape[0], streams[name].shape[1] // spec.frames
         with ExitStack() as stack:
             captured = [stack.enter_context(tap.capture(network)) for tap in self.taps]
             if self.adapter is None:

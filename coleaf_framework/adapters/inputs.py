@@ -117,7 +117,7 @@ class Calling:
         """
         device = next(iter(streams.values())).device
         first, spec = next(iter(self.streams.items()))
-        batch, segments = len(streams[first]), streams[first].shape[1] // spec.frames
+        batch, segments = streams[first].shape[0], streams[first].shape[1] // spec.frames
 
         def value(argument: Argument) -> Any:
             if isinstance(argument, Constant):

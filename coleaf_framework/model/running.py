@@ -26,7 +26,7 @@ def batch_shape(streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec]) 
         specs: what they are; the first says T.
     """
     name, spec = next(iter(specs.items()))
-    return len(streams[name]), streams[name].shape[1] // spec.frames
+    return streams[name].shape[0], streams[name].shape[1] // spec.frames
 
 
 def fixed_length(network: nn.Module, segments: int) -> str:
