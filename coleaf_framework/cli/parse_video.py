@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coleaf_framework._text import one_line, say
+from coleaf_framework.cli.extracting import seconds_bar
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import Decision, DeclarationFile, Trust, Weights
 
@@ -65,7 +66,8 @@ def parse(
     parser = VideoParser(
         run, features=features, weights=weights, decision=decision, device=device, trust=trust, declaration=anchor
     )
-    parsed, failed = parser.parse(videos, jobs=jobs)
+    with seconds_bar(videos) as progress:
+        parsed, failed = parser.parse(videos, jobs=jobs, progress=progress)
     for answer in parsed:
         _show(answer)
     for path, why in failed.items():
