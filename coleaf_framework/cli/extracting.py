@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from coleaf_framework._machine import cores
 from coleaf_framework._text import one_line, say
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import Weights
@@ -53,7 +54,6 @@ def extract(
     with importing():
         from coleaf_framework import extraction
         from coleaf_framework.extraction.finding import find_media
-        from coleaf_framework.extraction.processes import cores
         from coleaf_framework.storage import require_place
 
     require_place(out, "--out", folder=True)

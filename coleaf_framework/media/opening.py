@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from coleaf_framework._extras import require_library
 from coleaf_framework.storage import require_file
 
 CONTAINERS = (
@@ -20,10 +20,7 @@ CONTAINERS = (
 
 def require_av() -> Any:
     """The module `av`."""
-    try:
-        return importlib.import_module("av")
-    except ImportError as problem:
-        raise ImportError("reading videos needs PyAV: pip install 'coleaf-framework[video]'") from problem
+    return require_library("av", "reading audio and video", "video")
 
 
 class _Bytes:
