@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from coleaf_framework import create_anchor
-from coleaf_framework.data.extracted import ExtractedVideo, ExtractedVideos
+from coleaf_framework.data.extracted import COLUMNS, ExtractedVideo, ExtractedVideos
 from coleaf_framework.data.layout import Layout, read_layout, resample_bicubic
 from coleaf_framework.data.recipe_file import FeatureRecipe
 from coleaf_framework.extraction import make_recipe
@@ -146,9 +146,7 @@ def test_valor_reads_a_folder_of_these_features(
 ) -> None:
     _, found = clip_features
     write_yaml(tmp_path / "streams.yaml", Layout(streams=dict(recipe.streams)).model_dump(exclude_none=True))
-    (tmp_path / "videos.tsv").write_text(
-        "\t".join(("id", "file", "start", "end", "absent")) + "\n" + ExtractedVideo("a", "a.mp4", 0, 10).row()
-    )
+    (tmp_path / "videos.tsv").write_text("\t".join(COLUMNS) + "\n" + ExtractedVideo("a", "a.mp4", 0, 10).row())
     FeatureRecipe(
         recipe=recipe.name, version=1, frame_rate=8, sample_rate=48_000, weights=dict(recipe.weights), decoder="x"
     ).write(tmp_path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("fastapi")
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from httpx import ASGITransport, AsyncClient, Response
 from hypothesis import given, settings
