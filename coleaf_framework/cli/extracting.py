@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from coleaf_framework.data.recipe_file import FeatureRecipe
     from coleaf_framework.extraction import Extracted
 
-_WINDOW = 10
-
 
 def extract(
     videos: Annotated[list[Path], typer.Argument(help="media files, or folders of them")],
@@ -40,7 +38,8 @@ def extract(
         Path | None, typer.Option(help="projection.safetensors, by which streams are projected on few components")
     ] = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="seconds that make one video of the folder; 10 if left out")
+        int | None,
+        typer.Option(min=1, help="seconds that make one video of the folder; 10, or those of --features FOLDER"),
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="processes; one per core if left out")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps")] = "cpu",
@@ -66,9 +65,8 @@ def extract(
     try:
         with seconds_bar(files) as progress:
             made = extraction.extract(
-                files, folder, recipe, projection=projection, weights=weights, device=device, progress=progress,
-                window=window or (_WINDOW if isinstance(recipe, str) else recipe.window),
-                jobs=jobs or min(cores(), len(files)),
+                files, folder, recipe, projection=projection, weights=weights, window=window, device=device,
+                jobs=jobs or min(cores(), len(files)), progress=progress,
             )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt("finished files are kept; the same command goes on with the others") from None

@@ -17,13 +17,13 @@ from coleaf_framework._config import reason
 from coleaf_framework._extras import require_library
 from coleaf_framework.data.dataset import segment_seconds_of
 from coleaf_framework.deployment.tracing import OUTPUTS, to_onnx
-from coleaf_framework.experiments.scoring import use_decision
 from coleaf_framework.metrics.decision import DecisionConfig, gate_thresholds
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.protocol import MODALITIES, Batch
 from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.storage import write_atomically
+from coleaf_framework.training.deciding import use_decision
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 
 TOLERANCE = 1e-4

@@ -57,7 +57,7 @@ class Setup:
         Raises:
             FileNotFoundError, ImportError, ValueError: As the recipe and `Projection` do.
         """
-        recipe: Recipe = self.kind(self.weights, self.device)  # type: ignore[call-arg]
+        recipe = self.kind(self.weights, self.device)
         projection = None if self.projection is None else Projection(self.projection, recipe.streams)
         return FileExtractor(recipe, projection, self.window)
 

@@ -58,15 +58,15 @@ def opened(path: Path) -> Iterator[Any]:
         try:
             container = av.open(_Bytes(file), container_options=options, metadata_errors="replace", io_open=_refuse)
         except (av.FFmpegError, _OtherFileError) as problem:
-            raise ValueError(f"{path}: not readable as audio or video{reason(problem)}") from problem
+            raise ValueError(f"{path}: not readable as audio or video{complaint(problem)}") from problem
         try:
             with container:
                 yield container
         except (av.FFmpegError, _OtherFileError) as problem:
-            raise ValueError(f"{path}: damaged or cut short{reason(problem)}") from problem
+            raise ValueError(f"{path}: damaged or cut short{complaint(problem)}") from problem
 
 
-def reason(problem: Exception) -> str:
+def complaint(problem: Exception) -> str:
     """The end of a sentence that says what FFmpeg complains of."""
     if isinstance(problem, _OtherFileError):
         return ": it refers to another file, which is not read"
