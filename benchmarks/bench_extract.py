@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import main_arguments, minima, report
+from coleaf_framework._machine import cores
 from coleaf_framework.extraction import extract
 from coleaf_framework.extraction.efficientnet import NAME, weights_file
 from coleaf_framework.extraction.log_mel import log_mel
 from coleaf_framework.extraction.one_file import FileExtractor
-from coleaf_framework.extraction.processes import cores
 from coleaf_framework.extraction.tiny import Tiny
 from coleaf_framework.media import Piece, decode
 

@@ -13,7 +13,15 @@ from pathlib import Path
 
 PACKAGE = "coleaf_framework"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
-LEFT_OUT = {"__init__", "__main__", "_text", "_config", "_imports"}  # the face, and modules that stand below all
+LEFT_OUT = {
+    "__init__",
+    "__main__",
+    "_text",
+    "_config",
+    "_extras",
+    "_machine",
+    "_imports",
+}  # the face, and modules that stand below all
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 122, 32, 26, 34, 16
 
 

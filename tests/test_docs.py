@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from coleaf_framework import AnchorOutput, StreamSpec, wrap
 from coleaf_framework.data.writing import write_synthetic_features
 from tests.helpers.data import write_tsv
+from tests.helpers.parsing import CLIPS, write_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
@@ -75,6 +77,10 @@ def test_code_on_a_page_runs(
     if page == "docs/deploy.md":
         pytest.importorskip("onnxruntime")
         wrap("han", anchor_options={"width": 8}).save("runs/han")
+    if page in ("docs/parsing.md", "docs/extraction.md"):
+        pytest.importorskip("av", reason="needs the extra `video`")
+        shutil.copyfile(CLIPS[0], "holiday.mp4")
+        write_run(Path("runs/demo/han-coleaf"))
     names: dict[str, object] = {}
     for block in blocks(page):
         exec(block, names)

@@ -13,6 +13,8 @@ PACKAGE = "coleaf_framework"
 LAYERS = (
     "_text",
     "_config",
+    "_extras",
+    "_machine",
     "_imports",
     "protocol",
     "storage",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from coleaf_framework.cli.parse_video import PERCEIVED, write_page
+from coleaf_framework.cli.parse_video import write_page
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.recipe_file import RECIPE_FILE, recipe_of
 from coleaf_framework.metrics import Event
@@ -156,12 +156,13 @@ def _require_parsable(video: Path, data: AVVPDataset) -> None:
             "a video cannot be made"
         )
     recipe, projection = extracted
-    FeatureExtractor(recipe, projection=projection, window=recipe.window)
+    FeatureExtractor(recipe, projection=projection)
 
 
 def _parsed(run: Path, video: Path, page: Path) -> list[str]:
     """Parse the video, write its page, and say what was found."""
     from coleaf_framework.parsing import VideoParser
+    from coleaf_framework.report.player import PERCEIVED
 
     parsed, failed = VideoParser(run).parse([video])
     if failed:

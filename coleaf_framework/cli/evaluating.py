@@ -69,12 +69,12 @@ def predict(
     Where the split has ground truth, the run keeps the probabilities too, for `coleaf report`.
     """
     with importing():
-        from coleaf_framework.experiments.scoring import use_decision
         from coleaf_framework.model.coleaf import require_record
         from coleaf_framework.results.caveats import caveats_of_run
         from coleaf_framework.results.events_file import write_events
         from coleaf_framework.results.predictions_file import write_predictions
         from coleaf_framework.storage import require_place
+        from coleaf_framework.training.deciding import use_decision
         from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
 
     if out is not None:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from coleaf_framework._machine import cores
 from coleaf_framework._text import one_line, say
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import Weights
@@ -21,8 +22,6 @@ from coleaf_framework.cli.options import Weights
 if TYPE_CHECKING:
     from coleaf_framework.data.recipe_file import FeatureRecipe
     from coleaf_framework.extraction import Extracted
-
-_WINDOW = 10
 
 
 def extract(
@@ -39,7 +38,8 @@ def extract(
         Path | None, typer.Option(help="projection.safetensors, by which streams are projected on few components")
     ] = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="seconds that make one video of the folder; 10 if left out")
+        int | None,
+        typer.Option(min=1, help="seconds that make one video of the folder; 10, or those of --features FOLDER"),
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="processes; one per core if left out")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps")] = "cpu",
@@ -53,7 +53,6 @@ def extract(
     with importing():
         from coleaf_framework import extraction
         from coleaf_framework.extraction.finding import find_media
-        from coleaf_framework.extraction.processes import cores
         from coleaf_framework.storage import require_place
 
     require_place(out, "--out", folder=True)
@@ -66,9 +65,8 @@ def extract(
     try:
         with seconds_bar(files) as progress:
             made = extraction.extract(
-                files, folder, recipe, projection=projection, weights=weights, device=device, progress=progress,
-                window=window or (_WINDOW if isinstance(recipe, str) else recipe.window),
-                jobs=jobs or min(cores(), len(files)),
+                files, folder, recipe, projection=projection, weights=weights, window=window, device=device,
+                jobs=jobs or min(cores(), len(files)), progress=progress,
             )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt("finished files are kept; the same command goes on with the others") from None

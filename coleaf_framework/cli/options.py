@@ -19,6 +19,8 @@ Weights = Annotated[
     Path | None,
     typer.Option(help="folder with the weights of the recipe's networks; where its library keeps them if left out"),
 ]
+Features = Annotated[str | None, typer.Option(help="recipe of features, for a run that does not know its own")]
+RunDevice = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the run's trainer.device if left out")]
 Trust = Annotated[bool, typer.Option("--trust", help="import code that a run or file names and that is no plugin")]
 Anchor = Annotated[
     str | None, typer.Option(help="Anchor plugin, module:Class, module:function or declaration file (wrap.yaml)")

@@ -15,12 +15,11 @@ from rich.text import Text
 from coleaf_framework._text import one_line, say
 from coleaf_framework.cli.extracting import seconds_bar
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import Decision, DeclarationFile, Trust, Weights
+from coleaf_framework.cli.options import Decision, DeclarationFile, Features, RunDevice, Trust, Weights
 
 if TYPE_CHECKING:
     from coleaf_framework.results.parsed_video import ParsedVideo
 
-PERCEIVED = {"audible-only": "heard", "visible-only": "seen", "audible-visible": "both"}
 _NO_RUN = (
     "--run: which trained network? `make demo`, or `coleaf demo --data examples/tuxav_mini`, trains one in a few "
     "minutes, for --run runs/demo/han-coleaf; `coleaf extract` makes a data folder of your own videos, and "
@@ -37,13 +36,11 @@ def parse(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="page with the videos beside their timelines")] = None,
     embed: Annotated[bool, typer.Option("--embed", help="put the videos into the page, instead of links")] = False,
-    features: Annotated[
-        str | None, typer.Option(help="recipe of features, for a run that does not know its own")
-    ] = None,
+    features: Features = None,
     weights: Weights = None,
     decision: Decision = None,
     jobs: Annotated[int, typer.Option(min=1, help="processes that extract features")] = 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the run's trainer.device if left out")] = None,
+    device: RunDevice = None,
     trust: Trust = False,
     anchor: DeclarationFile = None,
 ) -> None:
@@ -87,6 +84,8 @@ def parse(
 
 def _show(video: ParsedVideo) -> None:
     """Print the events of a video as a table."""
+    from coleaf_framework.report.player import PERCEIVED
+
     table = Table(
         "event", "is", "from", "to", "confidence", title=Text(one_line(video.file.name)), title_justify="left"
     )

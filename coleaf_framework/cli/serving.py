@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import Decision, DeclarationFile, Trust, Weights
+from coleaf_framework.cli.options import Decision, DeclarationFile, Features, RunDevice, Trust, Weights
 
 
 def serve(
@@ -27,12 +27,10 @@ def serve(
     timeout: Annotated[float, typer.Option(help="seconds that parsing a video may take")] = 300,
     waiting: Annotated[int, typer.Option(help="requests that wait while one is parsed")] = 8,
     memory: Annotated[int, typer.Option(help="MB that the worker process may have")] = 4096,
-    features: Annotated[
-        str | None, typer.Option(help="recipe of features, for a run that does not know its own")
-    ] = None,
+    features: Features = None,
     weights: Weights = None,
     decision: Decision = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the run's trainer.device if left out")] = None,
+    device: RunDevice = None,
     trust: Trust = False,
     anchor: DeclarationFile = None,
 ) -> None:

@@ -26,6 +26,11 @@ from coleaf_framework.storage import require_file
 
 VIDEOS_FILE = "videos.tsv"
 COLUMNS = ("id", "file", "start", "end", "absent", "state")
+WITHOUT: Mapping[Modality, str] = {
+    "audio": "no audio track, so events can only be seen",
+    "visual": "no video track, so events can only be heard",
+}
+"""What users are told of files that lack the track of a modality."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +128,8 @@ class ExtractedVideos(VideoFolder):
     @property
     def caveats(self) -> tuple[str, ...]:
         """Sentences about videos that lack a track."""
-        told = {"audio": "no audio track, so nothing is heard in them", "visual": "no video track, so nothing is seen"}
         counts = {m: sum(video.absent == m for video in self.videos.values()) for m in MODALITIES}
-        return tuple(f"{n} of {len(self.videos)} videos have {told[m]}" for m, n in counts.items() if n)
+        return tuple(f"{n} of {len(self.videos)} videos have {WITHOUT[m]}" for m, n in counts.items() if n)
 
     def weak_labels(self, video: str) -> Sequence[int]:
         """None are known."""

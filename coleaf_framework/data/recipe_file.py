@@ -43,8 +43,13 @@ class FeatureRecipe(StrictConfig):
     )
 
     def differences(self, other: FeatureRecipe) -> list[str]:
-        """What tells the two apart, as clauses such as "sample_rate is 16000, not 48000"; window and decoder may
-        differ."""
+        """What tells the two apart, as clauses; window and decoder may differ.
+
+        Example:
+            >>> own = FeatureRecipe(recipe="x", frame_rate=8, sample_rate=16000, weights={"net": "0a"}, decoder="y")
+            >>> own.differences(own.model_copy(update={"sample_rate": 48000, "weights": {}}))
+            ['sample_rate is 16000, not 48000', 'the weights of net are 0a, not none']
+        """
         found = []
         for name in _COMPARED:
             own, others = getattr(self, name), getattr(other, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +14,16 @@ import torch
 from torch import Tensor
 
 from coleaf_framework._config import reason
+from coleaf_framework._extras import require_library
 from coleaf_framework.data.dataset import segment_seconds_of
 from coleaf_framework.deployment.tracing import OUTPUTS, to_onnx
-from coleaf_framework.experiments.scoring import use_decision
 from coleaf_framework.metrics.decision import DecisionConfig, gate_thresholds
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.protocol import MODALITIES, Batch
 from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.storage import write_atomically
+from coleaf_framework.training.deciding import use_decision
 from coleaf_framework.training.experiment import data_of, load_run, open_split
 
 TOLERANCE = 1e-4
@@ -78,7 +78,7 @@ def export_onnx(
             much, and nothing is written.
     """
     run, file = Path(run), Path(file)
-    libraries = {name: _require(name) for name in _LIBRARIES}
+    libraries = {name: require_library(name, "export to ONNX", "onnx") for name in _LIBRARIES}
     if not hasattr(torch.onnx, "ops"):
         raise ImportError(f"export to ONNX needs PyTorch 2.8 or newer; this is {torch.__version__}")
     config, trainer = load_run(run, ("trainer.device=cpu",), trust=trust, declaration=declaration)
@@ -121,7 +121,7 @@ def metadata_of(
     shape, classes = record.model, record.model.num_classes
     like = torch.zeros(classes, dtype=torch.float64)  # so that 0.45 is written as 0.45
     return {
-        "classes": shape.classes or [f"class {c}" for c in range(classes)],
+        "classes": list(shape.class_names),
         "decision": {
             "gate": decision.gate,
             "gate_threshold": gate_thresholds(decision, like).expand(len(MODALITIES), -1).tolist(),
@@ -197,10 +197,3 @@ def _random_streams(model: CoLeaF, videos: int, segments: int, random: torch.Gen
             x = mean + deviation * x
         streams[name] = x
     return streams
-
-
-def _require(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as problem:
-        raise ImportError(f"export to ONNX needs {name}: pip install 'coleaf-framework[onnx]'") from problem

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from coleaf_framework._machine import cores
 from coleaf_framework._text import one_line
 from coleaf_framework.experiments.grid import DONE, OUTPUT, Cell, Grid
 from coleaf_framework.record.log import LOG
-from coleaf_framework.training.device import cores, require_processes
+from coleaf_framework.training.device import require_processes
 from coleaf_framework.training.interrupts import Interrupts
 
 # `python -m coleaf_framework.experiments.cell` without the current folder on the path, where a file such as random.py

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import torch
 
-from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.results.caveats import caveats_of_run, merge_caveats
 from coleaf_framework.results.grouping import group_seeds, require_named_once
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.rows import Row
-from coleaf_framework.results.selection import load_decision
-from coleaf_framework.storage import WEIGHTS, file_digest
+from coleaf_framework.training.deciding import use_decision
 from coleaf_framework.training.experiment import Digests, caveats_of_data, data_of, load_run, open_split
-from coleaf_framework.training.trainer import CoLeaFTrainer
 
 
 @dataclass(frozen=True)
@@ -130,35 +127,3 @@ def over_runs(scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], 
     values = torch.tensor([list(each.values()) for each in scores], dtype=torch.float64)
     means = dict(zip(scores[0], values.mean(0).tolist(), strict=True))
     return means, dict(zip(scores[0], values.std(0).tolist(), strict=True)) if len(scores) > 1 else None
-
-
-def use_decision(trainer: CoLeaFTrainer, run: Path, path: Path | None, settings: tuple[str, ...] = ()) -> list[str]:
-    """Set the thresholds of a run's trainer from a decision file, if there is one.
-
-    Args:
-        trainer: of the run.
-        run: its folder.
-        path: a file written by `coleaf thresholds`, or None.
-        settings: the user's settings, which must not set the decision too.
-
-    Returns:
-        Caveats of the thresholds.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_decision` does; or the thresholds are for other classes, or `settings`
-            set the decision too.
-    """
-    if path is None:
-        return []
-    conflicting = [setting for setting in settings if setting.startswith("decision.")]
-    if conflicting:
-        raise ValueError(f"--decision {path} and --set {conflicting[0]} exclude each other")
-    decision, chosen = load_decision(path)
-    try:
-        decision.require_classes(trainer.model.num_classes, require_record(trainer.model).model.classes)
-    except ValueError as problem:
-        raise ValueError(f"{path} does not fit {run}: {problem}") from problem
-    trainer.decision = decision
-    if chosen.get("weights") in (None, file_digest(run / WEIGHTS)):
-        return []
-    return ["the thresholds were chosen for other weights than these"]

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from coleaf_framework._extras import require_library
 from coleaf_framework.data.layout import StreamFiles
 from coleaf_framework.extraction.clap_maps import GROUPS, RATE, SECONDS, WIDTH, ClapMaps
 from coleaf_framework.extraction.clip_images import CLIP_MODEL, clip_pixels
-from coleaf_framework.extraction.pretrained import find_folder, how_to_download, load_local, require_library
+from coleaf_framework.extraction.pretrained import find_folder, how_to_download, load_local
 from coleaf_framework.extraction.recipe import Array
 from coleaf_framework.extraction.sampling import even_positions
 from coleaf_framework.media import Piece

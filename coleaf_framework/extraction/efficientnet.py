@@ -6,7 +6,6 @@ without squeeze and excitation. Network and ImageNet weights come with two packa
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from coleaf_framework._extras import require_library
 from coleaf_framework.storage import file_digest, require_file
 
 NAME, WIDTH = "efficientnet-lite0", 1280
@@ -26,12 +26,7 @@ _BATCH = 16  # frames at a time; more are no faster on a CPU, and take more memo
 
 
 def _imported(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as problem:
-        raise ImportError(
-            f"the recipe tiny needs the package {module.replace('_', '-')}: pip install 'coleaf-framework[video]'"
-        ) from problem
+    return require_library(module, "the recipe tiny", "video")
 
 
 def weights_file(folder: Path | None) -> Path:

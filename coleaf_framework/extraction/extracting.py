@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from coleaf_framework.data.extracted import WITHOUT
 from coleaf_framework.data.layout import Layout
 from coleaf_framework.data.recipe_file import FeatureRecipe
 from coleaf_framework.extraction.feature_folder import FeatureFolder, state_of, unlisted
@@ -17,9 +18,9 @@ from coleaf_framework.extraction.processes import Setup, Task, in_processes
 from coleaf_framework.extraction.recipe import Recipe
 from coleaf_framework.extraction.recipes import recipe_class
 from coleaf_framework.media import decoder_name
-from coleaf_framework.protocol import Modality
 
 _NAMED = 5  # files that a note names
+_WINDOW = 10  # seconds of LLP's videos
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class FeatureExtractor:
         features: Name of a recipe; or what an `extraction.yaml` says, which what is made here must equal.
         projection: `projection.safetensors` (stream -> mean and components), by which the streams are projected.
         weights: Folder with the recipe's weights; None for where its library keeps them.
-        window: Seconds of video that make one video of a folder; longer files make several.
+        window: Seconds of video that make one video of a folder; longer files make several. If None, that of the
+            `extraction.yaml`, or the 10 s of LLP's videos where a recipe is named.
         device: Where the networks run.
 
     Attributes:
@@ -69,10 +71,12 @@ class FeatureExtractor:
         *,
         projection: Path | None = None,
         weights: Path | None = None,
-        window: int = 10,
+        window: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         kind = recipe_class(features if isinstance(features, str) else features.recipe)
+        if window is None:
+            window = _WINDOW if isinstance(features, str) else features.window
         _require_window(kind, window)
         self._setup = Setup(kind, weights, str(device), projection, window)
         self._extractor = self._setup.make()
@@ -112,7 +116,7 @@ def extract(
     *,
     projection: Path | None = None,
     weights: Path | None = None,
-    window: int = 10,
+    window: int | None = None,
     jobs: int = 1,
     device: torch.device | str = "cpu",
     progress: Callable[[Path, float], None] | None = None,
@@ -212,11 +216,7 @@ class _Call:
         """Sentences about the files' names, and about those that lack a track."""
         found = renamed_notes(self.ids)
         absent = {Path(video.file): video.absent for video in self.folder.videos.values()}
-        clauses: Mapping[Modality, str] = {
-            "audio": "no audio track, so that classes can only be seen",
-            "visual": "no video track, so that classes can only be heard",
-        }
-        for modality, clause in clauses.items():
+        for modality, clause in WITHOUT.items():
             files = [file.name for file in self.ids if absent.get(file) == modality]
             more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
             found += [f"{clause}: {', '.join(files[:_NAMED])}{more}"] if files else []

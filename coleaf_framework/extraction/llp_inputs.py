@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from coleaf_framework._extras import require_library
 from coleaf_framework.extraction.log_mel import SAMPLE_RATE, log_mel
 from coleaf_framework.extraction.recipe import Array
 from coleaf_framework.extraction.sampling import even_positions
@@ -31,10 +32,7 @@ def prepare_frame(frame: Image) -> Prepared:
     Raises:
         ImportError: Pillow is not installed.
     """
-    try:
-        from PIL import Image as Pillow
-    except ImportError as problem:
-        raise ImportError("the recipe llp needs Pillow: pip install 'coleaf-framework[llp]'") from problem
+    Pillow = require_library("PIL.Image", "the recipe llp", "llp")
     image = Pillow.fromarray(frame)
     shorter = min(image.size)
     width, height = (SHORTER_SIDE * side // shorter for side in image.size)

@@ -16,25 +16,6 @@ WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 _MADE = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 
 
-def require_library(name: str, needed_by: str, extra: str) -> Any:
-    """Import a library of an extra.
-
-    Args:
-        name: Of a module, such as "PIL.Image".
-        needed_by: What needs it, such as "the teacher clip".
-        extra: Which extra brings it.
-
-    Raises:
-        ImportError: It is not installed; says how to install it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as problem:
-        raise ImportError(
-            f"{needed_by} needs {name.partition('.')[0]}: pip install 'coleaf-framework[{extra}]'"
-        ) from problem
-
-
 def load_pretrained(kind: Any, name: str, what: str, *, option: str = "", **arguments: Any) -> Any:
     """`kind.from_pretrained(name)`.
 

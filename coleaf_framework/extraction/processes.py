@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +15,10 @@ from typing import Any
 import torch
 
 from coleaf_framework._config import reason
+from coleaf_framework._machine import cores
 from coleaf_framework.extraction.one_file import FileExtractor, FileFeatures
 from coleaf_framework.extraction.projection import Projection
 from coleaf_framework.extraction.recipe import Recipe
-
-
-def cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class Setup:
         Raises:
             FileNotFoundError, ImportError, ValueError: As the recipe and `Projection` do.
         """
-        recipe: Recipe = self.kind(self.weights, self.device)  # type: ignore[call-arg]
+        recipe = self.kind(self.weights, self.device)
         projection = None if self.projection is None else Projection(self.projection, recipe.streams)
         return FileExtractor(recipe, projection, self.window)
 

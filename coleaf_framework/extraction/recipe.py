@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from coleaf_framework.data.layout import StreamFiles
@@ -17,9 +19,7 @@ Array = NDArray[np.float32]
 class Recipe(Protocol):
     """A recipe: how the frames and samples of a stretch of video become its streams.
 
-    A class with `name` that `recipes.RECIPES` lists. Its constructor takes `weights` (folder with weight files, or None
-    for where the library keeps them) and `device`, loads the networks, and raises FileNotFoundError or ValueError, in
-    one sentence, where weights are missing or not those that the recipe names.
+    A class that `recipes.RECIPES` lists by its `name`.
 
     Args:
         name: What `--features` calls it.
@@ -40,6 +40,19 @@ class Recipe(Protocol):
     windows: ClassVar[tuple[int, int]]
     streams: ClassVar[Mapping[str, StreamFiles]]
     weights: Mapping[str, str]
+
+    def __init__(self, weights: Path | None, device: torch.device | str) -> None:
+        """Load the networks.
+
+        Args:
+            weights: Folder with the weights; None for where the recipe's library keeps them.
+            device: Where the networks run.
+
+        Raises:
+            FileNotFoundError: Weights are missing.
+            ImportError: A library is missing; says how to install it.
+            ValueError: Weights are not those that the recipe names.
+        """
 
     def prepare(self, frame: NDArray[np.uint8]) -> Any:
         """What is kept of a frame (H,W,3) RGB until its window is complete: small arrays, whatever its size."""

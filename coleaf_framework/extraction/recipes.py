@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
-
-import torch
 
 from coleaf_framework._config import nearest
 from coleaf_framework.extraction.recipe import Recipe
@@ -30,20 +27,3 @@ def recipe_class(name: str) -> type[Recipe]:
     module, _, kind = RECIPES[name].partition(":")
     found: type[Recipe] = getattr(import_module(module), kind)
     return found
-
-
-def make_recipe(name: str, weights: Path | None = None, device: torch.device | str = "cpu") -> Recipe:
-    """Load a recipe's networks.
-
-    Args:
-        name: One of `RECIPES`.
-        weights: Folder with the weights; where the recipe's library keeps them if None.
-        device: Where the networks run.
-
-    Raises:
-        ValueError: There is no such recipe, or weights are not those that it names.
-        FileNotFoundError: Weights are missing.
-        ImportError: A library is missing; says how to install it.
-    """
-    made: Recipe = recipe_class(name)(weights, device)  # type: ignore[call-arg]
-    return made

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from coleaf_framework._config import reason
+from coleaf_framework._extras import require_library
 from coleaf_framework.data import Video
 from coleaf_framework.extraction.clip_images import CLIP_MODEL, clip_pixels
-from coleaf_framework.extraction.pretrained import require_library
 from coleaf_framework.extraction.sampling import even_positions
 from coleaf_framework.labelling.pretrained import SimilarityTeacher, features
 from coleaf_framework.protocol import Modality

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coleaf_framework.extraction.pretrained import load_network, load_pretrained, require_library
+from coleaf_framework._extras import require_library
+from coleaf_framework.extraction.pretrained import load_network, load_pretrained
 from coleaf_framework.labelling.rule import similarity_logits
 
 MODEL_OPTION = "--model "

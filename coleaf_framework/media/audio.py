@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coleaf_framework.media.header import Header, Track, check_end
 from coleaf_framework.media.opening import opened, require_av
+from coleaf_framework.media.pieces import Samples
 from coleaf_framework.media.stamped import decoded
-
-Samples = NDArray[np.float32]
 
 RATES = (1_000, 768_000)
 """Samples a second that a track may have."""
@@ -38,15 +36,15 @@ def read_samples(path: Path, header: Header, track: Track, rate: int) -> Generat
         When the track ends, in seconds from the file's start.
     """
     with opened(path) as container:
-        line = Line(path, rate, container.format.name)
+        timeline = Timeline(path, rate, container.format.name)
         for frame, time in decoded(path, container, header, track):
-            yield from line.add(frame, line.end if time is None else time)
-        yield from line.flush()
-    return check_end(path, header, track, "audio", line.end)
+            yield from timeline.add(frame, timeline.end if time is None else time)
+        yield from timeline.flush()
+    return check_end(path, header, track, "audio", timeline.end)
 
 
-class Line:
-    """Lays resampled frames onto the file's timeline."""
+class Timeline:
+    """The file's timeline, onto which resampled frames are laid."""
 
     def __init__(self, path: Path, rate: int, container: str) -> None:
         self.end = Fraction(0)  # of what was added, in seconds

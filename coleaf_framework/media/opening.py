@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from coleaf_framework._extras import require_library
 from coleaf_framework.storage import require_file
 
 CONTAINERS = (
@@ -20,10 +20,7 @@ CONTAINERS = (
 
 def require_av() -> Any:
     """The module `av`."""
-    try:
-        return importlib.import_module("av")
-    except ImportError as problem:
-        raise ImportError("reading videos needs PyAV: pip install 'coleaf-framework[video]'") from problem
+    return require_library("av", "reading audio and video", "video")
 
 
 class _Bytes:
@@ -61,15 +58,15 @@ def opened(path: Path) -> Iterator[Any]:
         try:
             container = av.open(_Bytes(file), container_options=options, metadata_errors="replace", io_open=_refuse)
         except (av.FFmpegError, _OtherFileError) as problem:
-            raise ValueError(f"{path}: not readable as audio or video{reason(problem)}") from problem
+            raise ValueError(f"{path}: not readable as audio or video{complaint(problem)}") from problem
         try:
             with container:
                 yield container
         except (av.FFmpegError, _OtherFileError) as problem:
-            raise ValueError(f"{path}: damaged or cut short{reason(problem)}") from problem
+            raise ValueError(f"{path}: damaged or cut short{complaint(problem)}") from problem
 
 
-def reason(problem: Exception) -> str:
+def complaint(problem: Exception) -> str:
     """The end of a sentence that says what FFmpeg complains of."""
     if isinstance(problem, _OtherFileError):
         return ": it refers to another file, which is not read"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Prepared = TypeVar("Prepared")
 Item = TypeVar("Item")
 Samples = NDArray[np.float32]
-Track = Generator[Item, None, Fraction]
+Items = Generator[Item, None, Fraction]
 """Yields a track's frames or blocks of samples; returns when it ends, in seconds from the file's start."""
 
 _HALF = Fraction(1, 2)
@@ -43,7 +43,7 @@ class Piece(Generic[Prepared]):
 class _Reader(Generic[Item]):
     """A track, with the time at which it ended once it has; a track that is not there ended at 0."""
 
-    def __init__(self, track: Track[Item] | None) -> None:
+    def __init__(self, track: Items[Item] | None) -> None:
         self._track = track
         self.end: Fraction | None = Fraction(0) if track is None else None
 
@@ -64,8 +64,8 @@ class _Reader(Generic[Item]):
 
 
 def cut(
-    video: Track[NDArray[np.uint8]] | None,
-    audio: Track[Samples] | None,
+    video: Items[NDArray[np.uint8]] | None,
+    audio: Items[Samples] | None,
     *,
     window: int,
     frame_rate: int,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coleaf_framework.media.header import Header, Track
-from coleaf_framework.media.opening import reason, require_av
+from coleaf_framework.media.opening import complaint, require_av
 
 MOST_PIXELS = 2**26
 """Of a frame. FFmpeg refuses larger ones before it reserves memory for them."""
@@ -32,7 +32,7 @@ def decoded(path: Path, container: Any, header: Header, track: Track) -> Iterato
         try:
             frames = packet.decode()
         except require_av().FFmpegError as problem:
-            raise ValueError(_damage(path, stream.type, seen, length) + reason(problem)) from problem
+            raise ValueError(_damage(path, stream.type, seen, length) + complaint(problem)) from problem
         if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
             raise ValueError(_damage(path, stream.type, seen, length))
         for frame in frames:

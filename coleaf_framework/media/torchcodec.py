@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coleaf_framework.media.audio import Line, Samples
+from coleaf_framework.media.audio import Timeline
 from coleaf_framework.media.header import Header, Track, check_end
 from coleaf_framework.media.opening import require_av
+from coleaf_framework.media.pieces import Samples
 from coleaf_framework.media.video import Scaler
 
 _LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
@@ -70,7 +71,7 @@ def _scaled(scaler: Scaler, path: Path, frame: NDArray[np.uint8]) -> NDArray[np.
 
 def read_samples(path: Path, header: Header, track: Track, rate: int) -> Generator[Samples, None, Fraction]:
     """What `audio.read_samples` gives."""
-    line = Line(path, rate, "torchcodec")
+    timeline = Timeline(path, rate, "torchcodec")
     with _decoder(path, "AudioDecoder", stream_index=track.index) as decoder:
         own = int(decoder.metadata.sample_rate)
         stop = float(track.end if track.end is not None else header.end)
@@ -80,11 +81,11 @@ def read_samples(path: Path, header: Header, track: Track, rate: int) -> Generat
             heard = decoder.get_samples_played_in_range(first, last)
             samples = heard.data.numpy()
             time = Fraction(heard.pts_seconds) - header.start if time is None else time
-            yield from line.add(_frame(path, samples, own), time)
+            yield from timeline.add(_frame(path, samples, own), time)
             time += Fraction(samples.shape[1], own)
             first += _BLOCK
-        yield from line.flush()
-    return check_end(path, header, track, "audio", line.end)
+        yield from timeline.flush()
+    return check_end(path, header, track, "audio", timeline.end)
 
 
 def _frame(path: Path, samples: Samples, rate: int) -> Any:

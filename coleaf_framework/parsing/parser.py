@@ -10,13 +10,12 @@ from pathlib import Path
 from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset
 from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.recipe_file import FeatureRecipe, projection_of
-from coleaf_framework.experiments.scoring import use_decision
 from coleaf_framework.extraction import FeatureExtractor
 from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.results.parsed_video import ParsedVideo, join_windows
+from coleaf_framework.training.deciding import use_decision
 from coleaf_framework.training.experiment import load_run
 
-_WINDOW = 10  # seconds of LLP's videos
 _HOW_TO_SAY = (
     "pass --features NAME if you know the recipe (`coleaf extract --help` lists them); runs that are trained on a "
     "folder with an extraction.yaml, as `coleaf extract` writes it, know it themselves"
@@ -58,10 +57,7 @@ class VideoParser:
         settings = (f"trainer.device={device}",) if device is not None else ()
         self.config, self.trainer = load_run(run, settings, trust=trust, declaration=declaration)
         self.classes = record.model.class_names
-        self.extractor = FeatureExtractor(
-            recipe, projection=projection, weights=weights, device=self.trainer.device,
-            window=_WINDOW if isinstance(recipe, str) else recipe.window,
-        )  # fmt: skip
+        self.extractor = FeatureExtractor(recipe, projection=projection, weights=weights, device=self.trainer.device)
         self.notes = (*self.extractor.notes, *use_decision(self.trainer, run, decision))
 
     @property

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from coleaf_framework._text import one_line
-from coleaf_framework.data.extracted import ExtractedVideo
+from coleaf_framework.data.extracted import WITHOUT, ExtractedVideo
 from coleaf_framework.metrics import DecisionConfig, Event, list_events
 from coleaf_framework.metrics.decision import gate_and_segments
 from coleaf_framework.protocol import Modality
 from coleaf_framework.results.events_file import VideoEvents
 from coleaf_framework.results.predictions import Predictions
-
-_ABSENT = {"audio": "no audio track, so nothing is heard in it", "visual": "no video track, so nothing is seen in it"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def join_windows(predictions: Predictions, rows: Sequence[int], windows: Sequenc
     first = windows[0]
     file, notes = Path(first.file), []
     if first.absent is not None:
-        notes.append(f"{one_line(file.name)} has {_ABSENT[first.absent]}")
+        notes.append(f"{one_line(file.name)} has {WITHOUT[first.absent]}")
     if len(windows) > 1:
         seconds = f"{first.end - first.start} s"
         notes.append(f"{one_line(file.name)} was answered {seconds} at a time, as long as the training videos")

@@ -56,7 +56,7 @@ _WHY = {
     413: "the video is too large",
     415: "no form, or no media file that is taken",
     422: "no file or another field in the form, a damaged video, or one that is too long",
-    429: "the line is full; Retry-After says when to come again",
+    429: "the queue is full; Retry-After says when to come again",
     500: "a fault of the service, whose log tells more",
     503: "the worker ended, most likely for lack of memory",
     504: "parsing took too long",

@@ -24,7 +24,12 @@ _TS_PACKET, _TS_SYNC = 188, 0x47
 
 
 def ending_of(head: bytes) -> str | None:
-    """The file name's ending that fits a file's first bytes, up to `HEAD` of them; None if it is of none of `KINDS`."""
+    """The file name's ending that fits a file's first bytes, up to `HEAD` of them; None if it is of none of `KINDS`.
+
+    Example:
+        >>> ending_of(b"RIFF0000WAVEfmt "), ending_of(b"#EXTM3U")
+        ('.wav', None)
+    """
     for start, ending in _STARTS.items():
         if head.startswith(start):
             return ending

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import numpy as np
 import torch
 
+from coleaf_framework._machine import cores
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.training.distributed import local_rank
 
@@ -17,11 +17,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def cores() -> int:
-    """Number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_processes(name: str, processes: int) -> None:

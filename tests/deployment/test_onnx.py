@@ -22,9 +22,9 @@ from coleaf_framework.protocol import Batch, StreamSpec
 from tests.helpers.command import Command
 from tests.helpers.streams import SMALL
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-onnxruntime = pytest.importorskip("onnxruntime")
+onnxruntime, *_ = (
+    pytest.importorskip(name, reason="needs the extra `onnx`") for name in ("onnxruntime", "onnx", "onnxscript")
+)
 if not hasattr(torch.onnx, "ops"):
     pytest.skip("this PyTorch is too old", allow_module_level=True)
 

@@ -16,7 +16,6 @@ from coleaf_framework import create_anchor
 from coleaf_framework.data.extracted import COLUMNS, ExtractedVideo, ExtractedVideos
 from coleaf_framework.data.layout import Layout, read_layout, resample_bicubic
 from coleaf_framework.data.recipe_file import FeatureRecipe
-from coleaf_framework.extraction import make_recipe
 from coleaf_framework.extraction.clip_clap import ClipClap
 from coleaf_framework.extraction.clip_images import clip_pixels
 from coleaf_framework.media import Piece, decode
@@ -43,9 +42,7 @@ def weights(transformers: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def recipe(weights: Path) -> ClipClap:
-    made = make_recipe("clip-clap", weights)
-    assert isinstance(made, ClipClap)
-    return made
+    return ClipClap(weights)
 
 
 @pytest.fixture(scope="module")

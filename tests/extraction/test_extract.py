@@ -12,7 +12,7 @@ import torch
 from coleaf_framework.data import AVVPFolder, open_folder
 from coleaf_framework.data.extracted import ExtractedVideos, read_videos
 from coleaf_framework.data.recipe_file import FeatureRecipe, read_recipe
-from coleaf_framework.extraction import Extracted, extract, one_file
+from coleaf_framework.extraction import Extracted, FeatureExtractor, extract, one_file
 from coleaf_framework.media import decode
 from coleaf_framework.storage import file_digest, write_tensors
 from tests.helpers.data import write_tsv
@@ -141,8 +141,8 @@ def test_a_missing_track_is_noted_and_recorded(plain: str, tmp_path: Path) -> No
     deaf, blind = make_media(tmp_path / "deaf.mp4", audio=None), make_media(tmp_path / "blind.mp4", video=None)
     made = extract([deaf, blind], tmp_path / "out", plain)
     assert made.notes == (
-        "no audio track, so that classes can only be seen: deaf.mp4",
-        "no video track, so that classes can only be heard: blind.mp4",
+        "no audio track, so events can only be seen: deaf.mp4",
+        "no video track, so events can only be heard: blind.mp4",
     )
     data = ExtractedVideos(tmp_path / "out", ("Dog",))
     assert (data.absent("deaf"), data.absent("blind")) == ("audio", "visual")
@@ -289,3 +289,11 @@ class TestAsked:
         with pytest.raises(ValueError, match=message):
             extract(clips, tmp_path / "out", self.asked(made, **changes))
         assert not (tmp_path / "out").exists()
+
+
+def test_the_window_is_that_of_the_features_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = register(monkeypatch, Plain)
+    assert FeatureExtractor(name).recipe.window == 10
+    asked = FeatureExtractor(name, window=3).recipe
+    assert FeatureExtractor(asked).recipe.window == 3
+    assert FeatureExtractor(asked, window=4).recipe.window == 4

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from coleaf_framework.extraction import llp, make_recipe
+from coleaf_framework.extraction import llp
 from coleaf_framework.extraction.llp import LLPRecipe
 from coleaf_framework.extraction.llp_inputs import Prepared, prepare_frame, sampled, spectrograms
 from coleaf_framework.extraction.log_mel import SILENCE, log_mel
@@ -188,7 +188,7 @@ def test_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.
     makers: Mapping[str, Callable[[], nn.Module]] = {"resnet152": nn.Identity, "r2plus1d_18": nn.Identity}
     monkeypatch.setattr(llp, "_torchvision_networks", lambda: makers)
     with pytest.raises(FileNotFoundError) as error:
-        make_recipe("llp", tmp_path)
+        LLPRecipe(tmp_path)
     for name in ("vggish-10086976.pth", "resnet152-b121ed2d.pth", "resnet152-394f9c45.pth", "r2plus1d_18-91a641e6.pth"):
         assert name in str(error.value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from coleaf_framework.extraction.pretrained import (
-    find_folder,
-    how_to_download,
-    load_local,
-    load_network,
-    require_library,
-)
+from coleaf_framework.extraction.pretrained import find_folder, how_to_download, load_local, load_network
 from coleaf_framework.storage import file_digest
 from tests.helpers.data import Bomb
 from tests.helpers.pretrained import write_tiny_clip
@@ -112,9 +105,3 @@ def test_weights_that_a_checkpoint_lacks_are_not_drawn(transformers: Any, clip: 
 def test_a_folder_without_weights_is_named(transformers: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="has neither model.safetensors nor pytorch_model.bin"):
         load_local(transformers.CLIPModel, tmp_path)
-
-
-def test_without_a_library_one_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"the recipe x needs transformers: pip install 'coleaf-framework\[y\]'"):
-        require_library("transformers", "the recipe x", "y")

@@ -121,7 +121,7 @@ def make_media(
                 if times:
                     stream.time_base = stream.codec_context.time_base = MILLISECOND
                 if second_picture:
-                    stream.disposition = Disposition.default if one is second_picture else Disposition(0)
+                    stream.disposition = Disposition.default.value if one is second_picture else 0
                 tracks.append(_video_packets(stream, shown, video_start, one))
         if audio:
             stream = file.add_stream(audio, rate=rate, layout=layout)
@@ -131,7 +131,7 @@ def make_media(
             tracks.append(_audio_packets(stream, lasts, audio_start, sound or tone()))
         if cover:
             stream = _video_stream(file, "mjpeg", 1, (16, 16), "yuvj420p", None)
-            stream.disposition = Disposition.attached_pic
+            stream.disposition = Disposition.attached_pic.value
             tracks.append(_video_packets(stream, [0], 0.0, lambda *_: np.full((16, 16, 3), (255, 0, 0), np.uint8)))
         _interleave(file, tracks)
     if rotation:

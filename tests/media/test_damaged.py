@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
@@ -125,7 +126,8 @@ def test_part_with_a_wrong_checksum_is_not_passed_over(tmp_path: Path, name: str
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
-    assert "is missing" in complaint(path)
+    said = complaint(path)
+    assert "is missing" in said or "is not decodable" in said  # by FFmpeg 8.1, by earlier ones
 
 
 def patched(path: Path, tag: bytes, offset: int, value: bytes) -> Path:
@@ -154,8 +156,8 @@ def test_absurd_length(tmp_path: Path, seconds: float) -> None:
 
 def test_header_of_three_hours_with_ten_seconds(tmp_path: Path) -> None:
     path = claiming(tmp_path / "clip.mkv", 3 * 3600.0)
-    assert probe(path).seconds == 3 * 3600
-    assert "it ends at 10.0 seconds, though the header says 10800.0" in complaint(path)
+    assert probe(path).seconds == pytest.approx(3 * 3600, abs=0.1)
+    assert re.search(r"it ends at 10\.[01] seconds, though the header says 10800\.[01]", complaint(path))
 
 
 def test_header_that_says_no_length(tmp_path: Path) -> None:
@@ -210,7 +212,8 @@ def test_chunk_that_leads_beyond_any_file(tmp_path: Path, capfd: pytest.CaptureF
     path = make_media(tmp_path / "clip.caf", video=None, audio="pcm_s16le")
     patched(path, b"info", 0, struct.pack(">q", -(2**40)))  # the length of a chunk, past which the next one lies
     capfd.readouterr()
-    complaint(path)
+    with contextlib.suppress(ValueError):  # FFmpeg before 8.1 passes over the chunk
+        whole(path)
     assert capfd.readouterr() == ("", "")
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fastapi")
-pytest.importorskip("av")
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
+pytest.importorskip("av", reason="needs the extra `video`")
 
 from coleaf_framework.parsing import VideoParser
 from coleaf_framework.results.events_file import write_events

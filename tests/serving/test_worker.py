@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("av")
+pytest.importorskip("av", reason="needs the extra `video`")
 
 from coleaf_framework.report.player import LARGEST_EMBEDDED
 from coleaf_framework.serving.limits import MEGA, Limits, Refusal

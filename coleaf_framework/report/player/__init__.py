@@ -31,8 +31,8 @@ LARGEST_EMBEDDED = 200_000_000
 """Maximal size in bytes of a media file that is embedded."""
 STEPS = 100
 """The sliders' thresholds are i / STEPS, for i from 0 to STEPS."""
-WORDS = {"audible-only": "heard", "visible-only": "seen", "audible-visible": "both"}
-"""How the page calls the types of events."""
+PERCEIVED = {"audible-only": "heard", "visible-only": "seen", "audible-visible": "both"}
+"""Types of events in the words of pages and terminals."""
 
 _SCRIPTS = ("events.js", "exports.js", "player.js", "start.js")
 _AUDIO = {"aac": "aac", "flac": "flac", "m4a": "mp4", "mp3": "mpeg", "oga": "ogg", "ogg": "ogg", "opus": "ogg",
@@ -110,6 +110,10 @@ def linked(path: Path, page: Path) -> str:
     Args:
         path: The media file.
         page: The page's own file, which need not exist.
+
+    Example:
+        >>> linked(Path("clips/a clip.mp4"), Path("pages/page.html"))
+        '../clips/a%20clip.mp4'
     """
     try:
         relative = Path(os.path.relpath(path, page.parent))
@@ -125,7 +129,7 @@ def _escaped(text: str) -> str:
 def _static_table(video: ParsedVideo) -> str:
     """The events at the own thresholds, for readers without JavaScript."""
     rows = "".join(
-        f"<tr><td>{_escaped(e.label)}</td><td>{WORDS[e.modality]}</td><td>{e.onset}</td><td>{e.offset}</td>"
+        f"<tr><td>{_escaped(e.label)}</td><td>{PERCEIVED[e.modality]}</td><td>{e.onset}</td><td>{e.offset}</td>"
         f"<td>{e.confidence}</td></tr>"
         for e in video.events()
     )
