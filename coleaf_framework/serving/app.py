@@ -75,7 +75,8 @@ def make_app(line: Line, folder: Path, limits: Limits, about: str, hosts: Collec
     async def parse(request: Request) -> Response:
         return Response(await service.parse(request, "events"), media_type="application/json")
 
-    @app.post("/page", response_class=HTMLResponse, responses=HTML | ERRORS, openapi_extra=FORM,
+    # Without HTMLResponse as its class, since OpenAPI would then say that errors are HTML too.
+    @app.post("/page", response_class=Response, responses=HTML | ERRORS, openapi_extra=FORM,
               summary="Page on which the video plays beside its events")  # fmt: skip
     async def page(request: Request) -> Response:
         content = await service.parse(request, "page")
@@ -85,6 +86,8 @@ def make_app(line: Line, folder: Path, limits: Limits, about: str, hosts: Collec
              responses={503: {"model": HealthAnswer, "description": "it is starting"}})  # fmt: skip
     async def health() -> Response:
         ready = line.worker.alive
+        if not ready:  # whoever waits for "ready" sends no video that would start it
+            line.restart()
         state = HealthAnswer(status="ready" if ready else "starting", parser=about, inside=line.inside)
         return JSONResponse(state.model_dump(), 200 if ready else 503)
 

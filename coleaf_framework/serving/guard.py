@@ -79,10 +79,7 @@ class Guard:
         if method in ("GET", "HEAD", "OPTIONS"):  # change nothing, and other origins cannot read the answer
             return
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        foreign = site not in (None, "same-origin", "none")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            foreign = True
-        if foreign:
+        if site not in (None, "same-origin", "none") or (origin is not None and _place(origin) != host.lower()):
             raise Refusal(403, "a page of another origin sent this; only the service's own page and programs may")
 
     def _known(self, host: str) -> bool:
@@ -95,6 +92,14 @@ class Guard:
         except ValueError:  # such as an open bracket
             return False
         return name in self._hosts or is_address(name)
+
+
+def _place(origin: str) -> str:
+    """Host and port of an Origin header; empty if it has none, as "null"."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # such as an open bracket
+        return ""
 
 
 def is_address(name: str) -> bool:

@@ -110,7 +110,12 @@ class Line:
         finally:
             self._last_seconds = time.monotonic() - start
             if not self.worker.alive:  # start another before somebody waits for it
-                self._restarting = asyncio.create_task(self._restart())
+                self.restart()
+
+    def restart(self) -> None:
+        """Start the worker in the background, as soon as its turn comes."""
+        if self._restarting is None or self._restarting.done():
+            self._restarting = asyncio.create_task(self._restart())
 
     async def _restart(self) -> None:
         async with self._turn:

@@ -33,12 +33,12 @@ class Worker:
         self._process: SpawnProcess | None = None
         self._connection: Connection
         self._lock = threading.Lock()  # one thread asks or starts at a time
-        self._closed = False
+        self._loaded = self._closed = False
 
     @property
     def alive(self) -> bool:
-        """Whether there is a process that can be asked."""
-        return self._process is not None and self._process.is_alive()
+        """Whether there is a process that can be asked: it runs, and has loaded the parser."""
+        return self._loaded and self._process is not None and self._process.is_alive()
 
     @property
     def pid(self) -> int | None:
@@ -66,13 +66,14 @@ class Worker:
             with _signals_blocked():
                 process.start()
             others_end.close()
-            self._process = process
+            self._process, self._loaded = process, False
             try:
                 kind, content = self._receive()
             except (EOFError, OSError):
                 self.kill()
                 raise ValueError(f"the worker process ended before the run was loaded ({self._ended()})") from None
             if kind == "done":
+                self._loaded = True
                 told: dict[str, str] = json.loads(content)
                 return told
             self.kill()

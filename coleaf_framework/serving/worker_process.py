@@ -155,8 +155,6 @@ def _answer(parser: Parser, job: Job, video_seconds: float) -> tuple[bytes, byte
         memory = out_of_memory(problem) or code == errno.ENOMEM
         kind = "memory" if memory else "disk" if code in (errno.ENOSPC, errno.EDQUOT) else "fault"
         content = traceback.format_exc()
-    if kind in ("type", "refused") and any(sentence in content for sentence in _NO_MEMORY):
-        kind = "memory"
     return kind.encode(), content.encode("utf-8", "backslashreplace")
 
 
@@ -168,16 +166,21 @@ def _parsed(parser: Parser, path: Path, job: Job, video_seconds: float) -> tuple
     try:
         info = probe(path)
     except ValueError as problem:
-        return "type", _named(str(problem), path, job)
+        return _refused("type", str(problem), path, job)
     if info.seconds > video_seconds:
         return "refused", f"{job.name}: lasts {info.seconds:.1f} s; at most {video_seconds:g} are taken"
     parsed, failed = parser.parse([path])
     if failed:
-        why = _named(next(iter(failed.values())), path, job)
-        return "refused", why if job.name in why else f"{job.name}: {why}"
+        why = next(iter(failed.values()))
+        return _refused("refused", why if path.name in why else f"{path.name}: {why}", path, job)
     notes = tuple(_named(note, path, job) for note in parsed[0].notes)
     video = replace(parsed[0], file=Path(job.name), id=Path(job.name).stem, notes=notes)
     return "done", as_events(video, path.parent) if job.form == "events" else as_page(video, path)
+
+
+def _refused(kind: str, why: str, path: Path, job: Job) -> tuple[str, str]:
+    """Kind and sentence of a refusal. Before the client's name, which may say anything, is put into the sentence."""
+    return "memory" if any(sentence in why for sentence in _NO_MEMORY) else kind, _named(why, path, job)
 
 
 def _named(sentence: str, path: Path, job: Job) -> str:

@@ -261,6 +261,7 @@ def test_errors_of_the_routes_themselves_are_sentences(served: Served) -> None:
         ({"Origin": HERE, "Sec-Fetch-Site": "same-origin"}, 200),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Origin": "http://127.0.0.1:9000"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
@@ -332,6 +333,14 @@ def test_the_routes_page_and_openapi_name_every_route(served: Served) -> None:
     assert "429" in text
 
 
+def test_errors_are_described_as_the_json_that_they_are(served: Served) -> None:
+    paths = served.client.get("/openapi.json").json()["paths"]
+    answers = paths["/page"]["post"]["responses"]
+    assert list(answers["200"]["content"]) == ["text/html"]
+    assert {tuple(told["content"]) for status, told in answers.items() if status != "200"} == {("application/json",)}
+    assert served.post("/page", b"no video").headers["content-type"] == "application/json"
+
+
 def test_names_of_runs_are_escaped_in_pages(tmp_path: Path) -> None:
     nasty = "<script>alert(1)</script>"
     app = make_app(Line(Answering(), 1), tmp_path, LIMITS, nasty)
@@ -346,6 +355,21 @@ def test_health_tells_whether_the_worker_is_there(served: Served) -> None:
     served.worker.alive = False
     told = served.client.get("/health")
     assert (told.status_code, told.json()["status"]) == (503, "starting")
+
+
+def test_asking_for_health_starts_a_worker_that_ended_while_nothing_was_parsed(served: Served) -> None:
+    served.worker.alive = False
+
+    async def check() -> int:
+        async with AsyncClient(transport=ASGITransport(served.app), base_url=HERE) as client:
+            for _ in range(200):
+                status = (await client.get("/health")).status_code
+                if status == 200:
+                    break
+                await asyncio.sleep(0.01)
+            return status
+
+    assert asyncio.run(check()) == 200
 
 
 def test_a_full_line_refuses_at_once_and_says_when_to_come_again(tmp_path: Path) -> None:

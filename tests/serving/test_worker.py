@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -37,7 +39,9 @@ class Working:
         self.worker = Worker(partial(load_told, self.orders), self.folder, limits)
         self.told = self.worker.start()
 
-    def ask(self, order: str = "", *, content: bytes | None = None, form: Form = "events") -> bytes:
+    def ask(
+        self, order: str = "", *, content: bytes | None = None, form: Form = "events", name: str = "my clip.mp4"
+    ) -> bytes:
         for old in self.orders.iterdir():
             old.unlink()
         if order:
@@ -46,11 +50,11 @@ class Working:
         shutil.rmtree(request, ignore_errors=True)
         request.mkdir()
         (request / "0a1b.mp4").write_bytes(CLIP.read_bytes() if content is None else content)
-        return self.worker.ask(Job(str(request), "0a1b.mp4", "my clip.mp4", form))
+        return self.worker.ask(Job(str(request), "0a1b.mp4", name, form))
 
-    def refused(self, order: str = "", *, content: bytes | None = None) -> tuple[int, str]:
+    def refused(self, order: str = "", *, content: bytes | None = None, name: str = "my clip.mp4") -> tuple[int, str]:
         with pytest.raises(Refusal) as raised:
-            self.ask(order, content=content)
+            self.ask(order, content=content, name=name)
         return raised.value.status, raised.value.sentence
 
 
@@ -110,6 +114,31 @@ def test_out_of_memory_is_refused_and_the_process_replaced(working: Working) -> 
     assert working.refused("scant") == (status, sentence)
     working.worker.start()
     assert b"Dog" in working.ask()
+
+
+@pytest.mark.parametrize("order", ["", "fail"])
+def test_a_name_that_speaks_of_memory_does_not_end_the_process(working: Working, order: str) -> None:
+    name = f"{os.strerror(errno.ENOMEM)}.mp4"
+    status, sentence = working.refused(order, content=None if order else b"no video", name=name)
+    assert (status, sentence.startswith(f"{name}: ")) == (422 if order else 415, True)
+    assert working.worker.alive
+
+
+def test_a_name_of_one_letter_stands_before_the_sentence(working: Working) -> None:
+    assert working.refused("fail", name="a") == (422, "a: damaged after 2 s")
+
+
+def test_a_process_that_still_loads_cannot_be_asked(working: Working) -> None:
+    working.worker.kill()
+    seen = []
+    starting = threading.Thread(target=working.worker.start)
+    starting.start()
+    while starting.is_alive():
+        seen.append(working.worker.alive)
+        time.sleep(0.05)
+    assert not seen[0]
+    assert not any(seen[: len(seen) // 2])
+    assert working.worker.alive
 
 
 def test_a_process_that_dies_is_said_and_what_it_left_lies_in_the_requests_folder(working: Working) -> None:
