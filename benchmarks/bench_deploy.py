@@ -78,7 +78,7 @@ def measure(name: str, rounds: int) -> dict[str, object]:
 
 def main() -> None:
     """Print the table."""
-    rounds, path = main_arguments(20)
+    rounds, path = main_arguments(150)
     torch.set_num_threads(1)
     rows = []
     for name in list_anchors():

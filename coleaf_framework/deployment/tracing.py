@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -42,11 +42,26 @@ class Deployed(nn.Module):
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Streams in the order of the model's, (B, frames * T, width) -> the tensors of `OUTPUTS`."""
         streams = dict(zip(self.specs, given, strict=True))
+        self._require_one_shape(streams)
         if self.standardizer is not None:
             streams = self.standardizer(streams)
         shape = batch_shape(streams, self.specs)
         output, _ = run_anchor(self.anchor, self.adapter, streams, None, shape, copies=self.copies)
         return tuple(getattr(output, name).float() for name in OUTPUTS)
+
+    def _require_one_shape(self, streams: Mapping[str, Tensor]) -> None:
+        """Compare the streams' B and T at once, so that the tracer has one name for either, not one a stream.
+
+        Else sizes become sums of theirs, which grow from layer to layer, and tracing takes minutes.
+
+        Raises:
+            ValueError: they differ.
+        """
+        first = min(streams, key=lambda name: self.specs[name].frames)
+        videos, segments = streams[first].shape[0], streams[first].shape[1] // self.specs[first].frames
+        for name, x in streams.items():
+            if x.shape[0] != videos or x.shape[1] != segments * self.specs[name].frames:
+                raise ValueError(f"the streams {first} and {name} differ in their number of videos or segments")
 
 
 def to_onnx(model: CoLeaF) -> Any:

@@ -41,7 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "jomold": {"noise_ratios": {"audio": 0, "visual": 0}},
     "ma": {},
     "mgn": {"heads": 2, "layers": 1, "joint_layers": 1, "segments": 4},
-    "mm_pyramid": {"heads": 2, "levels": 2},
+    "mm_pyramid": {"heads": 2},
     "valor": {"heads": 2, "hidden": 8},
 }
 QUICK = ("han", "ave")  # attention, LSTMs
