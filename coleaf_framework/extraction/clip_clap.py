@@ -27,7 +27,7 @@ from coleaf_framework.extraction.clap_maps import GROUPS, RATE, SECONDS, WIDTH, 
 from coleaf_framework.extraction.clip_images import CLIP_MODEL, clip_pixels
 from coleaf_framework.extraction.pretrained import find_folder, how_to_download, load_local
 from coleaf_framework.extraction.recipe import Array
-from coleaf_framework.extraction.sampling import even_positions
+from coleaf_framework.extraction.sampling import frame_positions
 from coleaf_framework.media import Piece
 
 _FRAME_RATE = 8
@@ -90,9 +90,8 @@ class ClipClap:
         """
         if not piece.frames:
             return [self.prepare(np.zeros((1, 1, 3), np.uint8))] * piece.seconds
-        last, wanted = len(piece.frames) - 1, piece.seconds * _FRAME_RATE
-        lasts = wanted if len(piece.frames) < wanted - _FRAME_RATE // 2 else len(piece.frames)
-        return [piece.frames[min(i, last)] for i in even_positions(lasts, piece.seconds)]
+        expected = piece.seconds * _FRAME_RATE
+        return [piece.frames[i] for i in frame_positions(len(piece.frames), expected, piece.seconds)]
 
     @torch.inference_mode()
     def _embedded(self, pixels: Tensor) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from coleaf_framework._extras import require_library
 from coleaf_framework.extraction.log_mel import SAMPLE_RATE, log_mel
 from coleaf_framework.extraction.recipe import Array
-from coleaf_framework.extraction.sampling import even_positions
+from coleaf_framework.extraction.sampling import frame_positions
 
 SHORTER_SIDE, IMAGE, CLIP = 256, 224, 112  # pixels
 
@@ -45,10 +45,10 @@ def prepare_frame(frame: Image) -> Prepared:
 
 
 def sampled(frames: Sequence[Prepared], number: int) -> list[Prepared]:
-    """Frames at `number` even positions from the first to the last, halves to even; black ones where there are none."""
+    """Frames of a window that should have `number`, as `frame_positions` picks them; black ones where there are none."""
     if not frames:
         return [(np.zeros((IMAGE, IMAGE, 3), np.uint8), np.zeros((CLIP, CLIP, 3), np.uint8))] * number
-    return [frames[i] for i in even_positions(len(frames), number)]
+    return [frames[i] for i in frame_positions(len(frames), number, number)]
 
 
 def spectrograms(samples: NDArray[np.float32], seconds: int) -> list[Array]:

@@ -32,7 +32,9 @@ class EventsAnswer(BaseModel):
     data: str
     split: str
     notes: list[str] = Field(description="sentences to be shown with the events")
-    videos: dict[str, VideoAnswer] = Field(description="the uploaded file's name without its ending -> its events")
+    videos: dict[str, VideoAnswer] = Field(
+        description="the id that `coleaf parse` gives the uploaded file -> its events"
+    )
 
 
 class HealthAnswer(BaseModel):

@@ -159,6 +159,7 @@ def _answer(parser: Parser, job: Job, video_seconds: float) -> tuple[bytes, byte
 
 
 def _parsed(parser: Parser, path: Path, job: Job, video_seconds: float) -> tuple[str, str]:
+    from coleaf_framework.extraction.naming import file_id
     from coleaf_framework.media import probe
     from coleaf_framework.serving.forms import as_events, as_page
 
@@ -174,7 +175,7 @@ def _parsed(parser: Parser, path: Path, job: Job, video_seconds: float) -> tuple
         why = next(iter(failed.values()))
         return _refused("refused", why if path.name in why else f"{path.name}: {why}", path, job)
     notes = tuple(_named(note, path, job) for note in parsed[0].notes)
-    video = replace(parsed[0], file=Path(job.name), id=Path(job.name).stem, notes=notes)
+    video = replace(parsed[0], file=Path(job.name), id=file_id(Path(job.name)) or "video", notes=notes)
     return "done", as_events(video, path.parent) if job.form == "events" else as_page(video, path)
 
 

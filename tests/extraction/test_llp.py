@@ -80,6 +80,11 @@ def test_few_frames_repeat_and_halves_go_to_the_even_one() -> None:
     assert np.array_equal(sampled(numbers, 3), [0, 2, 3])  # of 0, 1.5, 3
 
 
+def test_frames_of_a_track_that_is_over_early_keep_their_time() -> None:
+    numbers: Any = list(range(16))  # two seconds of a window of ten
+    assert np.array_equal(sampled(numbers, 80), [*range(16), *[15] * 64])
+
+
 def test_the_first_second_is_the_published_one() -> None:
     """But for the rounding to 16 bits."""
     n = np.arange(16000)

@@ -70,9 +70,9 @@ def test_it_answers_and_refuses_and_stays_the_same_process(working: Working) -> 
     pid = working.worker.pid
     assert working.worker.start() == {}
     answer = json.loads(working.ask())
-    assert list(answer["videos"]) == ["my clip"]
+    assert list(answer["videos"]) == ["my_clip"]  # the id that parse gives it
     assert answer["notes"] == ["my clip.mp4 has no sound"]
-    (event,) = answer["videos"]["my clip"]["events"]
+    (event,) = answer["videos"]["my_clip"]["events"]
     assert event == {"label": "Dog", "modality": "audible-visible", "onset": 0.0, "offset": 2.0, "confidence": 0.75}
     assert b"my clip.mp4" in working.ask(form="page")
     assert working.refused("fail") == (422, "my clip.mp4: damaged after 2 s")
