@@ -155,7 +155,7 @@ class AVVPFolder(VideoFolder):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Sentences to print beside scores: videos that the split shares with another, or that lack a stream or track."""
+        """Sentences to print beside scores: videos shared with another split, or that lack a stream or track."""
         lacking = absent_caveats([self.absent(video) for video in self.ids])
         return (*self.issues.overlaps(self.split), *super().caveats, *lacking)
 

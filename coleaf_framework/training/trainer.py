@@ -239,9 +239,9 @@ class CoLeaFTrainer:
                 features, or it has no ground truth though it must.
             FloatingPointError: a probability is NaN or infinite.
         """
-        require_fitting_data(self.model, self.decision, data, truth=truth)
         record = self.model.record
         notes = () if record is None else require_same_features(data, record.features)
+        require_fitting_data(self.model, self.decision, data, truth=truth)
         own = self.distributed.part(len(data))
         # A rank that has none of a few videos runs the first, whose predictions are then dropped.
         ids, tensors = collect_tensors(self._run(self._loader(data), own or range(1)))

@@ -107,7 +107,9 @@ def test_features_of_another_recipe_are_not_predicted_of(data_root: Path, tmp_pa
     RECIPE.write(data_root)
     trainer = fit(data_root, tmp_path / "run", epochs=1)
     RECIPE.model_copy(update={"weights": {"efficientnet-lite0": "1" * 16}}).write(data_root)
-    with pytest.raises(ValueError, match=r"extraction.yaml: .* made otherwise .*weights of efficientnet-lite0 are 1111"):
+    with pytest.raises(
+        ValueError, match=r"extraction.yaml: .* made otherwise .*weights of efficientnet-lite0 are 1111"
+    ):
         trainer.predict(AVVPFolder(data_root, "val"))
 
 
