@@ -9,6 +9,7 @@ import torch
 
 from coleaf_framework.data import AveragedFrames, AVVPFolder, pack
 from coleaf_framework.data.recipe_file import PROJECTION_FILE, RECIPE_FILE, FeatureRecipe, recipe_of
+from coleaf_framework.record import load_config
 from coleaf_framework.record.run_record import read_record
 from coleaf_framework.storage import write_tensors
 from coleaf_framework.storage.digests import file_digest
@@ -120,3 +121,10 @@ def test_features_by_another_decoder_are_predicted_of_with_a_caveat(data_root: P
     RECIPE.model_copy(update={"decoder": "PyAV 18"}).write(data_root)
     predictions = trainer.predict(AVVPFolder(data_root, "val"))
     assert "decoded by PyAV 18; the training videos were by ffmpeg 5.1, which differs slightly" in predictions.caveats
+
+
+def test_the_record_of_a_run_is_a_configuration_for_another(data_root: Path, tmp_path: Path) -> None:
+    """`coleaf train --config run/config.yaml`: how the features were made is of the data, not of the configuration."""
+    RECIPE.write(data_root)
+    fit(data_root, tmp_path / "run", epochs=1)
+    assert load_config(tmp_path / "run" / "config.yaml").trainer.epochs == 1
