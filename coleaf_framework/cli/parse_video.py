@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,16 +48,15 @@ def parse(
     if run is None:
         raise ValueError(_NO_RUN)
     with importing():
+        from coleaf_framework.extraction.naming import renamed_notes
         from coleaf_framework.parsing import VideoParser
         from coleaf_framework.results.events_file import write_events
-        from coleaf_framework.storage import require_file, require_place
+        from coleaf_framework.storage import require_file
 
     if embed and html is None:
         raise ValueError("--embed: puts videos into the page, so give --html PAGE too")
     json_ = json_ or Path(f"{videos[0].stem}.events.json" if len(videos) == 1 else "events.json")
-    for place, option in ((json_, "--json"), (html, "--html")):
-        if place is not None:
-            require_place(place, option)
+    _require_new_places({"--json": json_, "--html": html}, videos)
     for path in videos:
         require_file(path)
     parser = VideoParser(
@@ -70,7 +69,8 @@ def parse(
     for path, why in failed.items():
         say(f"FAILED: {why if str(path) in why else f'{path}: {why}'}", sys.stderr)
     if parsed:
-        notes = tuple(dict.fromkeys(note for video in parsed for note in video.notes))
+        renamed = renamed_notes({video.file: video.id for video in parsed})
+        notes = tuple(dict.fromkeys((*renamed, *(note for video in parsed for note in video.notes))))
         for note in notes:
             say(f"NOTE: {note}", sys.stderr)
         write_events(json_, parsed[0].parser, "media files", "test", [v.as_video_events() for v in parsed], notes)
@@ -80,6 +80,22 @@ def parse(
         say(f"page {html}")
     if failed:
         raise ValueError(f"{len(failed)} of {len(videos)} videos could not be read")
+
+
+def _require_new_places(places: Mapping[str, Path | None], videos: Sequence[Path]) -> None:
+    """Check that no place of a result is a media file, as after `--html *.mp4`, or that of another result."""
+    from coleaf_framework.extraction.finding import ENDINGS
+    from coleaf_framework.storage import require_place
+
+    taken = {video.resolve(): "one of the videos" for video in videos}
+    for option, place in places.items():
+        if place is None:
+            continue
+        require_place(place, option)
+        held = "the name of a media file" if place.suffix.lower() in ENDINGS else taken.get(place.resolve())
+        if held is not None:
+            raise ValueError(f"{option} {place}: is {held}, which would be replaced: give a file for the result")
+        taken[place.resolve()] = f"the file of {option}"
 
 
 def _show(video: ParsedVideo) -> None:

@@ -84,6 +84,23 @@ def read_videos(path: Path) -> dict[str, ExtractedVideo]:
     return found
 
 
+def read_absent(root: Path) -> dict[str, Modality]:
+    """Video id -> the modality whose track its file lacks, of a folder that `coleaf extract` wrote; others have none.
+
+    Raises:
+        ValueError: As `read_videos`.
+    """
+    if not ((root / VIDEOS_FILE).exists() and (root / RECIPE_FILE).exists()):
+        return {}
+    return {video.id: video.absent for video in read_videos(root / VIDEOS_FILE).values() if video.absent is not None}
+
+
+def absent_caveats(absent: Sequence[Modality | None]) -> tuple[str, ...]:
+    """Sentences about videos that lack a track, of which `absent` says the modality."""
+    counts = {m: sum(each == m for each in absent) for m in MODALITIES}
+    return tuple(f"{n} of {len(absent)} videos have {WITHOUT[m]}" for m, n in counts.items() if n)
+
+
 class ExtractedVideos(VideoFolder):
     """The videos of a folder that `coleaf extract` wrote, in every split the same, without labels or ground truth.
 
@@ -128,8 +145,7 @@ class ExtractedVideos(VideoFolder):
     @property
     def caveats(self) -> tuple[str, ...]:
         """Sentences about videos that lack a track."""
-        counts = {m: sum(video.absent == m for video in self.videos.values()) for m in MODALITIES}
-        return tuple(f"{n} of {len(self.videos)} videos have {WITHOUT[m]}" for m, n in counts.items() if n)
+        return absent_caveats([video.absent for video in self.videos.values()])
 
     def weak_labels(self, video: str) -> Sequence[int]:
         """None are known."""

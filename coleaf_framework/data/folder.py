@@ -27,8 +27,10 @@ from coleaf_framework.data.annotation_files import (
     video_seconds,
 )
 from coleaf_framework.data.annotations import AnnotationIssues, Annotations, dense_labels, read_annotations
+from coleaf_framework.data.extracted import VIDEOS_FILE, absent_caveats, read_absent
 from coleaf_framework.data.layout import find_layout
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
+from coleaf_framework.protocol import Modality
 
 LLP_CLASSES = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -75,7 +77,7 @@ class AVVPFolder(VideoFolder):
         True
     """
 
-    annotation_files = (CLASSES_FILE, *WEAK_FILES.values(), *DENSE_FILES.values())
+    annotation_files = (CLASSES_FILE, *WEAK_FILES.values(), *DENSE_FILES.values(), VIDEOS_FILE)
 
     def __init__(
         self,
@@ -96,6 +98,7 @@ class AVVPFolder(VideoFolder):
         if not self.annotations.weak.get(split):
             filled = [name for name, videos in self.annotations.weak.items() if videos]
             raise ValueError(f"{root}: split {split!r} has no videos ({WEAK_FILES[split]}); it has {filled}")
+        self._absent = read_absent(root)
         dense = [find_file(root, name) for name in DENSE_FILES.values()]
         layout = find_layout(root, streams)
         super().__init__(
@@ -113,6 +116,10 @@ class AVVPFolder(VideoFolder):
     def seconds(self, video: str) -> tuple[int, ...]:
         """See `VideoFolder.seconds`; by the video's filename."""
         return video_seconds(self.annotations.filenames[video])
+
+    def absent(self, video: str) -> Modality | None:
+        """The modality whose track the video's file lacks, where `coleaf extract` has written so."""
+        return self._absent.get(video)
 
     def weak_labels(self, video: str) -> Sequence[int]:
         """See `VideoFolder.weak_labels`."""
@@ -148,8 +155,9 @@ class AVVPFolder(VideoFolder):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Sentences to print beside scores on this split: videos that it shares with another, or that are left out."""
-        return (*self.issues.overlaps(self.split), *super().caveats)
+        """Sentences to print beside scores: videos shared with another split, or that lack a stream or track."""
+        lacking = absent_caveats([self.absent(video) for video in self.ids])
+        return (*self.issues.overlaps(self.split), *super().caveats, *lacking)
 
     def issues_lines(self) -> list[str]:
         """See `VideoFolder.issues_lines`."""

@@ -105,8 +105,41 @@ def recipe_of(dataset: object) -> tuple[FeatureRecipe, Path | None] | None:
     Raises:
         FileNotFoundError, ValueError: As `read_recipe` and `projection_of` do.
     """
-    root = getattr(innermost(dataset), "root", None)
-    if not isinstance(root, Path) or not (root / RECIPE_FILE).exists():
+    root = _root_of(dataset)
+    if root is None:
         return None
     recipe = read_recipe(root / RECIPE_FILE)
     return recipe, projection_of(root, recipe)
+
+
+def require_same_features(dataset: object, trained: FeatureRecipe | None) -> tuple[str, ...]:
+    """Check that a data set's features were made as those that a network was trained on, as far as both are known.
+
+    Args:
+        dataset: As for `recipe_of`.
+        trained: How the training features were made; None where it is not known.
+
+    Returns:
+        A sentence where another decoder made them, of which they differ slightly.
+
+    Raises:
+        ValueError: They were made otherwise. The message says what differs.
+    """
+    root = _root_of(dataset)
+    if trained is None or root is None:
+        return ()
+    recipe = read_recipe(root / RECIPE_FILE)
+    if differences := recipe.differences(trained):
+        raise ValueError(
+            f"{root / RECIPE_FILE}: these features were made otherwise than those that the run was trained on "
+            f"({'; '.join(differences)}): take `coleaf extract --features FOLDER`, with the folder it was trained on"
+        )
+    if recipe.decoder == trained.decoder:
+        return ()
+    return (f"decoded by {recipe.decoder}; the training videos were by {trained.decoder}, which differs slightly",)
+
+
+def _root_of(dataset: object) -> Path | None:
+    """The folder of a data set that says how its features were extracted."""
+    root = getattr(innermost(dataset), "root", None)
+    return root if isinstance(root, Path) and (root / RECIPE_FILE).exists() else None

@@ -45,7 +45,7 @@ def prepare_frame(frame: Image) -> Prepared:
 
 
 def sampled(frames: Sequence[Prepared], number: int) -> list[Prepared]:
-    """Frames of a window that should have `number`, as `frame_positions` picks them; black ones where there are none."""
+    """Frames of a window that should have `number`, by `frame_positions`; black ones where there are none."""
     if not frames:
         return [(np.zeros((IMAGE, IMAGE, 3), np.uint8), np.zeros((CLIP, CLIP, 3), np.uint8))] * number
     return [frames[i] for i in frame_positions(len(frames), number, number)]

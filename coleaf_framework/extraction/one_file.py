@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +99,6 @@ class FileExtractor:
 
 
 def _write(path: Path, x: Array) -> None:
-    def save(to: Path) -> None:
-        with to.open("wb") as file:  # `np.save` appends .npy to a path
-            np.save(file, x)
-
-    write_atomically(path, save)
+    content = io.BytesIO()  # a file that NumPy writes itself loses the system's reason, such as a full disk
+    np.save(content, x)
+    write_atomically(path, lambda to: to.write_bytes(content.getvalue()))

@@ -70,7 +70,7 @@ def require_sections(values: Mapping[str, Any], source: str) -> None:
 
 def _without_record(values: Mapping[str, Any]) -> dict[str, Any]:
     """A run folder's record without the sections that follow from the others."""
-    return {key: value for key, value in values.items() if key not in ("model", "train", "made_of")}
+    return {key: value for key, value in values.items() if key not in ("model", "train", "features", "made_of")}
 
 
 def apply_settings(values: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:

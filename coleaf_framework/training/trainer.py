@@ -14,7 +14,7 @@ from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import truth_of
-from coleaf_framework.data.recipe_file import recipe_of
+from coleaf_framework.data.recipe_file import recipe_of, require_same_features
 from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import loaded_function, published_decision
@@ -235,17 +235,19 @@ class CoLeaFTrainer:
             name: what tables call the model; the class of its Anchor, and whether in CoLeaF, where None.
 
         Raises:
-            ValueError: the data set does not fit the model, or has no ground truth though it must.
+            ValueError: the data set does not fit the model, its features were made otherwise than the training
+                features, or it has no ground truth though it must.
             FloatingPointError: a probability is NaN or infinite.
         """
+        record = self.model.record
+        notes = () if record is None else require_same_features(data, record.features)
         require_fitting_data(self.model, self.decision, data, truth=truth)
         own = self.distributed.part(len(data))
         # A rank that has none of a few videos runs the first, whose predictions are then dropped.
         ids, tensors = collect_tensors(self._run(self._loader(data), own or range(1)))
         tensors = self.distributed.interleaved(tensors, len(own), len(data))
-        return assemble(
-            name or self.name, data, self.decision, ids if self.distributed.size == 1 else tuple(data.ids), tensors
-        )
+        ids = ids if self.distributed.size == 1 else tuple(data.ids)
+        return assemble(name or self.name, data, self.decision, ids, tensors).with_caveats(notes)
 
     def evaluate(self, data: AVVPDataset, name: str | None = None) -> Evaluation:
         """Score the model on a split with ground truth, beside two trivial parsers.

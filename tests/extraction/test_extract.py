@@ -190,6 +190,19 @@ def test_a_full_disk_ends_the_extraction(
         extract(clips, tmp_path / "out", plain)
 
 
+def test_a_write_that_breaks_off_keeps_the_systems_reason(tmp_path: Path) -> None:
+    """By which a full disk is told from a file that cannot be read; here the limit of a process."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="could not be written") as failed:
+            one_file._write(tmp_path / "x.npy", np.zeros((100, 100), np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert failed.value.errno == errno.EFBIG
+
+
 @pytest.mark.parametrize("window", [0, 21])
 def test_a_window_that_the_recipe_cannot_take_is_refused(plain: str, window: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"window is {window}, where the recipe plain takes 1 to 20 seconds"):

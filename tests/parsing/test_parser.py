@@ -189,3 +189,29 @@ def test_a_recipe_of_that_name_is_known(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", knows_recipe=False)
     with pytest.raises(ValueError, match="no recipe of features 'tinny'. Did you mean 'tiny'"):
         VideoParser(run, features="tinny")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--html", "other.mp4"), "--html other.mp4: is the name of a media file"),
+        (("--json", "clip"), "--json clip: is one of the videos"),
+        (("--json", "a.out", "--html", "a.out"), "--html a.out: is the file of --json"),
+    ],
+)
+def test_a_result_does_not_replace_a_video_or_another_result(
+    run: Path, coleaf: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
+) -> None:
+    """`coleaf parse --html *.mp4` names the first video as the page."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip", "other.mp4"):
+        shutil.copy(CLIPS[0], name)
+    assert said in coleaf("parse", "clip", "--run", run, *options, fails=True)
+    assert Path("other.mp4").read_bytes() == Path("clip").read_bytes() == CLIPS[0].read_bytes()
+
+
+def test_an_id_that_is_not_the_name_of_its_file_is_told(run: Path, coleaf: Command, tmp_path: Path) -> None:
+    clip = shutil.copy(CLIPS[0], tmp_path / "dog_20_30.mp4")
+    coleaf("parse", clip, "--run", run, "--json", tmp_path / "events.json")
+    told = "ids leave out the times at the end of names, as in 'dog_20_30.mp4', whose id is 'dog'"
+    assert told in json.loads((tmp_path / "events.json").read_text())["notes"]

@@ -9,6 +9,7 @@ import torch
 
 from coleaf_framework.data import AveragedFrames, AVVPFolder, pack
 from coleaf_framework.data.recipe_file import PROJECTION_FILE, RECIPE_FILE, FeatureRecipe, recipe_of
+from coleaf_framework.record import load_config
 from coleaf_framework.record.run_record import read_record
 from coleaf_framework.storage import write_tensors
 from coleaf_framework.storage.digests import file_digest
@@ -101,3 +102,29 @@ def test_recipes_differ_in_what_changes_features(change: dict[str, object], said
 @pytest.mark.parametrize("change", [{"window": 30}, {"decoder": "PyAV 18.1.0"}])
 def test_window_and_decoder_may_differ(change: dict[str, object]) -> None:
     assert RECIPE.differences(RECIPE.model_copy(update=change)) == []
+
+
+def test_features_of_another_recipe_are_not_predicted_of(data_root: Path, tmp_path: Path) -> None:
+    RECIPE.write(data_root)
+    trainer = fit(data_root, tmp_path / "run", epochs=1)
+    RECIPE.model_copy(update={"weights": {"efficientnet-lite0": "1" * 16}}).write(data_root)
+    with pytest.raises(
+        ValueError, match=r"extraction.yaml: .* made otherwise .*weights of efficientnet-lite0 are 1111"
+    ):
+        trainer.predict(AVVPFolder(data_root, "val"))
+
+
+def test_features_by_another_decoder_are_predicted_of_with_a_caveat(data_root: Path, tmp_path: Path) -> None:
+    RECIPE.write(data_root)
+    trainer = fit(data_root, tmp_path / "run", epochs=1)
+    assert not any("decoded" in caveat for caveat in trainer.predict(AVVPFolder(data_root, "val")).caveats)
+    RECIPE.model_copy(update={"decoder": "PyAV 18"}).write(data_root)
+    predictions = trainer.predict(AVVPFolder(data_root, "val"))
+    assert "decoded by PyAV 18; the training videos were by ffmpeg 5.1, which differs slightly" in predictions.caveats
+
+
+def test_the_record_of_a_run_is_a_configuration_for_another(data_root: Path, tmp_path: Path) -> None:
+    """`coleaf train --config run/config.yaml`: how the features were made is of the data, not of the configuration."""
+    RECIPE.write(data_root)
+    fit(data_root, tmp_path / "run", epochs=1)
+    assert load_config(tmp_path / "run" / "config.yaml").trainer.epochs == 1
