@@ -120,7 +120,7 @@ def require_same_features(dataset: object, trained: FeatureRecipe | None) -> tup
         trained: How the training features were made; None where it is not known.
 
     Returns:
-        A sentence where another decoder made them, of which they differ slightly.
+        Sentences where another decoder made them, of which they differ slightly, or windows are longer or shorter.
 
     Raises:
         ValueError: They were made otherwise. The message says what differs.
@@ -134,9 +134,14 @@ def require_same_features(dataset: object, trained: FeatureRecipe | None) -> tup
             f"{root / RECIPE_FILE}: these features were made otherwise than those that the run was trained on "
             f"({'; '.join(differences)}): take `coleaf extract --features FOLDER`, with the folder it was trained on"
         )
-    if recipe.decoder == trained.decoder:
-        return ()
-    return (f"decoded by {recipe.decoder}; the training videos were by {trained.decoder}, which differs slightly",)
+    told = []
+    if recipe.decoder != trained.decoder:
+        told.append(
+            f"decoded by {recipe.decoder}; the training videos were by {trained.decoder}, which differs slightly"
+        )
+    if recipe.window != trained.window:
+        told.append(f"videos are windows of up to {recipe.window} s; the training videos were of {trained.window} s")
+    return tuple(told)
 
 
 def _root_of(dataset: object) -> Path | None:

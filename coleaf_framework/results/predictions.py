@@ -16,7 +16,6 @@ from torch.nn.functional import pad
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import (
     Truth,
-    absent_modality,
     further_scores_of,
     no_ground_truth,
     segment_seconds_of,
@@ -31,7 +30,7 @@ from coleaf_framework.metrics import (
     list_events,
     video_label_parser,
 )
-from coleaf_framework.protocol import MODALITIES, AnchorOutput, Batch
+from coleaf_framework.protocol import MODALITIES, AnchorOutput, Batch, Modality
 from coleaf_framework.results.caveats import caveats_of_scoring
 from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
@@ -195,6 +194,24 @@ class Predictions:
         return videos
 
 
+def without_absent(output: AnchorOutput, absent: Sequence[Modality | None]) -> AnchorOutput:
+    """A batch's output with probability 0 for a modality whose track a video lacks: silence has no events.
+
+    Args:
+        output: the Anchor's, with `modality_probs`.
+        absent: for each video, the modality whose track it lacks, or None.
+    """
+    if not any(absent):
+        return output
+    assert output.modality_probs is not None
+    segment_probs, modality_probs = output.segment_probs.clone(), output.modality_probs.clone()
+    for row, modality in enumerate(absent):
+        if modality is not None:
+            segment_probs[row, :, MODALITIES.index(modality)] = 0
+            modality_probs[row, MODALITIES.index(modality)] = 0
+    return replace(output, segment_probs=segment_probs, modality_probs=modality_probs)
+
+
 def collect_tensors(batches: Iterable[tuple[Batch, AnchorOutput]]) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Concatenate a network's outputs over batches to the tensors of a `Predictions`.
 
@@ -234,7 +251,7 @@ def _padded(x: Tensor, name: str, segments: int) -> Tensor:
 def assemble(
     parser: str, data: AVVPDataset, decision: DecisionConfig, ids: tuple[str, ...], tensors: dict[str, Tensor]
 ) -> Predictions:
-    """Build a `Predictions` from the tensors of `collect_tensors`, in which an absent modality gets probability 0.
+    """Build a `Predictions` from the tensors of `collect_tensors`.
 
     Args:
         parser: name of the model in tables.
@@ -243,10 +260,6 @@ def assemble(
         ids: N video ids.
         tensors: name of a field -> tensor.
     """
-    for row, video in enumerate(ids):
-        if (absent := absent_modality(data, video)) is not None:  # what a network says of silence is no sound
-            for name in ("segment_probs", "modality_probs"):
-                tensors[name][row, ..., MODALITIES.index(absent), :] = 0
     predictions = Predictions(
         parser,
         data.name,

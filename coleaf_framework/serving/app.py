@@ -17,8 +17,8 @@ from coleaf_framework._text import one_line
 from coleaf_framework.serving.answers import ERRORS, FORM, HTML, EventsAnswer, HealthAnswer
 from coleaf_framework.serving.guard import Guard, answer
 from coleaf_framework.serving.limits import Limits, Refusal
-from coleaf_framework.serving.line import Line
 from coleaf_framework.serving.pages import PLAYER_CSP, STATIC_CSP, UPLOAD_CSP, routes_page, upload_page
+from coleaf_framework.serving.queue import Queue
 from coleaf_framework.serving.uploads import drain, receive
 from coleaf_framework.serving.worker_process import Form, Job
 
@@ -26,15 +26,15 @@ from coleaf_framework.serving.worker_process import Form, Job
 class _Service:
     """Takes uploads, lets the worker parse them, and removes them."""
 
-    def __init__(self, line: Line, folder: Path, limits: Limits) -> None:
-        self.line, self.folder, self.limits = line, folder, limits
+    def __init__(self, queue: Queue, folder: Path, limits: Limits) -> None:
+        self.queue, self.folder, self.limits = queue, folder, limits
 
     async def parse(self, request: Request, form: Form) -> bytes:
         """The answer to an upload; nothing of it is left afterwards."""
         most = self.limits.upload_megabytes
         folder = None
         try:
-            with self.line.upload():
+            with self.queue.upload():
                 folder = Path(tempfile.mkdtemp(dir=self.folder))
                 megabytes = most if form == "events" else min(most, self.limits.page_megabytes)
                 file, name = await receive(request, folder, self.limits, megabytes)
@@ -42,23 +42,23 @@ class _Service:
             await drain(request, self.limits)
             raise
         else:
-            return await self.line.parse(Job(str(folder), file, name, form), request.is_disconnected)
+            return await self.queue.parse(Job(str(folder), file, name, form), request.is_disconnected)
         finally:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_app(line: Line, folder: Path, limits: Limits, about: str, hosts: Collection[str] = ()) -> FastAPI:
+def make_app(queue: Queue, folder: Path, limits: Limits, about: str, hosts: Collection[str] = ()) -> FastAPI:
     """The application.
 
     Args:
-        line: Requests in line for the worker.
+        queue: Requests that wait for the worker.
         folder: Private temporary folder.
         limits: What is refused.
         about: What parses, such as "HAN in CoLeaF, recipe tiny".
         hosts: See `Guard`.
     """
-    service = _Service(line, folder, limits)
+    service = _Service(queue, folder, limits)
     app = FastAPI(
         title="coleaf serve", summary=f"Parses videos with {about}.", version="1", docs_url=None, redoc_url=None,
         redirect_slashes=False,
@@ -85,10 +85,10 @@ def make_app(line: Line, folder: Path, limits: Limits, about: str, hosts: Collec
     @app.get("/health", response_model=HealthAnswer, summary="Whether the worker is ready",
              responses={503: {"model": HealthAnswer, "description": "it is starting"}})  # fmt: skip
     async def health() -> Response:
-        ready = line.worker.alive
+        ready = queue.worker.alive
         if not ready:  # whoever waits for "ready" sends no video that would start it
-            line.restart()
-        state = HealthAnswer(status="ready" if ready else "starting", parser=about, inside=line.inside)
+            queue.restart()
+        state = HealthAnswer(status="ready" if ready else "starting", parser=about, inside=queue.inside)
         return JSONResponse(state.model_dump(), 200 if ready else 503)
 
     @app.get("/docs", response_class=HTMLResponse, summary="These routes as a page")

@@ -20,7 +20,7 @@ from coleaf_framework._text import say
 from coleaf_framework.serving.app import make_app
 from coleaf_framework.serving.guard import is_address
 from coleaf_framework.serving.limits import Limits
-from coleaf_framework.serving.line import Line
+from coleaf_framework.serving.queue import Queue
 from coleaf_framework.serving.worker import Worker
 from coleaf_framework.serving.worker_process import Load
 
@@ -47,7 +47,7 @@ def serve(load: Load, limits: Limits, host: str = "127.0.0.1", port: int = 8000,
         try:
             told = worker.start()
             names = {*hosts} if is_address(host) else {*hosts, host}
-            app = make_app(Line(worker, limits.waiting), folder, limits, told["about"], names)
+            app = make_app(Queue(worker, limits.waiting), folder, limits, told["about"], names)
             _announce(bound, told, limits)
             _run(app, bound)
         finally:

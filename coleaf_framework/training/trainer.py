@@ -13,7 +13,7 @@ from torch import nn
 from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import truth_of
+from coleaf_framework.data.dataset import absent_modality, truth_of
 from coleaf_framework.data.recipe_file import recipe_of, require_same_features
 from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
@@ -24,7 +24,7 @@ from coleaf_framework.record.provenance import made_of
 from coleaf_framework.record.run_record import RunRecord, TrainedOn
 from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
-from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
+from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors, without_absent
 from coleaf_framework.storage import text_digest
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.data_fit import (
@@ -286,7 +286,7 @@ class CoLeaFTrainer:
                 raise FloatingPointError(
                     f"{type(self.model.anchor).__name__} gives NaN or inf for videos {list(batch.ids[:3])} ..."
                 )
-            yield batch, output
+            yield batch, without_absent(output, [absent_modality(loader.data, video) for video in batch.ids])
 
     def _loader(self, data: AVVPDataset) -> BatchLoader:
         half = torch.bfloat16 if self.config.precision == "bf16" else torch.float32

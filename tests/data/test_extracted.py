@@ -10,6 +10,7 @@ from coleaf_framework import CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, pack
 from coleaf_framework.data.extracted import COLUMNS, VIDEOS_FILE, ExtractedVideo
 from coleaf_framework.data.recipe_file import FeatureRecipe
+from coleaf_framework.metrics import DecisionConfig
 
 
 @pytest.fixture
@@ -29,9 +30,20 @@ def test_nothing_is_heard_in_an_annotated_video_without_audio_track(data_root: P
     heard = predictions.segment_probs[:, :, 0].flatten(1).amax(1)
     assert heard[0] == 0
     assert (heard[1:] > 0).all()
-    assert f"1 of {len(data)} videos have no audio track, so nothing is heard in them" in predictions.caveats
+    assert f"1 of {len(data)} videos have no audio track, so events can only be seen" in predictions.caveats
 
 
 def test_a_packed_store_keeps_which_track_a_video_lacks(data_root: Path, silent: str, tmp_path: Path) -> None:
     pack(data_root, tmp_path / "store", dtype="float32")
     assert AVVPFolder(tmp_path / "store", "val").absent(silent) == "audio"
+
+
+def test_the_score_of_an_epoch_hears_nothing_there_either(data_root: Path, silent: str) -> None:
+    """The validation score in training is that of `evaluate`."""
+    train, val = AVVPFolder(data_root, "train"), AVVPFolder(data_root, "val")
+    model = wrap("han", streams=train.streams, num_classes=3, anchor_options={"width": 8})
+    everywhere = DecisionConfig(segment_threshold=1e-6, gate_threshold=0.0)
+    config = TrainerConfig(device="cpu", epochs=1, batch_size=4, monitor=("segment/A",))
+    trainer = CoLeaFTrainer(model, config, decision=everywhere, quiet=True)
+    (epoch,) = trainer.fit(train, val)
+    assert epoch["val"]["segment/A"] == pytest.approx(trainer.evaluate(val).scores["segment/A"])

@@ -1,4 +1,4 @@
-"""The service's routes with a worker that answers at once: limits, errors, cross-site requests, the line, cleaning."""
+"""The service's routes with a worker that answers at once: limits, errors, cross-site requests, the queue, cleaning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from coleaf_framework.serving.app import make_app
 from coleaf_framework.serving.containers import HEAD, ending_of
 from coleaf_framework.serving.limits import Limits, Refusal
-from coleaf_framework.serving.line import Line
+from coleaf_framework.serving.queue import Queue
 from coleaf_framework.serving.uploads import display_name
 from coleaf_framework.serving.worker_process import Job
 from tests.helpers.command import Command
@@ -67,8 +67,8 @@ class Served:
 
     def __init__(self, folder: Path, limits: Limits = LIMITS) -> None:
         self.worker, self.folder = Answering(), folder
-        self.line = Line(self.worker, limits.waiting)
-        self.app = make_app(self.line, folder, limits, "HAN, recipe told", ["video.example"])
+        self.queue = Queue(self.worker, limits.waiting)
+        self.app = make_app(self.queue, folder, limits, "HAN, recipe told", ["video.example"])
         self.client = TestClient(self.app, base_url=HERE)
 
     def post(self, path: str = "/parse", content: bytes = MP4, name: str = "clip.mp4", **more: Any) -> Response:
@@ -166,7 +166,7 @@ def test_a_slow_upload_is_given_up_without_holding_the_worker(tmp_path: Path) ->
 
     asyncio.run(check())
     assert not list(tmp_path.iterdir())
-    assert served.line.uploads == 0
+    assert served.queue.uploads == 0
 
 
 FIELD = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
@@ -343,7 +343,7 @@ def test_errors_are_described_as_the_json_that_they_are(served: Served) -> None:
 
 def test_names_of_runs_are_escaped_in_pages(tmp_path: Path) -> None:
     nasty = "<script>alert(1)</script>"
-    app = make_app(Line(Answering(), 1), tmp_path, LIMITS, nasty)
+    app = make_app(Queue(Answering(), 1), tmp_path, LIMITS, nasty)
     client = TestClient(app, base_url=HERE)
     for path in ("/", "/docs"):
         assert nasty not in client.get(path).text
@@ -383,7 +383,7 @@ def test_a_full_line_refuses_at_once_and_says_when_to_come_again(tmp_path: Path)
                 return asyncio.create_task(client.post("/parse", files={"video": MP4}))
 
             first = [post() for _ in range(LIMITS.waiting + 1)]
-            while served.line.inside <= LIMITS.waiting or not served.worker.jobs:
+            while served.queue.inside <= LIMITS.waiting or not served.worker.jobs:
                 await asyncio.sleep(0.01)
             late = await post()
             assert f"{LIMITS.waiting} wait" in refused(late, 429)
@@ -394,7 +394,7 @@ def test_a_full_line_refuses_at_once_and_says_when_to_come_again(tmp_path: Path)
             assert (await post()).status_code == 200
 
     asyncio.run(check())
-    assert served.line.inside == 0
+    assert served.queue.inside == 0
     assert not list(tmp_path.iterdir())
 
 
@@ -407,7 +407,7 @@ def test_only_so_many_upload_at_a_time(tmp_path: Path) -> None:
                 asyncio.create_task(client.post("/parse", content=slow(), headers=CHUNKED))
                 for _ in range(LIMITS.waiting + 1)
             ]
-            while served.line.uploads <= LIMITS.waiting:
+            while served.queue.uploads <= LIMITS.waiting:
                 await asyncio.sleep(0.01)
             late = await client.post("/parse", files={"video": MP4})
             assert "3 videos are being uploaded" in refused(late, 429)
@@ -441,9 +441,9 @@ def test_who_left_while_waiting_is_not_parsed(served: Served) -> None:
         return True
 
     with pytest.raises(Refusal, match="left"):
-        asyncio.run(served.line.parse(Job("folder", "file", "clip.mp4", "events"), gone))
+        asyncio.run(served.queue.parse(Job("folder", "file", "clip.mp4", "events"), gone))
     assert not served.worker.jobs
-    assert served.line.inside == 0
+    assert served.queue.inside == 0
 
 
 def test_a_worker_that_does_not_start_again_is_said(served: Served) -> None:
@@ -476,4 +476,4 @@ def test_no_file_is_left_whatever_is_sent(
     response = served.client.post(path, content=body[: len(body) - cut], headers=CHUNKED)
     assert response.status_code == 200 or response.json().keys() == {"error"}
     assert not list(served.folder.iterdir())
-    assert (served.line.inside, served.line.uploads) == (0, 0)
+    assert (served.queue.inside, served.queue.uploads) == (0, 0)

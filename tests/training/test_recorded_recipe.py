@@ -123,6 +123,14 @@ def test_features_by_another_decoder_are_predicted_of_with_a_caveat(data_root: P
     assert "decoded by PyAV 18; the training videos were by ffmpeg 5.1, which differs slightly" in predictions.caveats
 
 
+def test_features_of_longer_windows_are_predicted_of_with_a_caveat(data_root: Path, tmp_path: Path) -> None:
+    RECIPE.write(data_root)
+    trainer = fit(data_root, tmp_path / "run", epochs=1)
+    RECIPE.model_copy(update={"window": 20}).write(data_root)
+    predictions = trainer.predict(AVVPFolder(data_root, "val"))
+    assert "videos are windows of up to 20 s; the training videos were of 10 s" in predictions.caveats
+
+
 def test_the_record_of_a_run_is_a_configuration_for_another(data_root: Path, tmp_path: Path) -> None:
     """`coleaf train --config run/config.yaml`: how the features were made is of the data, not of the configuration."""
     RECIPE.write(data_root)

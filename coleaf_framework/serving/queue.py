@@ -1,4 +1,4 @@
-"""Requests in line for the worker."""
+"""Requests that wait for the worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Asked(Protocol):
-    """What the line needs of a `worker.Worker`; its methods block."""
+    """What the queue needs of a `worker.Worker`; its methods block."""
 
     @property
     def alive(self) -> bool: ...
@@ -26,8 +26,8 @@ class Asked(Protocol):
     def kill(self) -> None: ...
 
 
-class Line:
-    """Requests in line for the worker, first come, first served.
+class Queue:
+    """Requests that wait for the worker, first come, first served.
 
     Args:
         worker: Parses one video at a time.
@@ -47,7 +47,7 @@ class Line:
         """Within this, a video is being uploaded.
 
         Raises:
-            Refusal: The line is full, or too many upload already.
+            Refusal: The queue is full, or too many upload already.
         """
         self.require_place()
         if self.uploads > self.waiting:
@@ -59,7 +59,7 @@ class Line:
             self.uploads -= 1
 
     def require_place(self) -> None:
-        """Check that the line has a place.
+        """Check that the queue has a place.
 
         Raises:
             Refusal: It has none.
@@ -79,7 +79,7 @@ class Line:
             gone: Whether the client has left meanwhile.
 
         Raises:
-            Refusal: The line is full, or `worker.Worker.ask` refuses.
+            Refusal: The queue is full, or `worker.Worker.ask` refuses.
             RuntimeError: A fault, with its traceback.
         """
         self.require_place()
