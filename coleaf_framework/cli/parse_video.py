@@ -20,7 +20,7 @@ from coleaf_framework.cli.options import Decision, DeclarationFile, Features, Ru
 if TYPE_CHECKING:
     from coleaf_framework.results.parsed_video import ParsedVideo
 
-_NO_RUN = (
+NO_RUN = (
     "--run: which trained network? `make demo`, or `coleaf demo --data examples/tuxav_mini`, trains one in a few "
     "minutes, for --run runs/demo/han-coleaf; `coleaf extract` makes a data folder of your own videos, and "
     "`coleaf train --data FOLDER --out RUN` a run of it"
@@ -46,7 +46,7 @@ def parse(
 ) -> None:
     """Find the events of videos: class, heard, seen or both, from, to, confidence."""
     if run is None:
-        raise ValueError(_NO_RUN)
+        raise ValueError(NO_RUN)
     with importing():
         from coleaf_framework.extraction.naming import renamed_notes
         from coleaf_framework.parsing import VideoParser

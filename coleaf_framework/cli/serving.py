@@ -11,10 +11,11 @@ import typer
 
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import Decision, DeclarationFile, Features, RunDevice, Trust, Weights
+from coleaf_framework.cli.parse_video import NO_RUN
 
 
 def serve(
-    run: Annotated[Path, typer.Option(help="run folder of the trained network")],
+    run: Annotated[Path | None, typer.Option(help="run folder of the trained network")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 for a free one")] = 8000,
     allow_host: Annotated[
@@ -35,6 +36,8 @@ def serve(
     anchor: DeclarationFile = None,
 ) -> None:
     """Serve a run on this machine: a page to upload videos on, and POST /parse for programs."""
+    if run is None:
+        raise ValueError(NO_RUN)
     with importing():
         for module in ("fastapi", "uvicorn", "python_multipart"):
             if importlib.util.find_spec(module) is None:

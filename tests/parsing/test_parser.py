@@ -131,8 +131,9 @@ def test_an_embedded_page_holds_the_events(run: Path, coleaf: Command, tmp_path:
     )
 
 
-def test_without_a_run_it_is_said_how_to_get_one(coleaf: Command) -> None:
-    assert "`make demo`" in coleaf("parse", CLIPS[0], fails=True)
+@pytest.mark.parametrize("command", [("parse", CLIPS[0]), ("serve",)])
+def test_without_a_run_it_is_said_how_to_get_one(coleaf: Command, command: tuple[object, ...]) -> None:
+    assert "`make demo`" in coleaf(*command, fails=True)
 
 
 def test_embed_without_a_page_is_refused(run: Path, coleaf: Command) -> None:
