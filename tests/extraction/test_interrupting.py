@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ def test_ends_the_command_in_one_sentence(tmp_path: Path, moment: str) -> None:
     begun = subprocess.Popen(
         [*command, "--jobs", "2"], cwd=tmp_path, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        # Whoever runs the tests in the background has SIGINT ignored, which a process inherits.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     rows = 1 if moment == "while the processes start" else 2
     listed = tmp_path / "out" / "videos.tsv"
