@@ -233,12 +233,12 @@ def test_a_signal_ends_it_even_while_a_video_is_parsed_without_end(run: Path, tm
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
 def test_after_a_video_that_takes_too_long_a_new_worker_parses_the_next(run: Path, tmp_path: Path) -> None:
-    server = Server(run, tmp_path, "--timeout", "20")
+    server = Server(run, tmp_path, "--timeout", "10")
     try:
         (old,) = workers(server.process.pid)
         os.kill(old, signal.SIGSTOP)
         status, content = server.post("/parse", CLIP.read_bytes())
-        assert (status, json.loads(content)["error"]) == (504, "clip.mp4: was not parsed within 20 s")
+        assert (status, json.loads(content)["error"]) == (504, "clip.mp4: was not parsed within 10 s")
         status, content = server.post("/parse", CLIP.read_bytes())
         assert (status, list(json.loads(content)["videos"])) == (200, ["clip"])
         (new,) = workers(server.process.pid)
