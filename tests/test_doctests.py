@@ -26,6 +26,9 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 def test_examples_in_docstrings_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the repository's own folder, whose examples/ they may read."""
     monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    if name.startswith("coleaf_framework.serving."):
+        for library in ("fastapi", "uvicorn", "python_multipart"):
+            pytest.importorskip(library, reason="needs the extra `serve`")
     assert doctest.testmod(importlib.import_module(name), optionflags=OPTIONS).failed == 0
 
 
