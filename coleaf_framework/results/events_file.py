@@ -86,6 +86,17 @@ class _File(BaseModel):
 _Checked = TypeVar("_Checked", _File, _Video)
 
 
+def events_text(parser: str, data: str, split: str, videos: Sequence[VideoEvents], notes: Sequence[str] = ()) -> str:
+    """The events of every video as JSON; the arguments are those of `write_events`."""
+
+    def plain(video: VideoEvents) -> dict[str, Any]:
+        return {key: value for key, value in asdict(video).items() if key != "id"}
+
+    content: dict[str, Any] = {"parser": parser, "data": data, "split": split, "notes": list(notes)}
+    content["videos"] = {v.id: plain(v) for v in videos}
+    return to_json(content, indent=1)
+
+
 def write_events(
     path: Path, parser: str, data: str, split: str, videos: Sequence[VideoEvents], notes: Sequence[str] = ()
 ) -> None:
@@ -99,13 +110,7 @@ def write_events(
         videos: their events.
         notes: the caveats.
     """
-
-    def plain(video: VideoEvents) -> dict[str, Any]:
-        return {key: value for key, value in asdict(video).items() if key != "id"}
-
-    content: dict[str, Any] = {"parser": parser, "data": data, "split": split, "notes": list(notes)}
-    content["videos"] = {v.id: plain(v) for v in videos}
-    text = to_json(content, indent=1)
+    text = events_text(parser, data, split, videos, notes)
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 

@@ -5,20 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from coleaf_framework.report.player import embedded, make_player
-from coleaf_framework.results.events_file import write_events
+from coleaf_framework.results.events_file import events_text
 from coleaf_framework.results.parsed_video import ParsedVideo
 
 
-def as_events(video: ParsedVideo, folder: Path) -> str:
-    """The JSON that `coleaf parse` writes.
-
-    Args:
-        video: The parsed video.
-        folder: Where a file may be written.
-    """
-    path = folder / "events.json"
-    write_events(path, video.parser, "media files", "test", [video.as_video_events()], video.notes)
-    return path.read_text(encoding="utf-8")
+def as_events(video: ParsedVideo) -> str:
+    """The JSON that `coleaf parse` writes."""
+    return events_text(video.parser, "media files", "test", [video.as_video_events()], video.notes)
 
 
 def as_page(video: ParsedVideo, path: Path) -> str:

@@ -176,7 +176,7 @@ def _parsed(parser: Parser, path: Path, job: Job, video_seconds: float) -> tuple
         return _refused("refused", why if path.name in why else f"{path.name}: {why}", path, job)
     notes = tuple(_named(note, path, job) for note in parsed[0].notes)
     video = replace(parsed[0], file=Path(job.name), id=file_id(Path(job.name)) or "video", notes=notes)
-    return "done", as_events(video, path.parent) if job.form == "events" else as_page(video, path)
+    return "done", as_events(video) if job.form == "events" else as_page(video, path)
 
 
 def _refused(kind: str, why: str, path: Path, job: Job) -> tuple[str, str]:
