@@ -83,7 +83,8 @@ def run_worker(connection: Connection, load: Load, folder: str, memory_megabytes
         memory_megabytes: Bound of the process's data.
         video_seconds: Longest video.
     """
-    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+    ending = threading.Thread(target=_end_with_parent, args=(folder,), daemon=True)
+    ending.start()
     try:
         loaded = load()
         for module in ("media", "serving.forms"):  # now, rather than in the first request's time
@@ -93,13 +94,13 @@ def run_worker(connection: Connection, load: Load, folder: str, memory_megabytes
         return connection.send_bytes(f"refused\n{problem}".encode())
     except Exception:
         return connection.send_bytes(f"fault\n{traceback.format_exc()}".encode())
-    connection.send_bytes(f"done\n{json.dumps(about)}".encode())
-    while True:
-        try:
+    try:
+        connection.send_bytes(f"done\n{json.dumps(about)}".encode())
+        while True:
             job = Job(**json.loads(connection.recv_bytes()))
-        except EOFError:  # the server closed its end
-            return None
-        connection.send_bytes(b"\n".join(_answer(loaded.parser, job, video_seconds)))
+            connection.send_bytes(b"\n".join(_answer(loaded.parser, job, video_seconds)))
+    except (EOFError, ConnectionError):  # the server ends; its files are the thread's to remove first
+        ending.join()
 
 
 def ask(connection: Connection, job: Job) -> None:
