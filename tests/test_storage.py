@@ -17,6 +17,7 @@ from coleaf_framework.storage import (
     read_json,
     read_tensors,
     read_yaml,
+    require_place,
     to_json,
     write_atomically,
     write_json,
@@ -42,6 +43,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomically(path, cut)
     assert torch.equal(read_tensors(path)["x"], torch.ones(3))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_place_that_may_not_be_written_to_is_refused_before_any_work(
+    folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_place(tmp_path / "new" / "model.onnx", "--onnx", folder=folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write to what chmod forbids
+    with pytest.raises(ValueError, match=r"^--onnx .*model.onnx: .* may not be written to$"):
+        require_place(tmp_path / "new" / "model.onnx", "--onnx", folder=folder)
 
 
 def test_tensors_on_any_layout_come_back_equal(tmp_path: Path) -> None:

@@ -80,13 +80,16 @@ def require_place(path: Path, what: str, *, folder: bool = False) -> None:
 
     Raises:
         ValueError: There is a folder where a file will be written, or the reverse, or one of the path's parents is a
-            file. The message names the option and the path.
+            file or may not be written to. The message names the option and the path.
     """
     if path.is_dir() and not folder:
         raise ValueError(f"{what} {path}: is a folder, where the name of a file was expected")
-    for place in (path, *path.parents) if folder else path.parents:
-        if place.exists() and not place.is_dir():
+    folders = [place for place in (path, *path.absolute().parents)[0 if folder else 1 :] if place.exists()]
+    for place in folders:
+        if not place.is_dir():
             raise ValueError(f"{what} {path}: {place} is a file, where a folder was expected")
+    if not os.access(folders[0], os.W_OK):
+        raise ValueError(f"{what} {path}: {folders[0]} may not be written to")
 
 
 def write_text(path: Path, text: str) -> None:
