@@ -139,3 +139,9 @@ def test_a_network_of_ones_own_is_named_in_the_card_and_needs_trust(
 @pytest.mark.parametrize("name", ["mini", "a/b/c", "../ada"])
 def test_a_name_that_is_no_repositorys_is_refused_before_anything_is_read(coleaf: Command, name: str) -> None:
     assert "expected user/name" in coleaf("push", "nowhere", name, fails=True)
+
+
+@pytest.mark.parametrize("command", [("serve", "--run"), ("parse", CLIPS[0], "--run"), ("evaluate",), ("predict",)])
+def test_an_unknown_name_is_told_in_one_sentence(coleaf: Command, hub: StandIn, command: tuple[object, ...]) -> None:
+    told = coleaf(*command, "ada/nothing", fails=True).strip().splitlines()[-1]
+    assert told.startswith("coleaf: ada/nothing: there is no such folder here, and no such repository on the Hub")

@@ -15,16 +15,20 @@ from torch import nn
 
 from coleaf_framework.adapters import Adapter
 from coleaf_framework.collaboration import RawLoss
-from coleaf_framework.model.recorded import Recorded, require_record
+from coleaf_framework.model.recorded import require_record
 from coleaf_framework.record.card import model_card
 from coleaf_framework.record.hub import find_run
 from coleaf_framework.record.publishing import publishable
 from coleaf_framework.record.pushing import CARD, push_folder, require_repository_id
+from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.storage import WEIGHTS, write_tensors, write_text
 
 
 class SharedOnHub:
     """Methods of `CoLeaF`."""
+
+    record: RunRecord | None
+    adapter: Adapter | None
 
     def save_pretrained(self, save_directory: Path | str, *, card: str | None = None) -> None:
         """Write what `push_to_hub` pushes: config.yaml without paths of this machine, the weights, and README.md.
@@ -115,7 +119,7 @@ class SharedOnHub:
         found = find_run(pretrained_model_name_or_path, revision=revision, local_files_only=local_files_only, **how)
         return cls.load(found.folder, anchor=anchor, adapter=adapter, loss=loss, trust=trust)  # type: ignore[attr-defined,no-any-return]
 
-    def _write(self: Recorded, folder: Path, name: str, card: str | None) -> None:
+    def _write(self, folder: Path, name: str, card: str | None) -> None:
         assert isinstance(self, nn.Module)
         record = publishable(require_record(self))
         text = model_card(record, name) if card is None else card

@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def write_published(run: Path, folder: Path) -> RunRecord:
         copied[PROJECTION_FILE] = projection
     published.write(folder)
     for name, source in copied.items():
-        write_atomically(folder / name, lambda file, source=source: shutil.copyfile(source, file))
+        write_atomically(folder / name, partial(shutil.copyfile, source))
     if log := read_log(run / LOG):
         write_log(folder / LOG, log)
     if (run / DECISION).is_file():

@@ -36,10 +36,14 @@ def run_with(folder: Path, *kept: Predictions, config: str = "", **how: Any) -> 
 
 def results_of(card: str) -> dict[str, float]:
     """Name of a metric -> value, as huggingface_hub reads them from the card."""
+    return {x.metric_name: float(x.metric_value) for x in head_of(card).eval_results or []}
+
+
+def head_of(card: str) -> Any:
+    """What huggingface_hub reads from the card's head."""
     from huggingface_hub import ModelCard
 
-    found = ModelCard(card).data.eval_results or []
-    return {str(x.metric_name): float(x.metric_value) for x in found}
+    return ModelCard(card).data
 
 
 def html(card: str) -> str:
@@ -136,12 +140,10 @@ def test_caveats_stand_in_it_word_for_word_without_folders(tmp_path: Path) -> No
 
 
 def test_a_licence_is_what_was_chosen_or_said_to_be_none(tmp_path: Path) -> None:
-    from huggingface_hub import ModelCard
-
     run = run_with(tmp_path)
-    assert ModelCard(card_of_run(run, NAME, licence="cc-by-nc-4.0")).data.license == "cc-by-nc-4.0"
+    assert head_of(card_of_run(run, NAME, licence="cc-by-nc-4.0")).license == "cc-by-nc-4.0"
     without = card_of_run(run, NAME)
-    assert ModelCard(without).data.license is None
+    assert head_of(without).license is None
     assert "No licence was chosen for these weights" in without
     with pytest.raises(ValueError, match="expected the Hub's identifier, such as apache-2.0"):
         card_of_run(run, NAME, licence="Apache 2.0")
