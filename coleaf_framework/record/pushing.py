@@ -58,7 +58,8 @@ def push_folder(folder: Path, repo_id: str, **how: Any) -> str:
 
     how = {"commit_message": "Push a run of coleaf_framework", **how}
     try:
-        return str(Pushed().push_to_hub(repo_id, delete_patterns=[*RUN_FILES], **how))
+        commit = Pushed().push_to_hub(repo_id, delete_patterns=[*RUN_FILES], **how)
+        return str(commit.commit_url)  # itself a text, which older versions of the library make the folder's address
     except errors.RevisionNotFoundError:
         raise FileNotFoundError(
             f"{repo_id}: has no branch {how.get('branch')!r}: `hf repos branch create {repo_id} {how.get('branch')}`"

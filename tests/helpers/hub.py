@@ -232,7 +232,7 @@ _ROUTES: list[tuple[str, Any]] = [
 @contextmanager
 def stand_in(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     """The Hub that huggingface_hub talks to in this process, with a cache of its own; nothing else can be reached."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     hub = StandIn()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
@@ -240,9 +240,11 @@ def stand_in(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    for module in (constants, file_download):  # older versions keep a copy
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)  # unknown to older ones
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
