@@ -17,6 +17,7 @@ from hypothesis import settings
 from coleaf_framework.training.interrupts import STOPPING
 from tests.helpers.command import Command
 from tests.helpers.data import write_data_set
+from tests.helpers.hub import StandIn, stand_in
 
 settings.register_profile("no timing asserts", deadline=None)
 settings.load_profile("no timing asserts")
@@ -105,6 +106,14 @@ def data_root(tmp_path: Path) -> Path:
 @pytest.fixture
 def coleaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in for the Hugging Face Hub, which huggingface_hub talks to; nothing else can be reached."""
+    pytest.importorskip("huggingface_hub", reason="needs the extra `hub`")
+    with stand_in(tmp_path / "hub-cache", monkeypatch) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

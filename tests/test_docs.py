@@ -70,7 +70,11 @@ def test_the_readmes_example_runs_as_written(
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
 def test_code_on_a_page_runs(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """And prints what the page shows, where it shows something."""
     monkeypatch.chdir(tmp_path)
@@ -81,6 +85,9 @@ def test_code_on_a_page_runs(
         pytest.importorskip("av", reason="needs the extra `video`")
         shutil.copyfile(CLIPS[0], "holiday.mp4")
         write_run(Path("runs/demo/han-coleaf"))
+    if page == "docs/hub.md":
+        request.getfixturevalue("hub")
+        wrap("han", anchor_options={"width": 8}).push_to_hub("ada/han-llp")
     names: dict[str, object] = {}
     for block in blocks(page):
         exec(block, names)

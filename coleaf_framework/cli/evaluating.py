@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="run folders; runs that differ only in their seed are averaged")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="run folders, or user/name[@revision] on the Hugging Face Hub; those that differ in their seed alone "
+            "are averaged"
+        ),
+    ],
     data: Data = None,
     split: Split = "test",
     decision: Decision = None,
@@ -70,6 +76,7 @@ def predict(
     """
     with importing():
         from coleaf_framework.model.coleaf import require_record
+        from coleaf_framework.record.hub import find_run
         from coleaf_framework.results.caveats import caveats_of_run
         from coleaf_framework.results.events_file import write_events
         from coleaf_framework.results.predictions_file import write_predictions
@@ -79,15 +86,21 @@ def predict(
 
     if out is not None:
         require_place(out, "--out")
+    found = find_run(run)
+    if out is None:
+        found.require_own("predictions", "pass --out FILE")
+    run = found.folder
     config, trainer = load_run(run, tuple(set_ or ()), trust=trust, declaration=anchor)
     where = data_of(run, config, data)
     told = [*use_decision(trainer, run, decision, tuple(set_ or ())), *caveats_of_data(run, where)]
     classes = require_record(trainer.model).model.class_names
     predictions = trainer.predict(open_split(where, split, classes)).with_caveats(told)
     out = out or run / f"predictions-{split}.json"
-    if predictions.truth is not None:  # those that cannot be scored must not replace those that can
+    if (
+        predictions.truth is not None and found.repository is None
+    ):  # those that cannot be scored must not replace those that can
         write_predictions(run, predictions)
-    predictions = predictions.with_caveats(caveats_of_run(run, split))
+    predictions = predictions.with_caveats([*found.notes, *caveats_of_run(run, split)])
     for note in predictions.caveats:
         say(f"NOTE: {note}", sys.stderr)
     videos = predictions.events()
@@ -138,15 +151,19 @@ def thresholds(
 ) -> None:
     """Choose gates per class on a validation split, for `evaluate` and `predict` --decision."""
     with importing():
+        from coleaf_framework.record.hub import find_run
         from coleaf_framework.results.caveats import caveats_of_run
         from coleaf_framework.results.selection import require_choosable, select_thresholds
-        from coleaf_framework.storage import WEIGHTS, require_place
+        from coleaf_framework.storage import DECISION, WEIGHTS, require_place
         from coleaf_framework.training.experiment import caveats_of_data, data_of, load_run, open_split
-        from coleaf_framework.training.run_folder import DECISION
 
     if out is not None:
         require_place(out, "--out")
     require_choosable(split, force=force)
+    found = find_run(run)
+    if out is None:
+        found.require_own("thresholds", "pass --out FILE")
+    run = found.folder
     config, trainer = load_run(run, trust=trust, declaration=anchor)
     predictions = trainer.predict(open_split(data_of(run, config, data), split), truth=True)
     whose = ("audio", "visual") if modality == "both" else (modality,)
@@ -159,7 +176,7 @@ def thresholds(
     Console().print(table)
     chosen = selection.chosen
     say(f"{selection.about['column']} on {predictions.where}: {chosen.before:.1f} -> {chosen.after:.1f}; {out}")
-    for note in (*caveats_of_run(run, split), *caveats_of_data(run, data_of(run, config, data))):
+    for note in (*found.notes, *caveats_of_run(run, split), *caveats_of_data(run, data_of(run, config, data))):
         say(f"NOTE: {note}")
     if selection.about["forced"]:
         say("CHOSEN ON THE TEST SPLIT: scores on it with these thresholds are no test")

@@ -95,12 +95,14 @@ def remove_labels(
     """List the training labels that a trained run finds wrong in a modality."""
     with importing():
         from coleaf_framework.labelling.exchange import remove_labels as remove
+        from coleaf_framework.record.hub import find_run
         from coleaf_framework.storage import require_place
         from coleaf_framework.training.experiment import data_of, load_run, open_split
 
     if method != "ma":
         raise ValueError(f"--method {method}: expected ma")
     require_place(out, "--out")
+    run = find_run(run).folder
     config, trainer = load_run(run, trust=trust, declaration=anchor)
     say(remove(trainer, run, open_split(data_of(run, config, data), "train"), out, seed))
 
@@ -116,10 +118,12 @@ def noise_ratios(
     with importing():
         from coleaf_framework.collaboration import write_noise_ratios
         from coleaf_framework.labelling.noise import estimate_noise_ratios
+        from coleaf_framework.record.hub import find_run
         from coleaf_framework.storage import require_place
         from coleaf_framework.training.experiment import data_of, load_run, open_split
 
     require_place(out, "--out")
+    run = find_run(run).folder
     config, trainer = load_run(run, trust=trust, declaration=anchor)
     train = open_split(data_of(run, config, data), "train")
     ratios = estimate_noise_ratios(trainer, train)

@@ -21,6 +21,7 @@ from coleaf_framework.cli import (
     labels,
     leaderboard,
     parse_video,
+    pushing,
     serving,
     training,
 )
@@ -45,6 +46,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "noise-ratios": labelling.noise_ratios,
     "thresholds": evaluating.thresholds,
     "export": exporting.export,
+    "push": pushing.push,
     "import": training.import_,
     "inspect": inspecting.inspect,
     "plugins": inspecting.plugins,

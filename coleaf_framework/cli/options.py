@@ -35,7 +35,7 @@ Labels = Annotated[
         "repeated, and the first that says something wins"
     ),
 ]
-Run = Annotated[Path, typer.Argument(help="run folder")]
+Run = Annotated[Path, typer.Argument(help="run folder, or user/name[@revision] on the Hugging Face Hub")]
 Split = Annotated[str, typer.Option(help="train, val or test")]
 Constructor = Annotated[
     list[str] | None, typer.Option("--option", help="key=value for the network's constructor, such as num_classes=16")

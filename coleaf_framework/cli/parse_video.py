@@ -29,7 +29,7 @@ NO_RUN = (
 
 def parse(
     videos: Annotated[list[Path], typer.Argument(help="media files")],
-    run: Annotated[Path | None, typer.Option(help="run folder of the trained network")] = None,
+    run: Annotated[Path | None, typer.Option(help="run folder, or user/name on the Hugging Face Hub")] = None,
     json_: Annotated[
         Path | None,
         typer.Option("--json", help="file for the events; VIDEO.events.json here, or events.json of several"),

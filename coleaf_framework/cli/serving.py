@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from coleaf_framework._text import say
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import Decision, DeclarationFile, Features, RunDevice, Trust, Weights
 from coleaf_framework.cli.parse_video import NO_RUN
 
 
 def serve(
-    run: Annotated[Path | None, typer.Option(help="run folder of the trained network")] = None,
+    run: Annotated[Path | None, typer.Option(help="run folder, or user/name on the Hugging Face Hub")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 for a free one")] = 8000,
     allow_host: Annotated[
@@ -51,6 +53,14 @@ def serve(
         "upload_megabytes": max_megabytes, "page_megabytes": max_page_megabytes, "video_seconds": max_seconds,
         "upload_seconds": upload_timeout, "parse_seconds": timeout, "waiting": waiting, "memory_megabytes": memory,
     }, "coleaf serve")  # fmt: skip
+    if not run.exists():  # of the Hub, or missing; found once, so that the service stays with one commit
+        with importing():
+            from coleaf_framework.record.hub import find_run
+
+        found = find_run(run)
+        for note in found.notes:
+            say(f"NOTE: {note}", sys.stderr)
+        run = found.folder
     load = partial(
         load_parser, run, features=features, weights=weights, decision=decision, device=device, trust=trust,
         declaration=anchor,

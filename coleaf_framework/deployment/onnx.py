@@ -21,6 +21,7 @@ from coleaf_framework.metrics.decision import DecisionConfig, gate_thresholds
 from coleaf_framework.model import CoLeaF
 from coleaf_framework.model.coleaf import require_record
 from coleaf_framework.protocol import MODALITIES, Batch
+from coleaf_framework.record.hub import find_run
 from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.storage import write_atomically
 from coleaf_framework.training.deciding import use_decision
@@ -65,7 +66,7 @@ def export_onnx(
     is no mask: videos of unequal length go in one by one. `metadata_of` says what else the file holds.
 
     Args:
-        run: the run folder.
+        run: the run folder, or a repository of the Hub; see `record.hub.find_run`.
         file: the file to write.
         decision: thresholds that `coleaf thresholds` wrote; the run's own if None.
         trust: as in `CoLeaF.load`.
@@ -77,12 +78,13 @@ def export_onnx(
         ValueError: the Anchor cannot be exported, or onnxruntime's answers are not PyTorch's; says where and by how
             much, and nothing is written.
     """
-    run, file = Path(run), Path(file)
+    found, file = find_run(run), Path(file)
+    run = found.folder
     libraries = {name: require_library(name, "export to ONNX", "onnx") for name in _LIBRARIES}
     if not hasattr(torch.onnx, "ops"):
         raise ImportError(f"export to ONNX needs PyTorch 2.8 or newer; this is {torch.__version__}")
     config, trainer = load_run(run, ("trainer.device=cpu",), trust=trust, declaration=declaration)
-    notes = use_decision(trainer, run, decision)
+    notes = [*found.notes, *use_decision(trainer, run, decision)]
     model, record = trainer.model, require_record(trainer.model)
     size = sum(x.numel() * x.element_size() for x in model.anchor.state_dict().values())
     if size > _LARGEST:

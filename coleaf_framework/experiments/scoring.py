@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from coleaf_framework.record.hub import find_run
 from coleaf_framework.results.caveats import caveats_of_run, merge_caveats
 from coleaf_framework.results.grouping import group_seeds, require_named_once
 from coleaf_framework.results.predictions import Predictions
@@ -54,7 +55,7 @@ def score_runs(
     """Score runs on a split.
 
     Args:
-        runs: the run folders.
+        runs: the run folders, or repositories of the Hub; see `record.hub.find_run`.
         data: folder in LLP's layout; with None, the data that the runs were trained on, which must be the same for all.
         split: "train", "val" or "test".
         settings: as for `load_run`.
@@ -66,27 +67,29 @@ def score_runs(
         ValueError: a run is given twice or is a copy of another, or their data differ; or as `load_run` and
             `CoLeaFTrainer.predict` do.
     """
-    require_named_once(runs)
+    found = [find_run(run) for run in runs]
+    require_named_once([each.folder for each in found])
     predicted: list[tuple[Path, Predictions]] = []
     caveats, evaluated, known = {}, set(), Digests()
-    for run in runs:
+    for name, each in zip(runs, found, strict=True):
+        run = each.folder
         config, trainer = load_run(run, settings, trust=trust, declaration=declaration)
         where = data_of(run, config, data)
         of_decision = use_decision(trainer, run, decision, settings)
         predictions = trainer.predict(open_split(where, split), truth=True)
         predicted.append((run, predictions))
-        of_run = [*caveats_of_run(run, split), *caveats_of_data(run, where, known)]
-        caveats[str(run)] = [*predictions.caveats, *of_decision, *of_run]
+        of_run = [*each.notes, *caveats_of_run(run, split), *caveats_of_data(run, where, known)]
+        caveats[str(name)] = [*predictions.caveats, *of_decision, *of_run]
         evaluated.add((predictions.data, len(predictions.ids), str(where.root and Path(where.root).resolve())))
         if len(evaluated) > 1:
-            raise ValueError(f"{run}: its data {predictions.data!r} differ from the other runs': pass --data for all")
+            raise ValueError(f"{name}: its data {predictions.data!r} differ from the other runs': pass --data for all")
     rows, deviations = {}, {}
     further: dict[str, Mapping[str, float]] = {}
     further_deviations: dict[str, Mapping[str, float]] = {}
     by_run: dict[str, dict[str, float]] = {}
-    for name, members in group_seeds(predicted).items():
+    for row_name, members in group_seeds(predicted).items():
         by_run |= {member.run: member.predictions.scores() for member in members}
-        row = Row.of(name if len(members) == 1 else f"{name} ({len(members)} seeds)", members)
+        row = Row.of(row_name if len(members) == 1 else f"{row_name} ({len(members)} seeds)", members)
         rows[row.name] = row.means()
         if (row_deviations := row.deviations()) is not None:
             deviations[row.name] = row_deviations
@@ -103,11 +106,11 @@ def score_runs(
         rows,
         deviations,
         title,
-        {str(run): by_run[str(run)] for run in runs},
+        {str(name): by_run[str(each.folder)] for name, each in zip(runs, found, strict=True)},
         merge_caveats(caveats),
         further,
         further_deviations,
-        {str(run): x.further for run, x in predicted if x.further},
+        {str(name): x.further for name, (_, x) in zip(runs, predicted, strict=True) if x.further},
     )
 
 

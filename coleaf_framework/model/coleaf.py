@@ -36,6 +36,7 @@ from coleaf_framework.model.parts import read_parts
 from coleaf_framework.model.recorded import require_adapter
 from coleaf_framework.model.recorded import require_record as require_record
 from coleaf_framework.model.running import batch_shape, phase, run_anchor, take_streams
+from coleaf_framework.model.sharing import SharedOnHub
 from coleaf_framework.model.signal import TrainingSignal
 from coleaf_framework.model.standardize import Standardizer
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, AnchorOutput, Batch, Progress, ReferenceOutput, StreamSpec
@@ -43,7 +44,7 @@ from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.storage import WEIGHTS, write_tensors
 
 
-class CoLeaF(nn.Module):
+class CoLeaF(SharedOnHub, nn.Module):
     """An Anchor and a Reference in contrastive-collaborative training.
 
     Made by `wrap`, which checks the Anchor first. `anchor` is the user's network itself; it expects

@@ -11,6 +11,7 @@ from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.model.parts import read_parts
 from coleaf_framework.model.recorded import require_adapter
 from coleaf_framework.model.standardize import StandardizedAnchor
+from coleaf_framework.record.hub import find_run
 
 
 def load_anchor(
@@ -18,10 +19,14 @@ def load_anchor(
 ) -> nn.Module:
     """The trained Anchor alone, on the CPU, in evaluation mode; arguments and errors as in `CoLeaF.load`.
 
+    Instead of a folder, "user/name" or "user/name@revision" names a repository of the Hugging Face Hub, which is then
+    fetched; see `record.hub.find_run`, also for the errors.
+
     It takes raw streams: where the run standardised them, it comes as a `StandardizedAnchor`, which then calls
     the adapter too.
     """
-    parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, with_reference=False, trust=trust)
+    directory = find_run(directory).folder
+    parts = read_parts(directory, anchor=anchor, adapter=adapter, with_reference=False, trust=trust)
     model = CoLeaF(parts.anchor, None, **parts.arguments).eval()
     parts.fill(model)
     model.strip()

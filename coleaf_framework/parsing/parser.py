@@ -11,6 +11,7 @@ from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset
 from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.recipe_file import FeatureRecipe, projection_of
 from coleaf_framework.extraction import FeatureExtractor
+from coleaf_framework.record.hub import find_run
 from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.results.parsed_video import ParsedVideo, join_windows
 from coleaf_framework.training.deciding import use_decision
@@ -26,7 +27,7 @@ class VideoParser:
     """Parses media files with a run: features by the recipe that it was trained on, then its Anchor.
 
     Args:
-        run: The run folder.
+        run: The run folder, or "user/name[@revision]" of the Hugging Face Hub; see `record.hub.find_run`.
         features: Name of the recipe, for a run whose record names none.
         weights: Folder with the recipe's weights; None for where its library keeps them.
         decision: File with thresholds that `coleaf thresholds` wrote; the run's own if None.
@@ -43,7 +44,7 @@ class VideoParser:
 
     def __init__(
         self,
-        run: Path,
+        run: Path | str,
         *,
         features: str | None = None,
         weights: Path | None = None,
@@ -52,13 +53,15 @@ class VideoParser:
         trust: bool = False,
         declaration: Path | None = None,
     ) -> None:
+        found = find_run(run)
+        run = found.folder
         record = read_record(run)
         recipe, projection = _recipe_of_run(run, record, features)
         settings = (f"trainer.device={device}",) if device is not None else ()
         self.config, self.trainer = load_run(run, settings, trust=trust, declaration=declaration)
         self.classes = record.model.class_names
         self.extractor = FeatureExtractor(recipe, projection=projection, weights=weights, device=self.trainer.device)
-        self.notes = (*self.extractor.notes, *use_decision(self.trainer, run, decision))
+        self.notes = (*found.notes, *self.extractor.notes, *use_decision(self.trainer, run, decision))
 
     @property
     def recipe(self) -> FeatureRecipe:

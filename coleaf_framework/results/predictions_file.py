@@ -46,6 +46,11 @@ def _kept(run: Path, split: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
+def has_predictions(run: Path, split: str) -> bool:
+    """Whether a run keeps predictions of a split."""
+    return _kept(run, split) is not None
+
+
 class _Saved(BaseModel):
     """A file of predictions: the fields of `Predictions`, and the digest of the weights that made them."""
 

@@ -19,14 +19,14 @@ BLOCKS = (
     *((f"{level}-level", f"{level}/") for level in LEVELS),
     *((f"{level}-level, support-only", f"{SUPPORT}{level}/") for level in LEVELS),
 )
-_SUPPORT_ONLY = (
+SUPPORT_ONLY = (
     "Support-only: over the videos that have events of the column's type, or a prediction of one; the others count 100 "
     "in the published columns."
 )
-LEGEND = f"T@ and E@ are Type@ and Event@. {_SUPPORT_ONLY}"
+LEGEND = f"T@ and E@ are Type@ and Event@. {SUPPORT_ONLY}"
 JOINT_LEGEND = (
     "All annotated events are audible and visible, so that only the columns AV exist: an event is predicted where both "
-    f"modalities have it. {_SUPPORT_ONLY}"
+    f"modalities have it. {SUPPORT_ONLY}"
 )
 
 

@@ -12,11 +12,12 @@ from coleaf_framework.storage.tensors import (
 )
 from coleaf_framework.storage.yaml_files import parse_yaml, read_yaml, write_yaml, yaml_lines
 
-WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+WEIGHTS, CONFIG, DECISION = "model.safetensors", "config.yaml", "decision.yaml"
 """Names of files in a run folder."""
 
 __all__ = [
     "CONFIG",
+    "DECISION",
     "WEIGHTS",
     "checksum",
     "file_digest",

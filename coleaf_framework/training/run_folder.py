@@ -27,6 +27,7 @@ from coleaf_framework.record.provenance import NOT_RECORDED, MadeOf, accepted, c
 from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.storage import (
     CONFIG,
+    DECISION,
     WEIGHTS,
     make_folder,
     parse_state,
@@ -38,7 +39,7 @@ from coleaf_framework.training.resuming import ResumeState
 
 logger = logging.getLogger(__name__)
 
-RESUME, DECISION, LOCK = "resume.safetensors", "decision.yaml", ".lock"
+RESUME, LOCK = "resume.safetensors", ".lock"
 TRACE = "trace.json"
 OnExisting = Literal["refuse", "resume", "overwrite"]
 # A run may go on for more epochs or on another machine; anything else would make it another run.

@@ -1,0 +1,128 @@
+"""Models on the Hugging Face Hub, under the names that huggingface_hub's mixin gives these methods.
+
+The mixin itself is made where it is needed (`record.pushing`): its library is an extra, and takes long to import. Its
+own `from_pretrained` is not used, since it reads a config.json of the repository and passes the keys on as arguments,
+with which a repository could set `trust`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from torch import nn
+
+from coleaf_framework.adapters import Adapter
+from coleaf_framework.collaboration import RawLoss
+from coleaf_framework.model.recorded import require_record
+from coleaf_framework.record.card import model_card
+from coleaf_framework.record.hub import find_run
+from coleaf_framework.record.publishing import publishable
+from coleaf_framework.record.pushing import CARD, push_folder, require_repository_id
+from coleaf_framework.record.run_record import RunRecord
+from coleaf_framework.storage import WEIGHTS, write_tensors, write_text
+
+
+class SharedOnHub:
+    """Methods of `CoLeaF`."""
+
+    record: RunRecord | None
+    adapter: Adapter | None
+
+    def save_pretrained(self, save_directory: Path | str, *, card: str | None = None) -> None:
+        """Write what `push_to_hub` pushes: config.yaml without paths of this machine, the weights, and README.md.
+
+        Args:
+            save_directory: the folder.
+            card: the README.md; if None, what the model's record says.
+
+        Raises:
+            ImportError: huggingface_hub is not installed, which writes the card.
+            ValueError: the model has no record, or its record names a file of this machine that the networks need.
+        """
+        self._write(Path(save_directory), Path(save_directory).name, card)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        card: str | None = None,
+        commit_message: str = "Push a model of coleaf_framework",
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+    ) -> str:
+        """Push the model, Anchor and Reference, to a repository, which is made if need be.
+
+        A run folder is better pushed by `coleaf push RUN user/name`: its card says what was measured.
+
+        Args:
+            repo_id: "user/name".
+            card: as in `save_pretrained`.
+            commit_message: of the commit.
+            private: whether a repository that is made is private; the account's default if None.
+            token: the one that `hf auth login` or HF_TOKEN gave if None.
+            branch: to push to; "main" if None.
+            create_pr: whether to make a pull request of it.
+
+        Returns:
+            The address of the commit, which ends in its hash.
+
+        Raises:
+            ImportError: huggingface_hub is not installed.
+            OSError: the Hub cannot be reached, or refuses.
+            ValueError: as in `save_pretrained`, or `repo_id` has another form.
+        """
+        require_repository_id(repo_id)
+        with tempfile.TemporaryDirectory(prefix="coleaf-push-") as temporary:
+            self._write(Path(temporary), repo_id, card)
+            return push_folder(
+                Path(temporary), repo_id, commit_message=commit_message, private=private, token=token, branch=branch,
+                create_pr=create_pr,
+            )  # fmt: skip
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        anchor: nn.Module | None = None,
+        adapter: Adapter | None = None,
+        loss: RawLoss | None = None,
+        trust: bool = False,
+    ) -> Self:
+        """The model that was pushed, on the CPU, in evaluation mode. No code and no pickle is fetched.
+
+        Args:
+            pretrained_model_name_or_path: "user/name", "user/name@revision", or a folder; see `record.hub.find_run`.
+            revision: branch, tag or commit; main if None. A commit alone names the same weights for ever.
+            token: the one that `hf auth login` or HF_TOKEN gave if None.
+            cache_dir: where fetched files are kept; the Hub's cache if None.
+            force_download: fetch what the cache has too.
+            local_files_only: take the cache alone.
+            anchor: this and what follows as in `load`.
+            adapter: see `anchor`.
+            loss: see `anchor`.
+            trust: see `anchor`. Do not trust a repository before you have read the code that its config.yaml names.
+
+        Raises:
+            FileNotFoundError, PermissionError, ImportError, ValueError: as `record.hub.find_run` and `load`.
+        """
+        how = {"token": token, "cache_dir": cache_dir, "force_download": force_download}
+        found = find_run(pretrained_model_name_or_path, revision=revision, local_files_only=local_files_only, **how)
+        return cls.load(found.folder, anchor=anchor, adapter=adapter, loss=loss, trust=trust)  # type: ignore[attr-defined,no-any-return]
+
+    def _write(self, folder: Path, name: str, card: str | None) -> None:
+        assert isinstance(self, nn.Module)
+        record = publishable(require_record(self))
+        text = model_card(record, name) if card is None else card
+        record.write(folder)
+        write_tensors(folder / WEIGHTS, self.state_dict())
+        write_text(folder / CARD, text)
