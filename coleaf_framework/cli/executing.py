@@ -65,3 +65,16 @@ def print_plan(grid: Grid) -> None:
         "makes the table",
         sys.stderr,
     )
+
+
+def run_cells(grid: Grid, executor: Executor) -> None:
+    """Run what a grid lacks; once that is interrupted, further signals change nothing."""
+    with importing():
+        from coleaf_framework.experiments.running import run_grid
+        from coleaf_framework.training.interrupts import end_undisturbed
+
+    try:
+        run_grid(grid, executor)
+    except KeyboardInterrupt as stopped:
+        end_undisturbed()
+        raise KeyboardInterrupt(str(stopped) or "finished runs are kept") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coleaf_framework._text import say
-from coleaf_framework.cli.executing import Execution, print_plan
+from coleaf_framework.cli.executing import Execution, print_plan, run_cells
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.labels import ratio_settings, source_settings
 from coleaf_framework.cli.options import (
@@ -75,19 +75,9 @@ def compare(
         )
     study = LABELS_STUDY if table == 7 else compare_study([x.strip() for x in recipes.split(",") if x.strip()])
     set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
+    how = Execution(jobs, executor, slurm, plan)
     grid = _run_grid(
-        study,
-        anchors,
-        data,
-        seeds,
-        out,
-        split,
-        config,
-        set_,
-        Execution(jobs, executor, slurm, plan),
-        column,
-        rerun=rerun,
-        accept_changes=accept_changes,
+        study, anchors, data, seeds, out, split, config, set_, how, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -125,19 +115,9 @@ def ablate(
         require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
     set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
+    how = Execution(jobs, executor, slurm, plan)
     grid = _run_grid(
-        study,
-        anchors,
-        data,
-        seeds,
-        out,
-        split,
-        config,
-        set_,
-        Execution(jobs, executor, slurm, plan),
-        column,
-        rerun=rerun,
-        accept_changes=accept_changes,
+        study, anchors, data, seeds, out, split, config, set_, how, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -165,18 +145,9 @@ def rates(
         from coleaf_framework.experiments.type_rates import rates_table
         from coleaf_framework.storage import write_text
 
+    how = Execution(jobs, executor, slurm, plan)
     grid = _run_grid(
-        RATES,
-        anchors,
-        data,
-        seeds,
-        out,
-        split,
-        config,
-        set_,
-        Execution(jobs, executor, slurm, plan),
-        rerun=rerun,
-        accept_changes=accept_changes,
+        RATES, anchors, data, seeds, out, split, config, set_, how, rerun=rerun, accept_changes=accept_changes
     )
     groups = gather(grid)
     say(rates_table(grid, groups, markdown=markdown))
@@ -236,9 +207,7 @@ def _run_grid(
         from coleaf_framework.experiments.changed import require_unchanged
         from coleaf_framework.experiments.chosen import choose_anchors, told
         from coleaf_framework.experiments.planning import plan_grid
-        from coleaf_framework.experiments.running import run_grid
         from coleaf_framework.storage import require_place
-        from coleaf_framework.training.interrupts import end_undisturbed
 
     if rerun and accept_changes:
         raise ValueError("--rerun and --accept-changes exclude each other")
@@ -263,11 +232,7 @@ def _run_grid(
     if execution.plan:
         print_plan(grid)
         raise typer.Exit
-    try:
-        run_grid(grid, make_executor(grid))
-    except KeyboardInterrupt as stopped:
-        end_undisturbed()
-        raise KeyboardInterrupt(str(stopped) or "finished runs are kept") from None
+    run_cells(grid, make_executor(grid))
     require_unchanged(grid)
     return grid
 

@@ -106,7 +106,7 @@ class ClusterExecutor:
 
     def poll(self) -> Polled:
         """See which cells are done, and which have a job that ended without that."""
-        failed, states = dict[str, str](), Counter[str]()
+        failed, states, now = dict[str, str](), Counter[str](), time.monotonic()
         for name, (cell, job) in list(self._open.items()):
             over = job.done()
             if (cell.folder / DONE).is_file():
@@ -114,7 +114,7 @@ class ClusterExecutor:
             elif not over:
                 self._ended.pop(name, None)  # it was requeued
                 states[str(job.state).lower()] += 1
-            elif time.monotonic() - self._ended.setdefault(name, time.monotonic()) < self._seconds_to_appear:
+            elif now - self._ended.setdefault(name, now) < self._seconds_to_appear:
                 states["ending"] += 1
             else:
                 del self._open[name]
