@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +66,20 @@ class ClusterExecutor:
         backend: submitit's executor, whose folder is OUT/jobs.
         poll_seconds: how often to look at the cells' folders; submitit itself limits how often the cluster is asked.
         seconds_to_appear: how long the files of a job that has ended may take to be seen here, on a shared file system.
+        while_submitting: a context in which jobs are submitted, such as one that hides variables of a job from them.
     """
 
-    def __init__(self, backend: Backend, *, poll_seconds: float = 1.0, seconds_to_appear: float = 30.0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        poll_seconds: float = 3.0,
+        seconds_to_appear: float = 30.0,
+        while_submitting: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self.poll_seconds, self.after_cancel = poll_seconds, "the same command goes on"
         self._backend, self._folder = backend, Path(backend.folder)
-        self._seconds_to_appear = seconds_to_appear
+        self._seconds_to_appear, self._while_submitting = seconds_to_appear, while_submitting
         self._open: dict[str, tuple[Cell, Job[Any]]] = {}
         self._ended: dict[str, float] = {}
 
@@ -123,14 +132,10 @@ class ClusterExecutor:
 
     def cancel(self) -> None:
         """Leave the jobs alone: they are the cluster's."""
-        ids = " ".join(str(job.job_id) for _, job in self._open.values())
-        end = (
-            f"scancel {ids}"
-            if len(self._open) <= _MOST_NAMED
-            else f"scancel, with their ids in {self._folder / RECORD}"
-        )
         if self._open:
-            self.after_cancel = f"the jobs stay, and the same command comes back to them; what ends them: {end}"
+            ids = " ".join(str(job.job_id) for _, job in self._open.values())
+            ids = ids if len(self._open) <= _MOST_NAMED else f"and the ids in {self._folder / RECORD}"
+            self.after_cancel = f"the jobs stay, and the same command comes back to them; what ends them: scancel {ids}"
         self._open = {}
 
     def close(self) -> None:
@@ -147,7 +152,8 @@ class ClusterExecutor:
             for name in (DONE, OUTPUT):
                 (cell.folder / name).unlink(missing_ok=True)
         try:
-            return self._backend.submit_array([CellJob(str(cell.folder.resolve())) for cell in cells])
+            with self._while_submitting():
+                return self._backend.submit_array([CellJob(str(cell.folder.resolve())) for cell in cells])
         except RuntimeError as problem:  # of submitit, whose text is what sbatch said
             said = (str(problem).strip().splitlines() or ["no reason given"])[-1]
             raise OSError(f"the cluster refuses the jobs: {said}") from problem

@@ -20,7 +20,7 @@ DEFAULT_TIME = "4:00:00"
 _LEAST_MINUTES = 10  # a job has to start, to train and to stop
 _SECONDS_TO_STOP = 120  # between SIGUSR2 and the time limit: the step under way and the checkpoint
 _REQUEUES = 100  # each has trained until its time limit
-# Of what these say a job depends: a cell is one process, and its files and signals are submitit's.
+# A cell is one process; where a job's files are and which signals it gets is submitit's to say.
 _NOT_TO_SET = {
     *("array", "chdir", "error", "input", "no-requeue", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output"),
     *("signal", "test-only", "wait", "wrap"),
@@ -103,7 +103,9 @@ def slurm_executor(grid: Grid, options: Mapping[str, str | bool], jobs: int | No
     options = dict(options)
     if not options.keys() & set(_GPUS) and any(map(needs_gpu, grid.cells)):
         options["gpus-per-node"] = "1"
-    return ClusterExecutor(slurm_backend(grid.out / JOBS, options, jobs or len(grid.cells)))
+    helpers = require_library("submitit.helpers", "--executor slurm", "slurm")
+    backend = slurm_backend(grid.out / JOBS, options, jobs or len(grid.cells))
+    return ClusterExecutor(backend, while_submitting=helpers.clean_env)  # the command itself may run in a job
 
 
 def slurm_backend(folder: Path, options: Mapping[str, str | bool], jobs: int) -> SlurmExecutor:

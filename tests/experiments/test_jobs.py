@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 import subprocess
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from coleaf_framework.experiments.cell_job import CellJob
 from coleaf_framework.experiments.cluster import ClusterExecutor, read_jobs
 from coleaf_framework.experiments.grid import ALONE, CELL, Grid, Study
 from coleaf_framework.experiments.planning import plan_grid
@@ -38,7 +40,7 @@ def assert_as_trained_here(cell: Path, out: Path) -> None:
 @pytest.mark.slow
 def test_a_job_that_reaches_its_time_limit_is_requeued_and_found_again(data_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs the extra `slurm`")
-    grid = one_cell(data_root, tmp_path / "grid", epochs=300)
+    grid = one_cell(data_root, tmp_path / "grid", epochs=60)
     ClusterExecutor(local_backend(grid.out / "jobs")).submit(grid.cells)  # and the command ends
     log, deadline = grid.cells[0].folder / "log.jsonl", time.monotonic() + 90
     while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
@@ -49,8 +51,19 @@ def test_a_job_that_reaches_its_time_limit_is_requeued_and_found_again(data_root
     assert read_jobs(grid.out / "jobs") == {"han-alone-seed0": job}  # it was not submitted again
     said = (grid.out / f"jobs/{job}_0_log.out").read_text()
     assert said.count("Requeued job") == 1
-    assert said.count("Job completed successfully") == 1
     assert_as_trained_here(grid.cells[0].folder, tmp_path / "here")
+
+
+def test_what_is_pickled_for_a_job_is_the_path_of_a_folder(tmp_path: Path) -> None:
+    helpers = pytest.importorskip("submitit.helpers", reason="needs the extra `slurm`")
+    path = tmp_path / "job.pkl"
+    helpers.DelayedSubmission(CellJob("/runs/han-alone-seed0")).dump(path)
+    operations = [(operation.name, value) for operation, value, _ in pickletools.genops(path.read_bytes())]
+    words = [value for name, value in operations if "UNICODE" in name]
+    assert "/runs/han-alone-seed0" in words
+    modules = [word for word in words if "." in word]
+    assert modules == ["submitit.core.utils", "coleaf_framework.experiments.cell_job"]  # by name, without code
+    assert sum(name in ("GLOBAL", "STACK_GLOBAL", "INST") for name, _ in operations) == 2
 
 
 @pytest.mark.slow
