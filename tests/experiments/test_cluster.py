@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from filelock import FileLock
 
 from coleaf_framework.experiments import cluster
 from coleaf_framework.experiments.cluster import ClusterExecutor, read_jobs
-from coleaf_framework.experiments.grid import DONE, OUTPUT, Cell
+from coleaf_framework.experiments.executor import Polled
+from coleaf_framework.experiments.grid import DONE, OUTPUT, Cell, Grid, Study
+from coleaf_framework.experiments.running import run_grid
 from tests.helpers.clusters import MadeUpCluster, cell_in
 
 
@@ -51,7 +55,19 @@ def test_a_cell_is_over_when_its_folder_says_so(cells: list[Cell], backend: Made
     executor.submit(cells)
     for cell in cells:
         (cell.folder / DONE).touch()
-    assert executor.poll() == cluster.Polled((), {})
+    assert executor.poll() == Polled((), {})
+
+
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(
+    cells: list[Cell], backend: MadeUpCluster, tmp_path: Path
+) -> None:
+    grid = Grid(Study("one", "?", (), ()), ("han",), 1, tuple(cells), "val", tmp_path, ())
+    executor = executor_of(backend, poll_seconds=0.01)
+    ctrl_c = Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    ctrl_c.start()
+    with pytest.raises(KeyboardInterrupt, match="0 of 2 runs are done; the jobs stay, .* scancel 7_0 7_1"):
+        run_grid(grid, executor)
+    assert backend.states == {"7_0": "PENDING", "7_1": "PENDING"}
 
 
 @pytest.mark.parametrize("state", ["OUT_OF_MEMORY", "NODE_FAIL", "CANCELLED by 1000"])
@@ -78,17 +94,22 @@ def test_files_may_be_seen_later_than_the_end_of_their_job(cells: list[Cell], ba
     executor = executor_of(backend, seconds_to_appear=1000)
     executor.submit(cells)
     backend.states |= {"7_0": "COMPLETED", "7_1": "COMPLETED"}
-    assert executor.poll() == cluster.Polled(("2 ending",), {})
+    assert executor.poll() == Polled(("2 ending",), {})
     backend.states["7_0"] = "PENDING"  # requeued
-    assert executor.poll() == cluster.Polled(("1 ending", "1 pending"), {})
+    assert executor.poll() == Polled(("1 ending", "1 pending"), {})
     for cell in cells:
         (cell.folder / DONE).touch()
-    assert executor.poll() == cluster.Polled((), {})
+    assert executor.poll() == Polled((), {})
 
 
 def test_two_commands_at_once_submit_each_cell_once(cells: list[Cell], tmp_path: Path) -> None:
     submitting, go_on = Event(), Event()
-    backend = MadeUpCluster(tmp_path / "jobs", lambda: (submitting.set(), go_on.wait(10)))
+
+    def submit_slowly() -> None:
+        submitting.set()
+        go_on.wait(10)
+
+    backend = MadeUpCluster(tmp_path / "jobs", submit_slowly)
     threads = [Thread(target=executor_of(backend).submit, args=(cells,)) for _ in range(2)]
     threads[0].start()
     assert submitting.wait(10)

@@ -23,10 +23,15 @@ class Process:
         return self.returncode
 
 
+Started = dict[str, tuple[Process, str | None]]
+Gpus = Callable[[int], None]
+Capture = pytest.CaptureFixture[str]
+
+
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Process, str | None]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """What was started: name of a cell -> its process, and the GPUs that it sees."""
-    found: dict[str, tuple[Process, str | None]] = {}
+    found: Started = {}
 
     def start(folder: Path, environment: dict[str, str]) -> Process:
         found[folder.name] = (Process(), environment.get("CUDA_VISIBLE_DEVICES"))
@@ -38,12 +43,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Process, str | N
 
 
 @pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
     """Say how many GPUs there are."""
     return lambda n: monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
 
 
-def test_cells_that_run_together_have_a_gpu_each(started, gpus, tmp_path: Path, capsys) -> None:
+def test_cells_that_run_together_have_a_gpu_each(started: Started, gpus: Gpus, tmp_path: Path, capsys: Capture) -> None:
     gpus(3)
     executor = LocalExecutor(3)
     executor.submit([cell_in(tmp_path / name) for name in "abcd"])
@@ -55,7 +60,9 @@ def test_cells_that_run_together_have_a_gpu_each(started, gpus, tmp_path: Path, 
     assert capsys.readouterr().err == ""
 
 
-def test_more_jobs_than_gpus_share_them_evenly_and_a_line_says_so(started, gpus, tmp_path: Path, capsys) -> None:
+def test_more_jobs_than_gpus_share_them_and_a_line_says_so(
+    started: Started, gpus: Gpus, tmp_path: Path, capsys: Capture
+) -> None:
     gpus(2)
     executor = LocalExecutor(5)
     executor.submit([cell_in(tmp_path / name) for name in "abcde"])
@@ -65,7 +72,7 @@ def test_more_jobs_than_gpus_share_them_evenly_and_a_line_says_so(started, gpus,
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:1", "mps"])
-def test_a_cell_that_names_its_device_is_left_alone(started, gpus, tmp_path: Path, device: str) -> None:
+def test_a_cell_that_names_its_device_is_left_alone(started: Started, gpus: Gpus, tmp_path: Path, device: str) -> None:
     gpus(2)
     executor = LocalExecutor(2)
     executor.submit([cell_in(tmp_path / "a", device), cell_in(tmp_path / "b")])
@@ -73,7 +80,7 @@ def test_a_cell_that_names_its_device_is_left_alone(started, gpus, tmp_path: Pat
     assert [seen for _, seen in started.values()] == [None, "0"]
 
 
-def test_without_a_gpu_nothing_is_set(started, gpus, tmp_path: Path) -> None:
+def test_without_a_gpu_nothing_is_set(started: Started, gpus: Gpus, tmp_path: Path) -> None:
     gpus(0)
     executor = LocalExecutor(2)
     executor.submit([cell_in(tmp_path / "a")])
@@ -92,7 +99,7 @@ def test_without_a_gpu_nothing_is_set(started, gpus, tmp_path: Path) -> None:
     ],
 )
 def test_the_users_list_of_gpus_is_kept(
-    gpus, monkeypatch: pytest.MonkeyPatch, named: str | None, count: int, expected: tuple[str, ...]
+    gpus: Gpus, monkeypatch: pytest.MonkeyPatch, named: str | None, count: int, expected: tuple[str, ...]
 ) -> None:
     gpus(count)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -101,7 +108,7 @@ def test_the_users_list_of_gpus_is_kept(
     assert visible_gpus() == expected
 
 
-def test_a_cell_that_ends_badly_is_named_by_its_last_line(started, tmp_path: Path) -> None:
+def test_a_cell_that_ends_badly_is_named_by_its_last_line(started: Started, tmp_path: Path) -> None:
     executor = LocalExecutor(2)
     executor.submit([cell_in(tmp_path / "a", "cpu"), cell_in(tmp_path / "b", "cpu")])
     executor.poll()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -63,7 +64,7 @@ def test_sbatch_is_given_the_options(
     make_slurm(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     grid = type("Grid", (), {"cells": [cell_in(tmp_path / "a", device)], "out": tmp_path})
-    backend = slurm_executor(grid, parse_slurm(options), 4)._backend
+    backend: Any = slurm_executor(grid, parse_slurm(options), 4)._backend
     script = backend._make_submission_file_text("RUN", "1")
     for text in expected:
         assert f"#SBATCH --{text}" in script

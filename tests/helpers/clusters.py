@@ -60,7 +60,7 @@ def local_backend(folder: Path) -> Any:
     """submitit's local executor, whose jobs are found again by the number of their process, as a cluster's are."""
     import submitit
 
-    class FoundJob(submitit.LocalJob):
+    class FoundJob(submitit.LocalJob[None]):
         def get_info(self, mode: str = "force") -> dict[str, str]:
             return super().get_info(mode) if self._process or not runs(int(self.job_id)) else {"jobState": "RUNNING"}
 
@@ -94,11 +94,13 @@ def signal_job(controller: int) -> None:
 
 SBATCH = """
 import os, re, subprocess, sys
-script = open(sys.argv[1]).read()
-open(os.environ["FAKE_SLURM"] + "/script.sh", "w").write(script)
+script, folder, none = open(sys.argv[1]).read(), os.environ["FAKE_SLURM"], subprocess.DEVNULL
+open(folder + "/script.sh", "w").write(script)
 for task in range(int(re.search("--array=0-([0-9]+)", script)[1]) + 1):
     here = {"SLURM_JOB_ID": str(90 + task), "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": str(task)}
-    subprocess.Popen(["bash", sys.argv[1]], env=os.environ | here, stdin=subprocess.DEVNULL, start_new_session=True)
+    command, env = ["bash", sys.argv[1]], os.environ | here
+    job = subprocess.Popen(command, env=env, stdin=none, stdout=none, stderr=none, start_new_session=True)
+    open(f"{folder}/pid-{task}", "w").write(str(job.pid))
 print("Submitted batch job 77")
 """
 SRUN = """
@@ -114,8 +116,12 @@ os.dup2(output, 1), os.dup2(output, 2)
 os.execvp(command[0], command)
 """
 SACCT = """
+import os, pathlib
 print("JobID|State|NodeList")
-print("77_[0-9]|RUNNING|node")
+for path in pathlib.Path(os.environ["FAKE_SLURM"]).glob("pid-*"):
+    stat = pathlib.Path("/proc", path.read_text(), "stat")
+    runs = stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    print("77_" + path.name[4:] + ("|RUNNING|" if runs else "|FAILED|") + "node")
 """
 
 
