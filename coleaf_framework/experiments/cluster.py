@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 JOBS, RECORD, _LOCK = "jobs", "jobs.yaml", ".lock"
 _SECONDS_FOR_LOCK = 60
 _MOST_NAMED = 10
+_NOT_OVER = ("PENDING", "RUNNING", "COMPLETING", "UNKNOWN")
 
 
 class JobRecord(StrictConfig):
@@ -167,4 +168,6 @@ def _is_open(job: Job[Any] | None) -> bool:
 def _why_failed(cell: Cell, job: Job[Any]) -> str:
     """The state of a job that ended, and the last line that the cell, or else the job, has printed."""
     line = last_line(cell.folder / OUTPUT) or last_line(Path(job.paths.stderr)) or last_line(Path(job.paths.stdout))
-    return one_line(f"job {job.job_id}, {job.state}: {line or 'no output'}")
+    # A job that submitit knows to be over by its files may still count as running in the cluster's accounts.
+    state = "failed" if str(job.state).upper() in _NOT_OVER else job.state
+    return one_line(f"job {job.job_id}, {state}: {line or 'no output'}")
