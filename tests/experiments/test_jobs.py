@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from coleaf_framework.training.experiment import train
 from tests.helpers.clusters import local_backend, make_slurm, signal_job
 from tests.helpers.command import Command
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 SETTINGS = ("trainer.batch_size=4", "anchor.options.width=8", "trainer.monitor=[]", "trainer.device=cpu")
 
 
@@ -38,6 +40,7 @@ def assert_as_trained_here(cell: Path, out: Path) -> None:
 
 
 @pytest.mark.slow
+@ON_LINUX
 def test_a_job_that_reaches_its_time_limit_is_requeued_and_found_again(data_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs the extra `slurm`")
     grid = one_cell(data_root, tmp_path / "grid", epochs=60)
@@ -75,6 +78,7 @@ def test_submitits_debug_executor_runs_a_cell(data_root: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@ON_LINUX
 def test_a_grid_runs_as_an_array_of_slurm(
     coleaf: Command, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
