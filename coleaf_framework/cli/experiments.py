@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coleaf_framework._text import say
+from coleaf_framework.cli.executing import Execution, print_plan, run_cells
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.labels import ratio_settings, source_settings
 from coleaf_framework.cli.options import (
@@ -16,15 +17,18 @@ from coleaf_framework.cli.options import (
     Anchors,
     Column,
     Data,
+    ExecutorName,
     Jobs,
     Labels,
     Markdown,
+    PlanOnly,
     Rerun,
     RunsConfig,
     RunsFolder,
     RunsSettings,
     ScoredSplit,
     Seeds,
+    Slurm,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +43,10 @@ def compare(
     split: ScoredSplit = "test",
     config: RunsConfig = None,
     set_: RunsSettings = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    executor: ExecutorName = "local",
+    slurm: Slurm = None,
+    plan: PlanOnly = False,
     rerun: Rerun = False,
     accept_changes: AcceptChanges = False,
     column: Column = None,
@@ -68,8 +75,9 @@ def compare(
         )
     study = LABELS_STUDY if table == 7 else compare_study([x.strip() for x in recipes.split(",") if x.strip()])
     set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
+    how = Execution(jobs, executor, slurm, plan)
     grid = _run_grid(
-        study, anchors, data, seeds, out, split, config, set_, jobs, column, rerun=rerun, accept_changes=accept_changes
+        study, anchors, data, seeds, out, split, config, set_, how, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -86,7 +94,10 @@ def ablate(
     split: ScoredSplit = "test",
     config: RunsConfig = None,
     set_: RunsSettings = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    executor: ExecutorName = "local",
+    slurm: Slurm = None,
+    plan: PlanOnly = False,
     rerun: Rerun = False,
     accept_changes: AcceptChanges = False,
     column: Column = None,
@@ -104,8 +115,9 @@ def ablate(
         require_column(column)
     study = ablation_table(table) if table is not None else own_ablation("ablate", variant or ())
     set_ = [*source_settings(labels), *ratio_settings(labels, _names(anchors)), *(set_ or ())]
+    how = Execution(jobs, executor, slurm, plan)
     grid = _run_grid(
-        study, anchors, data, seeds, out, split, config, set_, jobs, column, rerun=rerun, accept_changes=accept_changes
+        study, anchors, data, seeds, out, split, config, set_, how, column, rerun=rerun, accept_changes=accept_changes
     )
     _show_comparison(grid, column, markdown=markdown)
 
@@ -118,7 +130,10 @@ def rates(
     split: ScoredSplit = "test",
     config: RunsConfig = None,
     set_: RunsSettings = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    executor: ExecutorName = "local",
+    slurm: Slurm = None,
+    plan: PlanOnly = False,
     rerun: Rerun = False,
     accept_changes: AcceptChanges = False,
     markdown: Markdown = False,
@@ -130,8 +145,9 @@ def rates(
         from coleaf_framework.experiments.type_rates import rates_table
         from coleaf_framework.storage import write_text
 
+    how = Execution(jobs, executor, slurm, plan)
     grid = _run_grid(
-        RATES, anchors, data, seeds, out, split, config, set_, jobs, rerun=rerun, accept_changes=accept_changes
+        RATES, anchors, data, seeds, out, split, config, set_, how, rerun=rerun, accept_changes=accept_changes
     )
     groups = gather(grid)
     say(rates_table(grid, groups, markdown=markdown))
@@ -180,24 +196,23 @@ def _run_grid(
     split: str,
     config: Path | None,
     settings: list[str] | None,
-    jobs: int,
+    execution: Execution,
     column: str | None = None,
     *,
     rerun: bool,
     accept_changes: bool,
 ) -> Grid:
-    """Train what a study lacks. The arguments are the options of the same names."""
+    """Train what a study lacks. The arguments are the options of the same names; with --plan, this is the end."""
     with importing():
         from coleaf_framework.experiments.changed import require_unchanged
         from coleaf_framework.experiments.chosen import choose_anchors, told
         from coleaf_framework.experiments.planning import plan_grid
-        from coleaf_framework.experiments.running import run_grid
         from coleaf_framework.storage import require_place
-        from coleaf_framework.training.interrupts import end_undisturbed
 
     if rerun and accept_changes:
         raise ValueError("--rerun and --accept-changes exclude each other")
     require_place(out, "--out", folder=True)
+    make_executor = execution.make_executor()
     chosen = choose_anchors(anchors)
     grid = plan_grid(
         study,
@@ -214,11 +229,10 @@ def _run_grid(
     )
     if chosen.optional:
         say(told(grid.anchors, {**grid.left_out, **chosen.broken}), sys.stderr)
-    try:
-        run_grid(grid, jobs)
-    except KeyboardInterrupt as stopped:
-        end_undisturbed()
-        raise KeyboardInterrupt(str(stopped) or "finished runs are kept") from None
+    if execution.plan:
+        print_plan(grid)
+        raise typer.Exit
+    run_cells(grid, make_executor(grid))
     require_unchanged(grid)
     return grid
 

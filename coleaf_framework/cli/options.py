@@ -59,7 +59,26 @@ RunsConfig = Annotated[Path | None, typer.Option(help="YAML file for every run")
 RunsSettings = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value for every run; ANCHOR:section.key=value for one")
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="runs at a time, which share the cores")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="runs at a time; on this machine they share the cores, and each gets a GPU of its own where there are "
+        "several",
+        show_default="1; on a cluster as many as it allows",
+    ),
+]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="what runs the runs: local, processes of this machine; slurm, jobs of SLURM")
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(help="KEY=VALUE, an option of sbatch for every job, such as partition=gpu or time=12:00:00"),
+]
+PlanOnly = Annotated[
+    bool,
+    typer.Option("--plan", help="train nothing: print a command for each run, which any scheduler or machine may run"),
+]
 Rerun = Annotated[bool, typer.Option("--rerun", help="train runs anew that are of other code or data than now")]
 AcceptChanges = Annotated[
     bool, typer.Option("--accept-changes", help="keep runs that are of other code or data than now, with a note")

@@ -1,4 +1,8 @@
-"""Train one cell of a grid in its own process: `python -m coleaf_framework.experiments.cell FOLDER`."""
+"""Train one cell of a grid in its own process: `python -m coleaf_framework.experiments.cell FOLDER`.
+
+SIGINT and SIGTERM end it after the current step with a checkpoint, from which the same command goes on. With
+`--attached`, it ends so with the process that started it, too.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,13 @@ def run_cell(folder: Path) -> None:
     write_yaml(folder / DONE, {"predictions": file_digest(predictions_path(folder, split))})
 
 
+def _attach() -> None:
+    """Let the parent process alone decide when this one stops."""
+    if hasattr(signal, "SIGUSR2"):  # SLURM sends it to all processes of a job; the parent answers by SIGTERM
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def _end_with_parent() -> None:
     """Stop with a checkpoint when the parent process ends, which closes the pipe to this process's stdin."""
     while os.read(0, 1):  # not `sys.stdin`, whose lock this thread would hold when the interpreter exits
@@ -44,9 +55,12 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     log_to_stderr()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if len(sys.argv) < 2:
+        sys.exit("python -m coleaf_framework.experiments.cell takes the folder of a run that `coleaf compare` planned")
+    if "--attached" in sys.argv[1:-1]:
+        _attach()
     try:
-        run_cell(Path(sys.argv[1]))
+        run_cell(Path(sys.argv[-1]))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as problem:

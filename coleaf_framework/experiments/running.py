@@ -1,9 +1,8 @@
-"""Run the cells of a grid in parallel processes, with one progress bar."""
+"""Run the cells of a grid by an executor, with one progress bar; or name the commands that run them elsewhere."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,69 +12,49 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from coleaf_framework._machine import cores
 from coleaf_framework._text import one_line
-from coleaf_framework.experiments.grid import DONE, OUTPUT, Cell, Grid
+from coleaf_framework.experiments.executor import Executor
+from coleaf_framework.experiments.grid import Cell, Grid
+from coleaf_framework.experiments.local import LocalExecutor
 from coleaf_framework.record.log import LOG
-from coleaf_framework.training.device import require_processes
 from coleaf_framework.training.interrupts import Interrupts
 
-# `python -m coleaf_framework.experiments.cell` without the current folder on the path, where a file such as random.py
-# would hide the standard library's.
-_START = (
-    "import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; "
-    "runpy.run_module('coleaf_framework.experiments.cell', run_name='__main__', alter_sys=True)"
-)
-_POLL_SECONDS = 0.2
 
-
-def run_grid(grid: Grid, jobs: int = 1) -> None:
+def run_grid(grid: Grid, executor: Executor | None = None) -> None:
     """Train and score every cell that is not done.
 
-    A failing cell does not stop the others. SIGINT and SIGTERM stop every cell after its current step, with a
-    checkpoint; the same call resumes from there.
+    A failing cell does not stop the others. After SIGINT or SIGTERM, the same call goes on: processes of this machine
+    stop after their current step, with a checkpoint; jobs of a cluster stay.
 
     Args:
         grid: the planned grid.
-        jobs: number of cells to run at the same time.
+        executor: what runs the cells; one after another on this machine if None.
 
     Raises:
-        ValueError: `jobs` is below 1, or too high for this machine.
         ChildProcessError: cells failed; names each with its last line of output.
         KeyboardInterrupt: SIGINT or SIGTERM was received.
+        OSError: a cluster refuses the jobs.
     """
-    if jobs < 1:
-        raise ValueError(f"--jobs {jobs}: at least 1")
-    require_processes("--jobs", jobs)
-    waiting = [cell for cell in grid.cells if grid.needs_work(cell)]
-    for cell in waiting:
-        (cell.folder / DONE).unlink(missing_ok=True)
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    executor = LocalExecutor() if executor is None else executor
     failed: dict[str, str] = {}
-    by_name = {cell.name: cell for cell in grid.cells}
-    environment = cell_environment(jobs)
-    with Interrupts(patient=False) as interrupts, _Display(grid) as display:
+    with Interrupts(patient=False) as interrupts:
         try:
-            while waiting or running:
-                while waiting and len(running) < jobs and not interrupts.requested:
-                    cell = waiting.pop(0)
-                    running[cell.name] = _start(cell, environment)
-                if interrupts.requested:
-                    waiting = []
-                    _stop(running)
-                time.sleep(_POLL_SECONDS)
-                for name in [name for name, process in running.items() if process.poll() is not None]:
-                    process = running.pop(name)
-                    if process.returncode and not interrupts.requested:
-                        failed[name] = _last_line(by_name[name].folder / OUTPUT, process.returncode)
-                display.show(tuple(running), failed)
+            executor.submit([cell for cell in grid.cells if grid.needs_work(cell)])
+            with _Display(grid) as display:
+                while True:
+                    polled = executor.poll()
+                    failed.update(polled.failed)
+                    display.show(polled.under_way, failed)
+                    if not polled.under_way:
+                        break
+                    time.sleep(executor.poll_seconds)
+                    if interrupts.requested:
+                        executor.cancel()
         finally:
-            _stop(running)
-            for process in running.values():
-                process.wait()
+            executor.close()
     done = sum(grid.is_done(cell) for cell in grid.cells)
     if interrupts.requested:
-        raise KeyboardInterrupt(f"{done} of {len(grid.cells)} runs are done; the same command goes on")
+        raise KeyboardInterrupt(f"{done} of {len(grid.cells)} runs are done; {executor.after_cancel}")
     if failed:
         reasons = "; ".join(f"{name}: {line}" for name, line in failed.items())
         raise ChildProcessError(
@@ -83,37 +62,18 @@ def run_grid(grid: Grid, jobs: int = 1) -> None:
         )
 
 
-def cell_environment(jobs: int) -> dict[str, str]:
-    """The environment of a cell's process, which divides the cores among the jobs unless OMP_NUM_THREADS is set."""
-    return {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
+def cell_commands(grid: Grid) -> list[str]:
+    """For each cell that is not done, a line for a shell that trains and scores it in this folder, by this Python.
 
-
-def _start(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    path = cell.folder / OUTPUT
-    path.unlink(missing_ok=True)  # a link must not be followed: its target may belong to something else
-    with path.open("xb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-c", _START, str(cell.folder)],
-            stdin=subprocess.PIPE,  # kept open; the cell stops when it closes, that is, when this process ends
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            start_new_session=True,  # Ctrl-C reaches it once, through this process
-        )
-
-
-def _stop(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    for process in running.values():
-        process.terminate()
-
-
-def _last_line(path: Path, code: int) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1] if lines else f"ended with code {code} and no output"
+    Such a cell ends by itself alone, or by SIGINT or SIGTERM with a checkpoint, from which the same line goes on.
+    """
+    python = [sys.executable, "-m", "coleaf_framework.experiments.cell"]
+    folders = [cell.folder.resolve() for cell in grid.cells if grid.needs_work(cell)]
+    return [f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join([*python, str(folder)])}" for folder in folders]
 
 
 class _Display:
-    """Progress bar over the epochs of all cells, with the names of those that run."""
+    """Progress bar over the epochs of all cells, with the what runs."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

@@ -16,8 +16,9 @@ from filelock import FileLock
 
 from coleaf_framework._machine import cores
 from coleaf_framework.experiments.grid import ALONE, CELL, OUTPUT, Study
+from coleaf_framework.experiments.local import cell_environment
 from coleaf_framework.experiments.planning import plan_grid
-from coleaf_framework.experiments.running import cell_environment, run_grid
+from coleaf_framework.experiments.running import run_grid
 from coleaf_framework.record.config import RunConfig
 from coleaf_framework.storage import WEIGHTS, read_tensors, read_yaml
 from coleaf_framework.training.experiment import train
