@@ -103,7 +103,7 @@ class TrainerConfig(StrictConfig):
     @classmethod
     def _list_trackers(cls, names: Any) -> Any:
         if isinstance(names, str):
-            raise ValueError(f"trackers: expected a list, [{names}]")
+            raise ValueError(f"expected a list, [{names}]")
         return names
 
     @field_validator("trackers")

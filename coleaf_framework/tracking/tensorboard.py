@@ -33,32 +33,32 @@ class TensorBoard:
         if run.folder is None:
             raise ValueError("its files lie in the run folder, and there is none: pass out=")
         # What a killed run wrote of epochs that are trained again does not count.
-        self._writer = SummaryWriter(str(run.folder / FOLDER), purge_step=run.epochs + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(run.folder / FOLDER), purge_step=run.epochs + 1)
         known = {key: value for key, value in run.hyperparameters.items() if value is not None}
         for summary in hparams(known, {"monitor": 0.0})[:2]:  # type: ignore[no-untyped-call]
-            self._writer.file_writer.add_summary(summary)
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer._get_file_writer().add_summary(summary)  # `add_hparams` would write into a folder of its own
+        self._writer.flush()
         return {"folder": FOLDER}
 
     def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write an epoch's numbers."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
 
     def picture(self, epoch: int, name: str, figure: Any) -> None:
         """Write an epoch's picture."""
-        self._writer.add_figure(name, figure, epoch, close=False)  # type: ignore[no-untyped-call]
+        self._writer.add_figure(name, figure, epoch, close=False)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Plain]]) -> None:
         """Write a table, as Markdown under TEXT."""
         cells = [columns, ["---"] * len(columns), *([_text(x) for x in row] for row in rows)]
-        self._writer.add_text(name, "\n".join(f"| {' | '.join(row)} |" for row in cells))  # type: ignore[no-untyped-call]
+        self._writer.add_text(name, "\n".join(f"| {' | '.join(row)} |" for row in cells))
 
     def finish(self, status: Status) -> None:
         """Write the status, under TEXT, and close the files."""
-        self._writer.add_text("status", status)  # type: ignore[no-untyped-call]
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.add_text("status", status)
+        self._writer.close()
 
 
 def _text(value: Plain) -> str:

@@ -300,10 +300,10 @@ class CoLeaFTrainer:
         """
         return self.predict(data, truth=True, name=name).evaluation()
 
-    def _score(self, loader: BatchLoader, tracked: TrackedTraining) -> dict[str, float]:
+    def _score(self, loader: BatchLoader, tracked: TrackedTraining | None = None) -> dict[str, float]:
         from coleaf_framework.metrics import ParsingScores  # here, since torchmetrics takes a second to import
 
-        meter, trivial = ParsingScores(), tracked.trivial
+        meter, trivial = ParsingScores(), None if tracked is None else tracked.trivial
         for batch, output in self._run(loader, self.distributed.part(len(loader.data))):
             assert batch.segment_labels is not None
             meter.update(decide(output, self.decision, batch.mask).cpu(), batch.segment_labels.cpu())
@@ -313,7 +313,7 @@ class CoLeaFTrainer:
             none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
             meter.update(none, none)
         scores, columns = meter.compute(), columns_of(truth_of(loader.data))
-        if trivial is not None:
+        if tracked is not None and trivial is not None:
             tracked.measured(trivial.compute(columns))
         return {column: scores[column] for column in columns}
 

@@ -14,6 +14,7 @@ def records(path: Path) -> Iterator[Any]:
     """The records as protocol buffers; a record may be in several parts, which no block's border cuts."""
     from wandb.proto import wandb_internal_pb2
 
+    record: Any = wandb_internal_pb2
     content, at, parts = path.read_bytes(), _HEADER, b""
     assert content[:4] == b":W&B"
     while at + _HEADER <= len(content):
@@ -24,5 +25,5 @@ def records(path: Path) -> Iterator[Any]:
         parts += content[at + _HEADER : at + _HEADER + length]
         at += _HEADER + length
         if kind in (_FULL, _LAST):
-            yield wandb_internal_pb2.Record.FromString(parts)
+            yield record.Record.FromString(parts)
             parts = b""

@@ -49,7 +49,7 @@ def test_settings_win_over_the_file(tmp_path: Path) -> None:
         ("epochs=3", r"--set 'epochs=3': expected section\.key=value"),
         ("trainer.epochs=[", "not readable as YAML"),
         ("trainer.trackers=[wanb]", "trainer.trackers: no tracker 'wanb'. Did you mean 'wandb'"),
-        ("trainer.trackers=wandb", r"trainer.trackers: trackers: expected a list, \[wandb\]"),
+        ("trainer.trackers=wandb", r"trainer.trackers: expected a list, \[wandb\]"),
         ("trainer.tensorboard=true", r"trainer: tensorboard is spelt trackers=\[tensorboard\] now"),
         ("trainer.epochs.x=1", "trainer.epochs: Input should be a valid integer"),
     ],
