@@ -8,45 +8,14 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from coleaf_framework.tracking import Tracker, make_trackers
-from tests.helpers.tracking import run_of
+from coleaf_framework.tracking import make_trackers
+from tests.helpers.tracking import GROUP, run_of, told
 from tests.helpers.wandb_file import records
 
-GROUP = "compare han coleaf"
-COLUMNS, ROWS = ["parser", "segment/Type@AVo"], [["HAN, epoch 2", 40.5], ["empty parser", float("nan")]]
-
-
-def figure() -> Any:
-    pytest.importorskip("matplotlib", reason="needs the extra `plot`")
-    from coleaf_framework.report.pictures import timeline
-
-    return timeline({"ground truth": []}, 3.0, "a video")
-
-
-def tell(tracker: Tracker, epochs: range, status: Any) -> None:
-    for epoch in epochs:
-        tracker.picture(epoch, "timeline/v0", figure())
-        tracker.scalars(epoch, {"loss/total": 1.0 / epoch, "val/segment/Type@AVo": 10.0 * epoch})
-    if status == "finished":
-        tracker.table("validation", COLUMNS, ROWS)
-    tracker.finish(status)
-
-
-def told(name: str, folder: Path, project: str | None = "tests") -> None:
-    """Two epochs, interrupted after the first."""
-    (tracker,) = make_trackers([name]).values()
-    assert isinstance(tracker, Tracker)
-    begun = tracker.start(run_of(folder, project=project, group=GROUP))
-    tell(tracker, range(1, 2), "interrupted")
-    (tracker,) = make_trackers([name]).values()
-    values = {"trainer.epochs": 3, "trainer.workers": 2}
-    run = run_of(folder, project=project, group=GROUP, hyperparameters=values, epochs=1, begun=begun)
-    assert tracker.start(run) == begun
-    tell(tracker, range(2, 3), "finished")
+pytest.importorskip("matplotlib", reason="needs the extra `plot`")
 
 
 def test_tensorboard(tmp_path: Path) -> None:
@@ -110,7 +79,7 @@ def test_mlflow_without_a_server_says_what_to_set(tmp_path: Path, monkeypatch: p
 
 def in_a_process(name: str, folder: Path, **environment: str) -> None:
     """Track in a process of its own: some libraries read their environment once, or leave processes behind."""
-    code = f"from pathlib import Path; from {__name__} import told; told({name!r}, Path({str(folder)!r}))"
+    code = f"from pathlib import Path; from tests.helpers.tracking import told; told({name!r}, Path({str(folder)!r}))"
     environment = {**os.environ, **environment}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr

@@ -214,9 +214,9 @@ RANKS = """
 import os, sys
 from pathlib import Path
 from tests.helpers.tracking import Recorder
-from tests.training.test_tracked import train
+from tests.helpers.training import fit
 recorder = Recorder()
-train(Path(sys.argv[1]), Path(sys.argv[2]) / "run", recorder)
+fit(Path(sys.argv[1]), Path(sys.argv[2]) / "run", trackers=[recorder], epochs=2)
 rows = [row[0] for row in recorder.tables.get("validation", ((), ()))[1]]
 Path(sys.argv[2], os.environ["RANK"]).write_text(f"{recorder.epochs} {len(recorder.pictures)} {rows}")
 """
