@@ -35,8 +35,10 @@ class TensorBoard:
         # What a killed run wrote of epochs that are trained again does not count.
         self._writer = SummaryWriter(str(run.folder / FOLDER), purge_step=run.epochs + 1)
         known = {key: value for key, value in run.hyperparameters.items() if value is not None}
+        # `add_hparams` would write into a folder of its own.
+        writer = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
         for summary in hparams(known, {"monitor": 0.0})[:2]:  # type: ignore[no-untyped-call]
-            self._writer._get_file_writer().add_summary(summary)  # `add_hparams` would write into a folder of its own
+            writer.add_summary(summary)
         self._writer.flush()
         return {"folder": FOLDER}
 

@@ -25,7 +25,6 @@ class Recorder:
         self.epochs: list[int] = []
         self.values: dict[int, Mapping[str, float]] = {}
         self.pictures: list[tuple[int, str]] = []
-        self.pixels: list[Any] = []
         self.tables: dict[str, tuple[Sequence[str], Sequence[Sequence[Plain]]]] = {}
         self.status: list[Status] = []
 
@@ -46,7 +45,6 @@ class Recorder:
     def picture(self, epoch: int, name: str, figure: Any) -> None:
         self.pictures.append((epoch, name))
         figure.canvas.draw()
-        self.pixels.append(np.asarray(figure.canvas.buffer_rgba()).copy())
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Plain]]) -> None:
         self.tables[name] = (columns, rows)
