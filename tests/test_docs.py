@@ -13,6 +13,7 @@ from torch import nn
 
 from coleaf_framework import AnchorOutput, StreamSpec, wrap
 from coleaf_framework.data.writing import write_synthetic_features
+from coleaf_framework.tracking import TrackedRun, Trackers
 from tests.helpers.data import write_tsv
 from tests.helpers.parsing import CLIPS, write_run
 
@@ -116,3 +117,15 @@ def test_links_and_named_files_exist() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             if not target.startswith("http"):
                 assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_tracker_of_ones_own_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec(blocks("docs/tracking.md")[-1], made)
+    trackers = Trackers({"own": made["PrintTracker"]()}, tmp_path)
+    trackers.start(TrackedRun("run", {}), resuming=False)
+    trackers.scalars([(1, {"loss/total": 1.0})])
+    trackers.table("validation", ["parser"], [["HAN"]])
+    trackers.finish("finished")
+    assert Trackers({"own": made["PrintTracker"]()}, tmp_path).done(1)

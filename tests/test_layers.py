@@ -21,6 +21,7 @@ LAYERS = (
     "media",
     "losses",
     "plugins",
+    "tracking",
     "metrics",
     "data",
     "extraction",

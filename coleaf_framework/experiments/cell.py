@@ -33,7 +33,9 @@ def run_cell(folder: Path) -> None:
     plan = read_plan(folder)
     config, split = plan.config, plan.split
     (folder / DONE).unlink(missing_ok=True)
-    trainer = train(config, folder, "resume" if (folder / RESUME).exists() else "overwrite", quiet=True)
+    trainer = train(
+        config, folder, "resume" if (folder / RESUME).exists() else "overwrite", quiet=True, group=plan.group
+    )
     predictions = trainer.predict(open_split(config.data, split), truth=True)
     write_predictions(folder, predictions.with_caveats(caveats_of_data(folder, config.data)))
     write_yaml(folder / DONE, {"predictions": file_digest(predictions_path(folder, split))})

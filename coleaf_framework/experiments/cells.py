@@ -16,6 +16,7 @@ from coleaf_framework.storage import read_yaml
 from coleaf_framework.training.data_fit import require_answer, require_read_labels, with_fitting_monitor
 from coleaf_framework.training.device import choose_device
 from coleaf_framework.training.experiment import build_model, has_split, open_split, open_training_split
+from coleaf_framework.training.tracked import require_tracking
 
 
 @dataclass
@@ -139,6 +140,7 @@ def _build(cell: Cell, *, log: bool) -> None:
         require_answer(model, data)
         cell.config.decision.require_classes(len(data.classes), data.classes)
         choose_device(cell.config.trainer.device)
+        require_tracking(cell.config.trainer)
         if has_split(cell.config.data, "val"):
             with_fitting_monitor(cell.config.trainer, open_split(cell.config.data, "val"), log=log)
     except (ValueError, TypeError, ImportError) as problem:

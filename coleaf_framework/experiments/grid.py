@@ -11,6 +11,7 @@ from coleaf_framework._config import StrictConfig, validated
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import no_ground_truth, truth_of
 from coleaf_framework.record.config import RunConfig
+from coleaf_framework.record.migration import migrated
 from coleaf_framework.results.columns import require_column, require_types
 from coleaf_framework.results.paper import PaperTable
 from coleaf_framework.results.predictions import Predictions
@@ -117,10 +118,12 @@ class CellPlan(StrictConfig):
     Args:
         split: to score.
         config: what is trained.
+        group: what trackers show the run with: the study that planned it first, Anchor and variant.
     """
 
     split: Literal["train", "val", "test"]
     config: RunConfig
+    group: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write the plan into a cell's folder, atomically."""
@@ -134,7 +137,10 @@ def read_plan(folder: Path) -> CellPlan:
         FileNotFoundError: there is none.
         ValueError: it is damaged, or something else; names the file and the first wrong field.
     """
-    return validated(CellPlan, read_yaml(folder / CELL), f"{folder / CELL}: not the plan of a cell")
+    values = read_yaml(folder / CELL)
+    if isinstance(values.get("config"), Mapping):
+        values["config"] = migrated(values["config"])
+    return validated(CellPlan, values, f"{folder / CELL}: not the plan of a cell")
 
 
 @dataclass(frozen=True)

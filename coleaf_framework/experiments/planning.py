@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 OnChange = Literal["refuse", "rerun", "accept"]
 # Settings that do not change the result of a run; any other difference makes it another run.
-_MAY_DIFFER = {"trainer": ("device", "workers", "tensorboard", "checkpoint_steps"), "data": ("cache",)}
+_MAY_DIFFER = {
+    "trainer": ("device", "workers", "trackers", "project", "tracked_videos", "checkpoint_steps"),
+    "data": ("cache",),
+}
 _SCORED_VIDEOS = ("root", "synthetic_val", "synthetic_test", "synthetic_seed")
 
 
@@ -89,15 +92,15 @@ def plan_grid(
         for cell in cells:
             accept_changes(cell, changed.get(cell.name, ()))
     for cell in new:
-        _begin(cell, split)
+        _begin(cell, split, f"{study.name} {folder_stem(cell.anchor)} {cell.variant.name}")
     return grid
 
 
-def _begin(cell: Cell, split: str) -> None:
+def _begin(cell: Cell, split: str, group: str) -> None:
     """Write a cell's plan, and remove the files that would make it count as done or resume it."""
     for name in (DONE, RESUME):
         (cell.folder / name).unlink(missing_ok=True)
-    CellPlan(split=split, config=cell.config).write(cell.folder)
+    CellPlan(split=split, config=cell.config, group=group).write(cell.folder)
 
 
 def _require_same_scored_videos(cells: Sequence[Cell]) -> None:

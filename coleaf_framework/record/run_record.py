@@ -6,7 +6,7 @@ it to `coleaf train --config`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from coleaf_framework.data.recipe_file import FeatureRecipe
 from coleaf_framework.data.store import Count, StreamEntry
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.record.config import DataConfig, Recipe, RunConfig, TrainerConfig
+from coleaf_framework.record.migration import migrated
 from coleaf_framework.record.provenance import MadeOf
-from coleaf_framework.record.settings import apply_settings, has_class_thresholds, require_sections
+from coleaf_framework.record.settings import apply_settings, require_sections
 from coleaf_framework.storage import CONFIG, read_yaml, write_yaml
 
 
@@ -181,37 +182,3 @@ def read_record(directory: Path) -> RunRecord:
         raise ValueError(f"{path}: not the record of a run: it has no section 'model'")
     require_sections(values, f"{path}")
     return validated(RunRecord, migrated(values), f"{path}: not the record of a run")
-
-
-def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as an earlier version wrote it, brought to today's form; today's stays as it is.
-
-    Keys that came later need nothing: their defaults do what was done before there was the key. What else changed:
-
-    - 0.1, before thresholds per class named their classes: `decision.classes` is taken from `model.classes`.
-    - 0.1, before declarations were files: {out: {path: 3}} is {path: 3}, {tap: {path: encoder}} is {tap: encoder}, and
-      a single tap stands in no list.
-    """
-    values = dict(values)
-    decision, model = values.get("decision"), values.get("model")
-    if isinstance(decision, Mapping) and isinstance(model, Mapping) and has_class_thresholds(decision):
-        values["decision"] = {**decision, "classes": decision.get("classes") or model.get("classes")}
-    if isinstance(model, Mapping) and isinstance(model.get("adapter"), Mapping):
-        values["model"] = {**model, "adapter": {key: _respelt(x) for key, x in model["adapter"].items()}}
-    return values
-
-
-def _respelt(value: Any) -> Any:
-    """A part of a declaration, as it was spelt before declarations were files, in today's spelling."""
-    if isinstance(value, list):
-        parts = [_respelt(x) for x in value]
-        return parts[0] if len(parts) == 1 and isinstance(value[0], Mapping) and "tap" in value[0] else parts
-    if not isinstance(value, Mapping):
-        return value
-    if value.keys() == {"out"} and isinstance(value["out"], Mapping):
-        return dict(value["out"])
-    if value.keys() == {"tap"} and isinstance(value["tap"], Mapping):
-        return {("tap" if key == "path" else key): x for key, x in value["tap"].items()}
-    if "constant" in value:
-        return value
-    return {key: _respelt(x) for key, x in value.items()}

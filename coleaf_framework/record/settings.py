@@ -18,6 +18,7 @@ from coleaf_framework.data.labels import LABELS_FILE, LabelsConfig, read_labels_
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.plugins import published_decision, published_training
 from coleaf_framework.record.config import SYSTEM_RECIPES, AnchorConfig, Recipe, RunConfig
+from coleaf_framework.record.migration import has_class_thresholds, migrated
 from coleaf_framework.storage import parse_yaml, read_yaml
 
 
@@ -39,6 +40,7 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
     values: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
     source = f"{path}" if path is not None else "config"
     require_sections(values, source)
+    values = migrated(values)
     _require_whole(values, source)
     told = {setting.partition("=")[0] for setting in settings if isinstance(setting, str)}
     values, settings, named = _with_declaration(values, settings, source)
@@ -179,13 +181,6 @@ def _require_class_names(values: Mapping[str, Any], source: str) -> None:
         return
     if has_class_thresholds(decision):
         raise ValueError(f"{source}: has thresholds per class: name the classes, in their order, as decision.classes")
-
-
-def has_class_thresholds(decision: Mapping[str, Any]) -> bool:
-    """Whether a decision section, as plain values, holds a threshold per class."""
-    gate = decision.get("gate_threshold")
-    each = [decision.get("segment_threshold"), *(gate.values() if isinstance(gate, Mapping) else [gate])]
-    return any(isinstance(value, list) for value in each)
 
 
 def as_setting(key: str, value: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from coleaf_framework._config import StrictConfig, nearest
 from coleaf_framework.metrics import ALL_KEYS
+from coleaf_framework.tracking import require_known
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -73,7 +74,43 @@ class TrainerConfig(StrictConfig):
         "since the published ones prefer an epoch that predicts little; where the data has the columns AV alone, the "
         "default is AV in place of Type@AVo (docs/metrics.md)",
     )
-    tensorboard: bool = Field(False, description="write TensorBoard files too")
+    trackers: tuple[str, ...] = Field(
+        (),
+        description="of tensorboard, wandb, trackio and mlflow, those that follow the run (docs/tracking.md). Others "
+        "from Python: CoLeaFTrainer(trackers=...)",
+    )
+    project: str | None = Field(
+        None,
+        min_length=1,
+        description="that trackers put the run into; none is what WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME says, else "
+        "coleaf",
+    )
+    tracked_videos: int = Field(
+        2,
+        ge=0,
+        description="validation videos whose timelines trackers get after each epoch: the first with events of two "
+        "types. Needs matplotlib; 0 draws none",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_former_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "tensorboard" in values:
+            raise ValueError("tensorboard is spelt trackers=[tensorboard] now")
+        return values
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _list_trackers(cls, names: Any) -> Any:
+        if isinstance(names, str):
+            raise ValueError(f"expected a list, [{names}]")
+        return names
+
+    @field_validator("trackers")
+    @classmethod
+    def _known_trackers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        require_known(names)
+        return names
 
     @field_validator("monitor")
     @classmethod

@@ -68,6 +68,6 @@ def all_but_seed(config: RunConfig) -> str:
     """A configuration as JSON, without the seed and the settings that affect only where and how fast it is trained."""
     content = config.model_dump(mode="json", exclude={"data": {"cache"}})
     content["data"]["root"] = config.data.root and str(Path(config.data.root).resolve())
-    for key in ("seed", "device", "workers", "tensorboard"):
+    for key in ("seed", "device", "workers", "trackers", "project", "tracked_videos"):
         del content["trainer"][key]
     return json.dumps(content)

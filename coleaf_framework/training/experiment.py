@@ -94,6 +94,7 @@ def train(
     quiet: bool = False,
     profile: bool = False,
     accept_changes: bool = False,
+    group: str | None = None,
 ) -> CoLeaFTrainer:
     """Train as configured into the folder `out`; returns the trainer, its model with the best weights.
 
@@ -120,6 +121,7 @@ def train(
         quiet=quiet,
         profile=profile,
         accept_changes=accept_changes,
+        group=group,
     )
     test = None
     with contextlib.suppress(ValueError, OSError):  # a broken test split is an error when it is scored, not here

@@ -21,9 +21,10 @@ from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.losslog import LossLog
 from coleaf_framework.training.plan import MicroBatch, mixed_seed, plan_epoch
 from coleaf_framework.training.profiling import Profiler
-from coleaf_framework.training.progress import TensorBoard, TrainingProgress
+from coleaf_framework.training.progress import TrainingProgress
 from coleaf_framework.training.run_folder import RunFolder
 from coleaf_framework.training.stepping import Stepper
+from coleaf_framework.training.tracked import TrackedTraining
 
 _GO_ON, _STOP, _FAILED = 0, 1, 2
 
@@ -63,7 +64,13 @@ class TrainingLoop:
         self._saved: str | None = None
 
     def run(
-        self, train: BatchLoader, score: Callable[[], dict[str, float]] | None, interrupts: Interrupts, *, quiet: bool
+        self,
+        train: BatchLoader,
+        score: Callable[[], dict[str, float]] | None,
+        interrupts: Interrupts,
+        tracked: TrackedTraining,
+        *,
+        quiet: bool,
     ) -> None:
         """Train up to `config.epochs`.
 
@@ -72,6 +79,7 @@ class TrainingLoop:
             score: validation columns of the model as it is; None without a validation split.
             interrupts: looked at between steps; entered before `start`, so that a run that can be resumed can be told
                 to stop.
+            tracked: told of every epoch.
             quiet: show nothing.
 
         Raises:
@@ -84,27 +92,23 @@ class TrainingLoop:
         self.stepper.distribute(self.distributed.size)
         lengths = [train.data.segments(i) for i in range(len(train.data))] if c.bucket_by_length else None
         steps = -(-len(train.data) // c.batch_size)
-        board = TensorBoard(self.folder.path) if self.folder is not None and c.tensorboard else None
-        try:
-            with TrainingProgress(c.epochs, steps, quiet=quiet or not self.distributed.first) as progress:
-                for epoch in range(len(self.history) + 1, c.epochs + 1):
-                    plan = plan_epoch(
-                        len(train.data),
-                        c.batch_size,
-                        c.seed,
-                        epoch,
-                        rank=self.distributed.rank,
-                        world_size=self.distributed.size,
-                        accumulate=c.accumulate,
-                        lengths=lengths,
-                    )
-                    entry = self._epoch(epoch, train, plan, score, interrupts, progress)
-                    progress.epoch_done(entry, self.best.epoch)
-                    if board is not None:
-                        board.write(entry)
-        finally:
-            if board is not None:
-                board.close()
+        with TrainingProgress(c.epochs, steps, quiet=quiet or not self.distributed.first) as progress:
+            for epoch in range(len(self.history) + 1, c.epochs + 1):
+                plan = plan_epoch(
+                    len(train.data),
+                    c.batch_size,
+                    c.seed,
+                    epoch,
+                    rank=self.distributed.rank,
+                    world_size=self.distributed.size,
+                    accumulate=c.accumulate,
+                    lengths=lengths,
+                )
+                entry = self._epoch(epoch, train, plan, score, interrupts, progress)
+                progress.epoch_done(entry, self.best.epoch)
+                with self.stepper.deployed():
+                    tracked.epoch_done(entry, self.best.epoch)
+        tracked.trained(self.history, self.best.epoch)
         self.best.restore(self.model)
         self.distributed.from_first(self.model.state_dict().values())
 
@@ -127,6 +131,8 @@ class TrainingLoop:
     ) -> dict[str, Any]:
         start = time.perf_counter()
         entry: dict[str, Any] = {"epoch": epoch, "lr": self.stepper.learning_rate}
+        if len(set(rates := self.stepper.learning_rates)) > 1:
+            entry["lrs"] = rates
         self._train(epoch, train, plan, interrupts, progress)
         entry["losses"] = self._over_ranks(self.log.means())
         for name, mean in self._over_ranks(self.log.observed()).items():  # "theta/audio" is the entry's theta: audio

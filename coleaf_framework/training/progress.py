@@ -1,9 +1,8 @@
-"""Progress of a training: a bar with the loss terms, and TensorBoard files on request."""
+"""Progress of a training: a bar with the loss terms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -61,36 +60,3 @@ class TrainingProgress:
         if "monitor" in entry:
             line += f"  validation {entry['monitor']:5.1f}" + ("  best" if best_epoch == entry["epoch"] else "")
         self._bar.console.print(f"{line}  {entry['seconds']:.1f} s", highlight=False)
-
-
-class TensorBoard:
-    """Writes each epoch's losses and scores for TensorBoard."""
-
-    def __init__(self, folder: Path) -> None:
-        self._writer = self.require()(str(folder / "tensorboard"))
-
-    @staticmethod
-    def require() -> Any:
-        """TensorBoard's writer class.
-
-        Raises:
-            ImportError: TensorBoard is not installed; says how to.
-        """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as problem:
-            raise ImportError(
-                "trainer.tensorboard needs TensorBoard: pip install 'coleaf-framework[tensorboard]'"
-            ) from problem
-        return SummaryWriter
-
-    def write(self, entry: Mapping[str, Any]) -> None:
-        """Write one epoch."""
-        for kind, values in (("loss", entry["losses"]), ("val", entry.get("val", {}))):
-            for name, value in values.items():
-                self._writer.add_scalar(f"{kind}/{name}", value, entry["epoch"])
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._writer.close()

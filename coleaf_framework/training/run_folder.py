@@ -7,6 +7,7 @@ log.jsonl            one line per epoch
 decision.yaml        thresholds that `coleaf thresholds` chose, if it did
 projection.safetensors  by which the training features were projected, if they were
 trace.json           where the time of some steps went, with --profile
+trackers.json        where trackers keep the run, and the last epoch that each was told of
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from coleaf_framework.storage import (
     write_atomically,
     write_state,
 )
+from coleaf_framework.tracking import STATE as TRACKED
 from coleaf_framework.training.resuming import ResumeState
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,9 @@ _MAY_CHANGE = {
     ("trainer", "epochs"),
     ("trainer", "device"),
     ("trainer", "workers"),
-    ("trainer", "tensorboard"),
+    ("trainer", "trackers"),
+    ("trainer", "project"),
+    ("trainer", "tracked_videos"),
     ("trainer", "checkpoint_steps"),
 }
 
@@ -95,12 +99,13 @@ class RunFolder:
         if held and on_existing == "overwrite":
             for name in (*held, DECISION):  # chosen thresholds are those of the weights that go
                 (self.path / name).unlink(missing_ok=True)
-            for name in (TRACE, PROJECTION_FILE):
+            for name in (TRACE, PROJECTION_FILE, TRACKED):
                 (self.path / name).unlink(missing_ok=True)
-            board = self.path / "tensorboard"
-            if board.is_symlink():
-                board.unlink()
-            shutil.rmtree(board, ignore_errors=True)
+            for name in ("tensorboard", "wandb"):
+                tracked = self.path / name
+                if tracked.is_symlink():
+                    tracked.unlink()
+                shutil.rmtree(tracked, ignore_errors=True)
         if on_existing == "resume":
             if not held:
                 raise FileNotFoundError(f"{self.path} holds no run to go on with: leave out --resume")
@@ -117,13 +122,12 @@ class RunFolder:
         """Where the best epoch's weights are."""
         return self.path / WEIGHTS
 
-    def begin(self, record: RunRecord, *, accept_changes: bool = False, projection: Path | None = None) -> None:
-        """Write the record; when resuming, check it against the one in the folder first.
+    def checked(self, record: RunRecord, *, accept_changes: bool = False) -> RunRecord:
+        """The record to `begin` with; when resuming, it is checked against the one in the folder.
 
         Args:
             record: of the run.
             accept_changes: resume though code or data have changed; the record then says so.
-            projection: file by which the training features were projected, of which the run keeps a copy.
 
         Raises:
             ValueError: resuming with another configuration, code or data; names the first difference.
@@ -143,6 +147,15 @@ class RunFolder:
                 _require_same(path, section, before.get(section), now.get(section))
             made = self._still_made_of(began.made_of, record.made_of or MadeOf(), accept_changes)
             record = record.changed(made_of=made)
+        return record
+
+    def begin(self, record: RunRecord, projection: Path | None = None) -> None:
+        """Write the record.
+
+        Args:
+            record: of the run, from `checked`.
+            projection: file by which the training features were projected, of which the run keeps a copy.
+        """
         record.write(self.path)
         if projection is not None:
             write_atomically(self.path / PROJECTION_FILE, lambda file: shutil.copyfile(projection, file))

@@ -122,7 +122,12 @@ class Stepper:
     @property
     def learning_rate(self) -> float:
         """The rate of the optimiser's first group of parameters, now."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return self.learning_rates[0]
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """The rates of the optimiser's groups of parameters, now."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def end_epoch(self, epoch: int) -> None:
         """Advance the schedule, except in the Reference's head start."""

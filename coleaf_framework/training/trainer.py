@@ -26,6 +26,7 @@ from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors, without_absent
 from coleaf_framework.storage import text_digest
+from coleaf_framework.tracking import TrackedRun, Tracker, Trackers, require_trackers
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.data_fit import (
     positive_shares_of,
@@ -43,10 +44,11 @@ from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
 from coleaf_framework.training.plan import MicroBatch
 from coleaf_framework.training.profiling import Profiler
-from coleaf_framework.training.progress import TensorBoard
 from coleaf_framework.training.resuming import require_fitting
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
 from coleaf_framework.training.stepping import Stepper
+from coleaf_framework.training.timelines import Timelines
+from coleaf_framework.training.tracked import TrackedTraining, hyperparameters, require_tracking
 from coleaf_framework.wrapping import wrap
 
 
@@ -68,6 +70,9 @@ class CoLeaFTrainer:
         schedule: makes the learning-rate schedule of an optimiser, in place of the one that `config` names. It is
             advanced once after each epoch, those of the Reference's head start aside:
             `schedule=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)`.
+        trackers: follow the run, in place of `config.trackers`: their names, or objects of one's own that have the
+            methods of `tracking.Tracker`: `trackers=["wandb", MyTracker()]`.
+        group: what trackers show the run with.
 
     A run that is resumed needs the same `optimizer` and `schedule` as it began with. Their classes are recorded and
     checked, and of the optimiser the numbers that it was made with.
@@ -90,6 +95,8 @@ class CoLeaFTrainer:
         accept_changes: bool = False,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
+        trackers: Sequence[str | Tracker] | None = None,
+        group: str | None = None,
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
         for what, given, kind in (("config", self.config, TrainerConfig), ("decision", decision, DecisionConfig)):
@@ -111,8 +118,11 @@ class CoLeaFTrainer:
         self.distributed = DistributedContext.join()
         self.device = choose_device(self.config.device)
         require_processes("trainer.workers", self.config.workers)
-        if self.config.tensorboard:
-            TensorBoard.require()
+        self._trackers, self.group = trackers, group
+        if trackers is not None:
+            require_trackers(trackers)
+            names = tuple(tracker for tracker in trackers if isinstance(tracker, str))
+            self.config = self.config.model_copy(update={"trackers": names})
         self.out, self.on_existing, self.accept_changes = out, on_existing, accept_changes
         self.cache, self.quiet, self.profile = cache, quiet, profile
         for what, factory in (("optimizer", optimizer), ("schedule", schedule)):
@@ -145,16 +155,19 @@ class CoLeaFTrainer:
 
         Returns:
             One entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
-            eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor".
+            eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor"; "lrs", the rates of all
+            groups of parameters, where they differ.
 
         Raises:
-            ValueError: a data set does not fit the model.
+            ValueError: a data set does not fit the model, or a tracker cannot start.
+            ImportError: the library of a tracker is not installed.
             FileExistsError: the run folder holds another run, or another process trains into it.
             FloatingPointError: a loss term became NaN or infinite; the last good checkpoint stays.
             OSError: a video cannot be read any more, or a checkpoint cannot be written.
             KeyboardInterrupt: the run was told to stop.
             ConnectionError: another rank failed.
         """
+        trackers = require_tracking(self.config, self._trackers)
         require_fitting_data(self.model, self.decision, train)
         if val is not None:
             require_fitting_data(self.model, self.decision, val, truth=True)
@@ -177,7 +190,7 @@ class CoLeaFTrainer:
         try:
             # From before anything is saved, and before the ranks first wait for each other.
             with Interrupts(patient=self.distributed.size > 1) as interrupts:
-                self._fit(folder, train, val, interrupts)
+                self._fit(folder, train, val, interrupts, trackers)
         except RuntimeError as problem:
             if not lost_contact(problem):
                 raise
@@ -192,7 +205,12 @@ class CoLeaFTrainer:
         return self.history
 
     def _fit(
-        self, folder: RunFolder | None, train: AVVPDataset, val: AVVPDataset | None, interrupts: Interrupts
+        self,
+        folder: RunFolder | None,
+        train: AVVPDataset,
+        val: AVVPDataset | None,
+        interrupts: Interrupts,
+        trackers: dict[str, Tracker],
     ) -> None:
         c = self.config
         content = self.distributed.bytes_from_first(folder.resume_bytes() if folder is not None else None)
@@ -203,26 +221,46 @@ class CoLeaFTrainer:
         if c.compile:
             compile_networks(self.model)
         stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule)
-        if folder is not None:
-            features = recipe_of(train)
-            projection = None if features is None else features[1]
-            folder.begin(self._record_with(stepper), accept_changes=self.accept_changes, projection=projection)
+        record = self._record_with(stepper) if folder is not None or self.model.record is not None else None
+        if folder is not None and record is not None:
+            record = folder.checked(record, accept_changes=self.accept_changes)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.distributed.first else None
         loop = TrainingLoop(stepper, self.distributed, folder, profiler)
         if state is not None:
             steps = -(-len(train) // c.batch_size)
             require_fitting(state, stepper, steps, Path(self.out or "") / RESUME)
-        loop.start(state)
-        self.history = loop.history
-        score = None
-        if val is not None:
-            val_loader = self._loader(val)
-            score = lambda: self._score(val_loader)  # noqa: E731
-        try:
-            loop.run(self._loader(train), score, interrupts, quiet=self.quiet)
-        finally:
-            if profiler is not None:
-                profiler.stop()
+        val_loader = None if val is None else self._loader(val)
+        before = [] if state is None else state["history"]
+        tracked = self._tracked(trackers, val_loader, None if folder is None else folder.path, len(before))
+        name = self.name if self.out is None else Path(self.out).resolve().name
+        run = TrackedRun(name, hyperparameters(record), c.project, self.group, None if folder is None else folder.path)
+        with tracked.running(run, before, resuming=folder is not None and folder.resuming):
+            if folder is not None and record is not None:
+                features = recipe_of(train)
+                folder.begin(record, None if features is None else features[1])
+            loop.start(state)
+            self.history = loop.history
+            score = None
+            if val_loader is not None:
+                score = lambda: self._score(val_loader, tracked)  # noqa: E731
+            try:
+                loop.run(self._loader(train), score, interrupts, tracked, quiet=self.quiet)
+            finally:
+                if profiler is not None:
+                    profiler.stop()
+
+    def _tracked(
+        self, trackers: dict[str, Tracker], val: BatchLoader | None, folder: Path | None, epochs: int
+    ) -> TrackedTraining:
+        """What tells the trackers, on the first rank, of a training of which so many epochs are done."""
+        known = Trackers(trackers if self.distributed.first else {}, folder)
+        if epochs == self.config.epochs and known.done(epochs):  # nothing is left to be trained or told
+            known = Trackers({}, None)
+        timelines, videos = None, self.config.tracked_videos
+        if val is not None and videos and known:
+            timelines = Timelines(val.data, lambda videos: self._run(val, videos), self.decision, videos, self.name)
+        measure = bool(trackers) and val is not None
+        return TrackedTraining(known, self.name, measure=measure, timelines=timelines)
 
     def predict(self, data: AVVPDataset, *, truth: bool = False, name: str | None = None) -> Predictions:
         """Run the Anchor over a split in evaluation mode; scores, events and thresholds are read from the result.
@@ -262,18 +300,22 @@ class CoLeaFTrainer:
         """
         return self.predict(data, truth=True, name=name).evaluation()
 
-    def _score(self, loader: BatchLoader) -> dict[str, float]:
+    def _score(self, loader: BatchLoader, tracked: TrackedTraining | None = None) -> dict[str, float]:
         from coleaf_framework.metrics import ParsingScores  # here, since torchmetrics takes a second to import
 
-        meter = ParsingScores()
+        meter, trivial = ParsingScores(), None if tracked is None else tracked.trivial
         for batch, output in self._run(loader, self.distributed.part(len(loader.data))):
             assert batch.segment_labels is not None
             meter.update(decide(output, self.decision, batch.mask).cpu(), batch.segment_labels.cpu())
+            if trivial is not None:
+                trivial.update(batch)
         if not meter.update_called:  # a rank without videos
             none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
             meter.update(none, none)
-        scores = meter.compute()
-        return {column: scores[column] for column in columns_of(truth_of(loader.data))}
+        scores, columns = meter.compute(), columns_of(truth_of(loader.data))
+        if tracked is not None and trivial is not None:
+            tracked.measured(trivial.compute(columns))
+        return {column: scores[column] for column in columns}
 
     def _run(self, loader: BatchLoader, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
         self.model.to(self.device).eval()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from coleaf_framework.experiments.grid import CELL, Grid
+from coleaf_framework.experiments.grid import CELL, Grid, read_plan
 from coleaf_framework.experiments.planning import plan_grid
 from coleaf_framework.experiments.studies import RATES, compare_study
 from coleaf_framework.metrics.analysis import type_rates, type_table
-from coleaf_framework.storage import read_yaml
+from coleaf_framework.storage import read_yaml, write_yaml
 from tests.helpers.data import write_tsv
 from tests.helpers.networks import NETWORK
 from tests.helpers.predictions import write_record
@@ -159,6 +160,33 @@ def test_a_data_folder_means_the_same_from_everywhere(
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises((ValueError, FileNotFoundError), match="tiny"):
         plan(Path("tiny"), tmp_path / "g")
+
+
+def test_trackers_show_a_cell_with_its_study_and_variant(data_root: Path, tmp_path: Path) -> None:
+    grid = plan(data_root, tmp_path / "g", seeds=1)
+    assert [read_plan(cell.folder).group for cell in grid.cells] == ["compare han alone", "compare han coleaf"]
+
+
+def test_a_grid_may_go_on_with_other_trackers_also_from_the_former_key(data_root: Path, tmp_path: Path) -> None:
+    grid = plan(data_root, tmp_path / "g", seeds=1)
+    begun(grid)
+    for cell in grid.cells:
+        values = read_yaml(cell.folder / CELL)
+        del values["config"]["trainer"]["trackers"], values["group"]
+        values["config"]["trainer"]["tensorboard"] = True
+        write_yaml(cell.folder / CELL, values)
+    settings = (*SMALL, "trainer.trackers=[]", "trainer.project=other", "trainer.tracked_videos=0")
+    assert len(plan(data_root, tmp_path / "g", seeds=1, settings=settings).cells) == 2
+    assert read_plan(grid.cells[0].folder).config.trainer.trackers == ("tensorboard",)
+
+
+def test_a_tracker_without_its_library_is_refused_before_training(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match=r"han .*: the tracker wandb needs wandb"):
+        plan(data_root, tmp_path / "g", settings=(*SMALL, "trainer.trackers=[wandb]"))
+    assert not (tmp_path / "g").exists()
 
 
 def test_a_damaged_plan_is_named(data_root: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def fit(
     recipe: str = "paper",
     on_existing: Any = "refuse",
     train: Any = None,
+    trackers: Any = None,
     **settings: Any,
 ) -> CoLeaFTrainer:
     """Three epochs of three steps."""
@@ -34,7 +35,7 @@ def fit(
     torch.manual_seed(0)
     model = wrap("han", streams=train.streams, num_classes=3, anchor_options=SMALL, config=CONFIGS[recipe])
     config = TrainerConfig(**(FAST | {"epochs": 3, "batch_size": 2} | settings))
-    trainer = CoLeaFTrainer(model, config, out=out, on_existing=on_existing, quiet=True)
+    trainer = CoLeaFTrainer(model, config, out=out, on_existing=on_existing, quiet=True, trackers=trackers)
     trainer.fit(train, AVVPFolder(data_root, "val"))
     return trainer
 

@@ -48,6 +48,9 @@ def test_settings_win_over_the_file(tmp_path: Path) -> None:
         ("decision.gate_threshold=.inf", "decision.gate_threshold"),
         ("epochs=3", r"--set 'epochs=3': expected section\.key=value"),
         ("trainer.epochs=[", "not readable as YAML"),
+        ("trainer.trackers=[wanb]", "trainer.trackers: no tracker 'wanb'. Did you mean 'wandb'"),
+        ("trainer.trackers=wandb", r"trainer.trackers: expected a list, \[wandb\]"),
+        ("trainer.tensorboard=true", r"trainer: tensorboard is spelt trackers=\[tensorboard\] now"),
         ("trainer.epochs.x=1", "trainer.epochs: Input should be a valid integer"),
     ],
 )
@@ -150,3 +153,9 @@ def test_a_key_that_is_no_text_is_named(tmp_path: Path, text: str, message: str)
 @example("x" * 300)  # longer than the name of a file may be
 def test_a_setting_says_just_the_text_that_it_was_made_of(text: str) -> None:
     assert load_config(settings=[as_setting("data.root", text)]).data.root == text
+
+
+def test_a_file_with_the_former_key_of_tensorboard_is_read(tmp_path: Path) -> None:
+    for value, trackers in (("true", ("tensorboard",)), ("false", ())):
+        (tmp_path / "old.yaml").write_text(f"trainer: {{tensorboard: {value}}}\n")
+        assert load_config(tmp_path / "old.yaml").trainer.trackers == trackers

@@ -260,7 +260,7 @@ def test_the_learning_rate_follows_the_papers_steps(data_root: Path) -> None:
 
 
 def test_tensorboard_files_are_written(data_root: Path, tmp_path: Path) -> None:
-    run(data_root, tmp_path / "a", epochs=1, tensorboard=True)
+    run(data_root, tmp_path / "a", epochs=1, trackers=("tensorboard",))
     assert list((tmp_path / "a/tensorboard").glob("events.*"))
 
 

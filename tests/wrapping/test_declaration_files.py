@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from coleaf_framework import CoLeaF, Constant, Out, StreamSpec, Tap, read_declaration, wrap, write_declaration
 from coleaf_framework.adapters import Declaration, DeclarationFile, WrapArguments
 from coleaf_framework.plugins import create_anchor
-from coleaf_framework.record.run_record import migrated
+from coleaf_framework.record.migration import migrated
 from coleaf_framework.record.settings import load_config
 from coleaf_framework.storage import read_yaml, yaml_lines
 from tests.helpers.command import Command
