@@ -10,7 +10,7 @@ from torch import Tensor
 from coleaf_framework.protocol import StreamSpec
 
 
-@dataclass(frozen=True)
+@dataclass
 class KnownLengths:
     """The `Features` of a folder without features: lengths that follow from the annotations, and no streams.
 

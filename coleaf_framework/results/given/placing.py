@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -56,6 +56,7 @@ def predictions_of(given: GivenEvents, truth: SplitTruth, placing: Placing | Non
     if given.split is not None and given.split != truth.split:
         raise ValueError(f"{given.source}: says that it is of split {given.split!r}: take --split {given.split}")
     named, notes = videos_of(given, truth, placing.missing_as_empty, placing.skip_unknown)
+    given = replace(given, videos={name: given.videos[name] for name in named.values()})
     classes, of_classes = class_names_of(given, truth, placing.class_map)
     index = {name: i for i, name in enumerate(truth.classes)}
     placer = _Placer(truth, {name: index[known] for name, known in classes.items() if known is not None}, given)
