@@ -18,10 +18,9 @@ COLUMNS: Mapping[Truth, tuple[str, ...]] = {
     ),
     "joint": ("segment/AV", "event/AV", "support/segment/AV", "support/event/AV"),
 }
-LEGEND = (
-    'In brackets the 95 % interval, over videos, and over seeds where a row has several. "X less Y" is the paired '
-    "difference, on the same videos. * marks an interval that excludes 0, ** a difference that is significant after "
-    "Holm's correction for all columns."
+_LEGEND = (
+    'In brackets the 95 % interval, over {over}. "X less Y" is the paired difference, on the same videos. * marks an '
+    "interval that excludes 0, ** a difference that is significant after Holm's correction for all columns."
 )
 
 
@@ -60,7 +59,8 @@ def interval_table(rows: Sequence[Row], pairs: Sequence[Pair], truth: Truth, *, 
     for pair in pairs:
         texts = format_difference(pair)
         body.append([pair.name, *(texts[column] for column in columns)])
-    return plain_table(["", *columns], body, "95 % intervals", markdown=markdown) + f"\n\n{LEGEND}"
+    legend = _LEGEND.format(over="videos and seeds" if any(len(row.runs) > 1 for row in rows) else "videos")
+    return plain_table(["", *columns], body, "95 % intervals", markdown=markdown) + f"\n\n{legend}"
 
 
 def _with_interval(mean: float, low: float, high: float) -> str:
