@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,20 +14,35 @@ from rich.text import Text
 
 from coleaf_framework._text import one_line, say
 from coleaf_framework.cli.importing import importing
-from coleaf_framework.cli.options import Data, Decision, DeclarationFile, Markdown, Run, Settings, Split, Trust
+from coleaf_framework.cli.options import (
+    CONCLUDING,
+    Data,
+    Decision,
+    DeclarationFile,
+    Markdown,
+    Run,
+    Settings,
+    Split,
+    Trust,
+)
 
 if TYPE_CHECKING:
+    from coleaf_framework.experiments.scoring import ScoredRuns
     from coleaf_framework.metrics import Event
+    from coleaf_framework.results.given import GivenFiles
+
+
+_TEXT_FILES = (".json", ".tsv", ".csv", ".txt")  # a path that is not there is a file by its ending, else a run
 
 
 def evaluate(
     runs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            help="run folders, or user/name[@revision] on the Hugging Face Hub; those that differ in their seed alone "
-            "are averaged"
+            help="run folders, or user/name[@revision] on the Hugging Face Hub, of which those that differ only in "
+            "their seed are averaged; and files of events that others wrote, as docs/scoring.md shows them"
         ),
-    ],
+    ] = None,
     data: Data = None,
     split: Split = "test",
     decision: Decision = None,
@@ -34,30 +50,99 @@ def evaluate(
     trust: Trust = False,
     anchor: DeclarationFile = None,
     markdown: Markdown = False,
-    json_: Annotated[Path | None, typer.Option("--json", help="write every run's scores to this file")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="write all scores to this file")] = None,
+    audio_events: Annotated[
+        list[Path] | None, typer.Option(help="file of audible events, in a form that says no modality (DCASE, LLP)")
+    ] = None,
+    visual_events: Annotated[
+        list[Path] | None, typer.Option(help="file of visible events, by the same parser as --audio-events")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="what files without a header are: dcase, llp or csv")
+    ] = None,
+    class_map: Annotated[
+        Path | None, typer.Option(help="YAML file, NAME: CLASS, of class names in files that the data do not have")
+    ] = None,
+    missing_as_empty: Annotated[
+        bool, typer.Option("--missing-as-empty", help="count videos that a file does not name as without events")
+    ] = False,
+    skip_unknown_videos: Annotated[
+        bool, typer.Option("--skip-unknown-videos", help="leave out what a file says of videos of no or another split")
+    ] = False,
+    unseen: Annotated[
+        str | None,
+        typer.Option(help="unseen classes, with commas between or in a text file: scores over seen and unseen apart"),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            help="of the harmonic mean over seen and unseen classes; support/segment/AV where the data has AV alone",
+            show_default=CONCLUDING,
+        ),
+    ] = None,
 ) -> None:
-    """Score runs on a split, beside the empty parser and the video-label parser."""
+    """Score runs, and files of events that others wrote, on a split, beside the two trivial parsers."""
     with importing():
         from coleaf_framework.experiments.scoring import score_runs
-        from coleaf_framework.results.tables import further_table, score_table
-        from coleaf_framework.storage import require_place, to_json, write_text
+        from coleaf_framework.results.given import GivenFiles
+        from coleaf_framework.storage import require_place, write_text
         from coleaf_framework.training.distributed import DistributedContext
 
     if json_ is not None:
         require_place(json_, "--json")
-    scored = score_runs(runs, data, split, tuple(set_ or ()), decision, trust=trust, declaration=anchor)
-    if not DistributedContext.join().first:
-        return
-    say(score_table(scored.rows, scored.title, scored.deviations, markdown=markdown))
+    named = runs or []
+    paths = tuple(path for path in named if path.is_file() or (not path.exists() and path.suffix in _TEXT_FILES))
+    files = GivenFiles(
+        paths, tuple(audio_events or ()), tuple(visual_events or ()), format_, class_map, missing_as_empty,
+        skip_unknown_videos,
+    )  # fmt: skip
+    _require_sense(named, files, data, unseen, column)
+    folders = [path for path in named if path not in paths]
+    first = DistributedContext.join().first
+    given = files.read()
+    for each in given if first else ():
+        say(each.read_as, sys.stderr)
+    scored = score_runs(
+        folders, data, split, tuple(set_ or ()), decision, trust=trust, declaration=anchor,
+        given=files.predictions(given, data, split) if data is not None and files else (),
+        order=[str(path) for path in named], unseen=unseen, column=column,
+    )  # fmt: skip
+    if first:
+        _show_scores(scored, markdown)
+        if json_ is not None:
+            write_text(json_, scored.as_json())
+
+
+def _require_sense(
+    named: Sequence[Path], files: GivenFiles, data: Path | None, unseen: str | None, column: str | None
+) -> None:
+    """Refuse what would do nothing."""
+    if not named and not files:
+        raise ValueError("name a run folder, or a file of events (--audio-events and --visual-events name some too)")
+    if files and data is None:
+        raise ValueError("a file of events does not say where the ground truth is: pass --data DIR")
+    options = {
+        "--format": files.form, "--class-map": files.class_map,
+        "--missing-as-empty": files.missing_as_empty, "--skip-unknown-videos": files.skip_unknown,
+    }  # fmt: skip
+    if not files and (idle := next((name for name, value in options.items() if value), None)):
+        raise ValueError(f"{idle} is about files of events, of which none is named")
+    if column is not None and unseen is None:
+        raise ValueError("--column is that of the harmonic mean over seen and unseen classes: give --unseen too")
+
+
+def _show_scores(scored: ScoredRuns, markdown: bool) -> None:
+    from coleaf_framework.results.interval_table import interval_table
+    from coleaf_framework.results.tables import further_table, score_table
+
+    say(score_table(scored.table_rows(), scored.title, scored.deviations(), markdown=markdown))
     if scored.further:
         say("\n" + further_table(scored.further, scored.further_deviations, markdown=markdown))
+    say("\n" + interval_table(scored.rows, scored.pairs, scored.predictions.truth_kind, markdown=markdown))
+    if scored.open_vocabulary is not None:
+        say("\n" + scored.open_vocabulary.table(markdown=markdown))
     for note in scored.notes:
         say(f"NOTE: {note}")
-    if json_ is not None:
-        content: dict[str, object] = {"runs": scored.by_run, "notes": scored.notes}
-        if scored.further_by_run:
-            content["further"] = scored.further_by_run
-        write_text(json_, to_json(content, indent=1))
 
 
 def predict(

@@ -50,7 +50,7 @@ def parse(
     with importing():
         from coleaf_framework.extraction.naming import renamed_notes
         from coleaf_framework.parsing import VideoParser
-        from coleaf_framework.results.events_file import write_events
+        from coleaf_framework.results.events_file import MEDIA_FILES, write_events
         from coleaf_framework.storage import require_file
 
     if embed and html is None:
@@ -73,7 +73,7 @@ def parse(
         notes = tuple(dict.fromkeys((*renamed, *(note for video in parsed for note in video.notes))))
         for note in notes:
             say(f"NOTE: {note}", sys.stderr)
-        write_events(json_, parsed[0].parser, "media files", "test", [v.as_video_events() for v in parsed], notes)
+        write_events(json_, parsed[0].parser, MEDIA_FILES, "test", [v.as_video_events() for v in parsed], notes)
         say(f"{sum(len(v.events()) for v in parsed)} events in {len(parsed)} videos; {json_}")
     if html is not None and parsed:
         write_page(html, parsed, embed=embed)

@@ -36,6 +36,7 @@ from coleaf_framework.data.ave_files import (
 )
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.layout import Layout, find_layout
+from coleaf_framework.data.lengths import KnownLengths
 from coleaf_framework.data.store import INDEX
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 from coleaf_framework.metrics import ParsedSplit
@@ -61,6 +62,7 @@ class AVE(VideoFolder):
         split: "train" (3,339 rows and 178 background videos), "val" (402) or "test" (402).
         streams: A file such as `streams.yaml`; that of the folder, if it has one, if None.
         skip_incomplete: Leave out samples that lack a file of a stream, and say so, instead of refusing the split.
+        annotations_only: Look for no features.
 
     Raises:
         FileNotFoundError: A file is missing. The message names it.
@@ -71,7 +73,13 @@ class AVE(VideoFolder):
     annotation_files = (ROWS_FILE, *ORDER_FILES.values(), BACKGROUND_FILE)
 
     def __init__(
-        self, root: Path | str, split: str, *, streams: Path | str | None = None, skip_incomplete: bool = False
+        self,
+        root: Path | str,
+        split: str,
+        *,
+        streams: Path | str | None = None,
+        skip_incomplete: bool = False,
+        annotations_only: bool = False,
     ) -> None:
         root = Path(root)
         self.streams_file, self.skip_incomplete = streams, skip_incomplete
@@ -86,8 +94,10 @@ class AVE(VideoFolder):
             raise ValueError(f"{root}: split {split!r} has no videos ({ORDER_FILES[split]}); it has {list(orders)}")
         self.issues = find_issues(self.rows, orders)
         background = background_ids(root)
-        layout = find_layout(root, streams)
-        features = self._open_features(root, layout, len(background))
+        layout = None if annotations_only else find_layout(root, streams)
+        features: Features = KnownLengths(1.0, lambda _: SECONDS)
+        if not annotations_only:
+            features = self._open_features(root, layout, len(background))
         if features.segment_seconds != 1:
             raise ValueError(f"{root}: AVE is annotated by the second, so segment_seconds is 1, not {layout}")
         gone = {video for video, _ in features.missing(background)}

@@ -28,7 +28,9 @@ from coleaf_framework.data.annotation_files import (
 )
 from coleaf_framework.data.annotations import AnnotationIssues, Annotations, dense_labels, read_annotations
 from coleaf_framework.data.extracted import VIDEOS_FILE, absent_caveats, read_absent
+from coleaf_framework.data.features import Features
 from coleaf_framework.data.layout import find_layout
+from coleaf_framework.data.lengths import KnownLengths
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 from coleaf_framework.protocol import Modality
 
@@ -61,6 +63,7 @@ class AVVPFolder(VideoFolder):
         classes: Class names, in index order; read from `classes.txt` if None.
         streams: A file such as `streams.yaml`; that of the folder, if it has one, if None.
         skip_incomplete: Leave out the videos that lack a file of a stream, and say so, instead of refusing the split.
+        annotations_only: Look for no features: a video has as many segments of 1 s as its filename says.
 
     Raises:
         FileNotFoundError: A file is missing. The message names it.
@@ -87,6 +90,7 @@ class AVVPFolder(VideoFolder):
         *,
         streams: Path | str | None = None,
         skip_incomplete: bool = False,
+        annotations_only: bool = False,
     ) -> None:
         root = Path(root)
         self.streams_file, self.skip_incomplete = streams, skip_incomplete
@@ -100,14 +104,17 @@ class AVVPFolder(VideoFolder):
             raise ValueError(f"{root}: split {split!r} has no videos ({WEAK_FILES[split]}); it has {filled}")
         self._absent = read_absent(root)
         dense = [find_file(root, name) for name in DENSE_FILES.values()]
-        layout = find_layout(root, streams)
+        if annotations_only:
+            features: Features = KnownLengths(1.0, self._seconds_of_filename)
+        else:
+            features = open_features(root, find_layout(root, streams), self._known_seconds)
         super().__init__(
             root,
             split,
             name=root.resolve().name,
             classes=names,
             ids=tuple(self.annotations.weak[split]),
-            features=open_features(root, layout, self._known_seconds),
+            features=features,
             has_ground_truth=split != "train" and None not in dense,
             skip_incomplete=skip_incomplete,
         )
@@ -177,6 +184,14 @@ class AVVPFolder(VideoFolder):
     def _known_seconds(self, video: str) -> float | None:
         return next(iter(self.seconds(video)), None)
 
+    def _seconds_of_filename(self, video: str) -> int:
+        if not (seconds := self.seconds(video)):
+            raise ValueError(
+                f"{self.root}: has no features, and the filename of video {video!r} does not end with its times, such "
+                "as _0_10, so how long it lasts is not known"
+            )
+        return seconds[0]
+
 
 class LLP(AVVPFolder):
     """One split of Look, Listen and Parse (Tian et al., ECCV 2020): `AVVPFolder` with LLP's 25 classes.
@@ -186,6 +201,7 @@ class LLP(AVVPFolder):
         split: "train" (10,000 videos), "val" (649) or "test" (1,200).
         streams: As of `AVVPFolder`.
         skip_incomplete: As of `AVVPFolder`.
+        annotations_only: As of `AVVPFolder`.
 
     Example:
         A folder with one training video:
@@ -205,9 +221,22 @@ class LLP(AVVPFolder):
     """
 
     def __init__(
-        self, root: Path | str, split: str, *, streams: Path | str | None = None, skip_incomplete: bool = False
+        self,
+        root: Path | str,
+        split: str,
+        *,
+        streams: Path | str | None = None,
+        skip_incomplete: bool = False,
+        annotations_only: bool = False,
     ) -> None:
-        super().__init__(root, split, LLP_CLASSES, streams=streams, skip_incomplete=skip_incomplete)
+        super().__init__(
+            root,
+            split,
+            LLP_CLASSES,
+            streams=streams,
+            skip_incomplete=skip_incomplete,
+            annotations_only=annotations_only,
+        )
         self.name = "LLP, synthetic features" if self.synthetic else "LLP"
 
 

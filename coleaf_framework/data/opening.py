@@ -89,6 +89,37 @@ def open_folder(
     return opener(root, split, streams=streams, skip_incomplete=skip_incomplete)
 
 
+def open_annotated(root: Path | str, split: str) -> tuple[VideoFolder, bool]:
+    """Open a split of a data folder to score against it, which needs annotations and no features.
+
+    Where the folder has features, videos are as long as these, as they are for a trained run. Where it has none at all,
+    they are as long as the annotations say: LLP's layout by the times in filenames, AVE 10 s, UnAV-100 by duration.
+
+    Args:
+        root: Folder of the data set.
+        split: "train", "val" or "test".
+
+    Returns:
+        The split, and whether its lengths are those of features.
+
+    Raises:
+        FileNotFoundError, ValueError: As `open_folder` does. LFAV's annotations do not say how long a video lasts.
+    """
+    root = Path(root)
+    known = _format_of(root)
+    kind: Callable[..., VideoFolder] = LLP if find_file(root, CLASSES_FILE) is None else AVVPFolder
+    if known is not None:
+        kind = known[0]
+    if kind is LFAV or is_extracted(root) or has_own_streams(root) or _has_features(root):
+        return open_folder(root, split), True
+    return kind(root, split, annotations_only=True), False
+
+
+def _has_features(root: Path) -> bool:
+    """Whether there is anything where LLP's layout, AVE or UnAV-100 have features."""
+    return (root / "feats").exists() or any(root.glob("*_feature.h5")) or any(root.glob("*.npy"))
+
+
 def splits_of(root: Path | str) -> tuple[str, ...]:
     """The splits of which a data folder has annotations.
 

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from coleaf_framework.data.annotation_files import CLASSES_FILE, find_file, read_classes
+from coleaf_framework.data.features import Features
 from coleaf_framework.data.layout import Layout, StreamFiles, find_layout
+from coleaf_framework.data.lengths import KnownLengths
 from coleaf_framework.data.unav_annotations import SUBSETS, UNAV_FILE, UnAVAnnotations, UnAVVideo, read_unav
 from coleaf_framework.data.video_folder import VideoFolder, log_once, open_features
 from coleaf_framework.metrics import ParsedSplit, decide
@@ -85,6 +87,7 @@ class UnAV100(VideoFolder):
         split: "train", "val" or "test".
         streams: A file such as `streams.yaml`; that of the folder, if it has one, if None.
         skip_incomplete: Leave out the videos that lack a file of a stream, and say so, instead of refusing the split.
+        annotations_only: Look for no features: a video has the tokens of `unav_segments`.
 
     Raises:
         FileNotFoundError: A file is missing. The message names it.
@@ -109,7 +112,13 @@ class UnAV100(VideoFolder):
     annotation_files = (CLASSES_FILE, UNAV_FILE)
 
     def __init__(
-        self, root: Path | str, split: str, *, streams: Path | str | None = None, skip_incomplete: bool = False
+        self,
+        root: Path | str,
+        split: str,
+        *,
+        streams: Path | str | None = None,
+        skip_incomplete: bool = False,
+        annotations_only: bool = False,
     ) -> None:
         root = Path(root)
         self.streams_file, self.skip_incomplete = streams, skip_incomplete
@@ -120,14 +129,19 @@ class UnAV100(VideoFolder):
         if not self.videos:
             filled = [name for name, videos in self.annotations.videos.items() if videos]
             raise ValueError(f"{root}: split {split!r} has no videos in {UNAV_FILE}; it has {filled}")
-        layout = find_layout(root, streams)
+        if annotations_only:
+            features: Features = KnownLengths(
+                UNAV_GRID.seconds, lambda video: unav_segments(self.videos[video].duration)
+            )
+        else:
+            features = open_features(root, find_layout(root, streams), self._known_seconds, usual=_layout(root))
         super().__init__(
             root,
             split,
             name="UnAV-100",
             classes=self.annotations.classes,
             ids=tuple(self.videos),
-            features=open_features(root, layout, self._known_seconds, usual=_layout(root)),
+            features=features,
             has_ground_truth=split != "train",
             truth="joint",
             skip_incomplete=skip_incomplete,

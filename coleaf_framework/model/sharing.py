@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -22,6 +22,9 @@ from coleaf_framework.record.publishing import publishable
 from coleaf_framework.record.pushing import CARD, push_folder, require_repository_id
 from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.storage import WEIGHTS, write_tensors, write_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class SharedOnHub:

@@ -21,6 +21,9 @@ from coleaf_framework._config import nearest
 from coleaf_framework.metrics import Event
 from coleaf_framework.storage import require_file, to_json, write_atomically
 
+MEDIA_FILES = "media files"
+"""In place of a data set's name, in a file of `coleaf parse`; its split means nothing."""
+
 
 @dataclass(frozen=True)
 class VideoEvents:

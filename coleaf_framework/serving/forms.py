@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from coleaf_framework.report.player import embedded, make_player
-from coleaf_framework.results.events_file import events_text
+from coleaf_framework.results.events_file import MEDIA_FILES, events_text
 from coleaf_framework.results.parsed_video import ParsedVideo
 
 
 def as_events(video: ParsedVideo) -> str:
     """The JSON that `coleaf parse` writes."""
-    return events_text(video.parser, "media files", "test", [video.as_video_events()], video.notes)
+    return events_text(video.parser, MEDIA_FILES, "test", [video.as_video_events()], video.notes)
 
 
 def as_page(video: ParsedVideo, path: Path) -> str:
