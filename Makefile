@@ -9,13 +9,16 @@ JOBS ?= 2
 # A file's tests share what they have trained, so they stay in one process.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test check check-lowest browser bench torture docs clean
+.PHONY: demo test test-release check check-lowest browser bench torture docs lock clean
 
 demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what came of it
 	$(BIN)/coleaf demo --data examples/tuxav_mini --video examples/clips/tuxva000000.mp4
 
 test: $(READY)  ## all tests
 	$(BIN)/python $(PYTEST)
+
+test-release: $(READY)  ## wheel, sdist, lock, Dockerfile and notebook alone
+	$(BIN)/python $(PYTEST) tests/release tests/test_notebook.py
 
 check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation, tests with their coverage
 	$(BIN)/ruff format --check .
@@ -49,6 +52,9 @@ torture: $(READY)  ## faults that take longer than a test may
 
 docs: $(READY)  ## the documentation as a site, in docs/_build
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+
+lock:  ## requirements.lock, and uv.lock, from constraints.txt; needs uv
+	.ci/lock
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

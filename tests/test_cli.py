@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -527,6 +528,12 @@ def test_help_and_typing_errors_need_no_pytorch(arguments: tuple[str, ...]) -> N
     assert "Usage: " in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == (0 if "--help" in arguments else 2)
+
+
+def test_the_version_needs_no_pytorch() -> None:
+    command = [sys.executable, "-c", WITHOUT_PYTORCH, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == (f"coleaf-framework {version('coleaf-framework')}\n", 0), done.stderr
 
 
 def test_every_command_tells_its_help_without_pytorch() -> None:

@@ -12,6 +12,7 @@ from coleaf_framework.cli.demo import run_demo
 from coleaf_framework.data import open_folder
 from coleaf_framework.record.settings import load_config
 from coleaf_framework.training.experiment import open_split, train
+from tests.helpers.command import Command
 
 MINI = Path(__file__).resolve().parents[1] / "examples/tuxav_mini"
 TINY = (
@@ -43,8 +44,12 @@ def test_the_demo_ends_with_table_types_checkpoint_and_pictures(data_root: Path,
 
 def test_without_data_the_demo_says_that_it_is_synthetic(tmp_path: Path) -> None:
     shown = run_demo(tmp_path / "demo", settings=TINY)
-    assert shown.startswith("No data was named, so this is synthetic LLP")
+    assert shown.startswith("This is synthetic LLP: it shows how things work, not how well.")
     assert "on synthetic LLP test, 6 videos" in shown
+
+
+def test_synthetic_data_and_a_folder_are_not_named_together(coleaf: Command) -> None:
+    assert "--synthetic and --data exclude each other" in coleaf("demo", "--synthetic", "--data", MINI, fails=True)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
-"""The examples run, and a plugin in a distribution of its own is found once it is installed."""
+"""The examples run; `plugin_package` in `tests/release`, where it is installed."""
 
 from __future__ import annotations
 
 import importlib
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -47,22 +46,3 @@ def test_wrap_unmodified(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert 'tokens=Tap("fc_prob", at="input", order=("visual", "audio"))' in printed
     assert "taken out again: True" in printed
-
-
-@pytest.mark.slow
-def test_an_installed_plugin_is_found(tmp_path: Path) -> None:
-    """A temporary environment on top of this one, into which only the plugin is installed."""
-    venv.create(tmp_path / "env", with_pip=False)
-    python = tmp_path / "env/bin/python"
-    site = run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path).strip()
-    here = [path for path in sys.path if path.endswith("site-packages")] + [str(ROOT), str(ROOT / "backbones")]
-    (Path(site) / "this_environment.pth").write_text("\n".join(here) + "\n")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", site]
-    run(*install, ROOT / "examples/plugin_package", cwd=tmp_path)
-    listed = run(python, "-m", "coleaf_framework", "plugins", cwd=tmp_path, env={"COLUMNS": "200", "PATH": ""})
-    assert "tinyparser 1.0" in listed
-    assert "works" in next(line for line in listed.splitlines() if "tinyparser" in line)
-    code = "from coleaf_framework import wrap; print(type(wrap('tinyparser').anchor).__name__)"
-    assert run(python, "-c", code, cwd=tmp_path).strip() == "TinyParser"
-    tests = ROOT / "examples/plugin_package/tests"
-    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path)

@@ -48,7 +48,9 @@ SHOWN = (
     "support/segment/Type@AVo",
 )
 _RULE = "the first test video with two types of events or more in which the two parsers' events differ"
-_NO_DATA = "No data was named, so this is synthetic LLP: it shows how things work, not how well."
+_SYNTHETIC = (
+    "This is synthetic LLP: it shows how things work, not how well. Real: --data examples/tuxav_mini, in a clone."
+)
 _RUNS = (("han", "false"), ("han-coleaf", "true"))
 
 
@@ -94,7 +96,7 @@ def run_demo(out: Path, data: Path | None = None, settings: tuple[str, ...] = ()
     save(timeline(_lanes(predicted, telling), telling.seconds, f"{telling.id}: {_RULE}"), out / "timeline.png")
     return "\n".join(
         [
-            "" if data is not None else _NO_DATA,
+            "" if data is not None else _SYNTHETIC,
             report.comparison.brief([column for column in SHOWN if column in report.comparison.columns]),
             "",
             report.types_found(),

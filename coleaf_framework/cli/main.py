@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from coleaf_framework._text import end_interrupted, log_to_stderr
+from coleaf_framework._text import end_interrupted, log_to_stderr, say
 from coleaf_framework.cli import (
     data,
     evaluating,
@@ -79,10 +80,19 @@ for name, command in COMMANDS.items():
 _debugging: list[bool] = []
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(f"coleaf-framework {version('coleaf-framework')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="show where an error comes from")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", help="say which version is installed", is_eager=True, callback=_say_version)
+    ] = False,
 ) -> None:
     """CoLeaF for audio-visual video parsing."""
     _debugging.append(debug)

@@ -144,12 +144,18 @@ def import_(
 def demo(
     out: Annotated[Path, typer.Option(help="folder to write; replaced if it holds a demo")] = Path("runs/demo"),
     data: Annotated[Path | None, typer.Option(help="folder in LLP's layout, such as examples/tuxav_mini")] = None,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="a small synthetic LLP, which needs no files; so too without --data")
+    ] = False,
+    set_: Settings = None,
     video: Annotated[Path | None, typer.Option(help="media file that the trained network parses at the end")] = None,
 ) -> None:
     """Train HAN alone and inside CoLeaF and show what came of it; on a small synthetic LLP without --data."""
+    if synthetic and data is not None:
+        raise ValueError("--synthetic and --data exclude each other")
     with importing():
         from coleaf_framework.cli.demo import run_demo
         from coleaf_framework.storage import require_place
 
     require_place(out, "--out", folder=True)
-    say(run_demo(out, data, video=video))
+    say(run_demo(out, data, tuple(set_ or ()), video=video))

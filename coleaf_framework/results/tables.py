@@ -167,5 +167,6 @@ def _markdown(cell: str) -> str:
 
 def _as_text(table: Table) -> str:
     text = io.StringIO()
-    Console(file=text, width=1000).print(table)  # wide, so that rich does not truncate numbers
+    # Wide, so that Rich does not truncate numbers; in a notebook it would show the table and write no text.
+    Console(file=text, width=1000, force_jupyter=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -23,14 +24,16 @@ class TrainingProgress:
 
     def __init__(self, epochs: int, steps: int, *, quiet: bool) -> None:
         self.epochs, self.steps, self.quiet = epochs, steps, quiet
+        console = Console(stderr=True)
+        barless = console.is_jupyter and find_spec("ipywidgets") is None  # where Rich would warn at every refresh
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[losses]}", markup=False),
-            console=Console(stderr=True),
-            disable=quiet,
+            console=console,
+            disable=quiet or barless,
             transient=True,
         )
         self._task = self._bar.add_task("training", total=epochs * steps, losses="")
