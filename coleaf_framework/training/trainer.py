@@ -38,6 +38,7 @@ from coleaf_framework.training.data_fit import (
 )
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
+from coleaf_framework.training.graphs import CudaGraphs, require_graphs
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
@@ -155,6 +156,8 @@ class CoLeaFTrainer:
             KeyboardInterrupt: the run was told to stop.
             ConnectionError: another rank failed.
         """
+        if self.config.cuda_graphs:
+            require_graphs(self.device, self.distributed.size)
         require_fitting_data(self.model, self.decision, train)
         if val is not None:
             require_fitting_data(self.model, self.decision, val, truth=True)
@@ -202,7 +205,8 @@ class CoLeaFTrainer:
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
-        stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule)
+        graphs = CudaGraphs(self.device) if c.cuda_graphs else None
+        stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule, graphs)
         if folder is not None:
             features = recipe_of(train)
             projection = None if features is None else features[1]
