@@ -136,4 +136,6 @@ def make_schedule(
 
 def clip_gradients(branch: nn.Module, most: float) -> None:
     """Scale a branch's gradient down to a norm of `most`, where it is longer; without waiting for the device."""
-    nn.utils.clip_grad_norm_(branch.parameters(), most)
+    trained = [p for p in branch.parameters() if p.grad is not None]
+    if trained:  # in the official recipe's first update the Anchor has no gradient
+        nn.utils.clip_grad_norm_(trained, most)

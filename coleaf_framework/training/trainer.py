@@ -173,7 +173,9 @@ class CoLeaFTrainer:
         parts = self.config.accumulate * self.distributed.size
         require_videos_to_mix(self.model, self.config.batch_size, parts)
         require_lengths_to_mix(self.model, train, self.config, parts)
-        self.model.label_loss = replace(self.model.label_loss, positive_shares=positive_shares_of(train))
+        shares = positive_shares_of(train)  # on the device from now on: a copy in each step would stall it
+        shares = None if shares is None else shares.to(self.device)
+        self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
         warn_of_no_teaching(self.model, self.config.epochs)
         self._record(train, [split for split in (train, val, test) if split is not None])
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None
