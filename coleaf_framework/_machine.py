@@ -15,5 +15,5 @@ def cores() -> int:
 
 
 def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the CPU on a device, without waiting for it: a CUDA device reads from page-locked memory meanwhile."""
+    """A tensor of the CPU on a device, without waiting: a CUDA device reads it from page-locked memory meanwhile."""
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)

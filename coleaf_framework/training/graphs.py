@@ -54,7 +54,8 @@ class CudaGraphs:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.stream = device, torch.cuda.Stream(device)
+        self.device = device
+        self.stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, run: Callable[[], None]) -> None:
         """Run on the capturing stream, as PyTorch asks for before a capture."""
@@ -69,7 +70,7 @@ class CudaGraphs:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             run()
-        return cast(Callable[[], None], graph.replay)
+        return graph.replay
 
 
 def require_graphs(device: torch.device, ranks: int) -> None:
@@ -183,7 +184,7 @@ class _StepNumber:
     def _unknown(self, *_: object) -> NoReturn:
         _refuse("reads progress.step otherwise than as `step % n`")
 
-    __bool__ = __eq__ = __hash__ = __str__ = __format__ = _unknown  # type: ignore[assignment]
+    __bool__ = __eq__ = __hash__ = __str__ = __format__ = _unknown
     __lt__ = __le__ = __gt__ = __ge__ = __index__ = __int__ = __float__ = _unknown
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __floordiv__ = __pow__ = _unknown
 
@@ -194,7 +195,7 @@ class _Names:
     def _unknown(self, *_: object) -> NoReturn:
         _refuse("reads the names of videos, batch.ids")
 
-    __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __eq__ = __hash__ = _unknown  # type: ignore[assignment]
+    __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __eq__ = __hash__ = _unknown
 
 
 def _refuse(what: str) -> NoReturn:

@@ -166,15 +166,11 @@ class Stepper:
                 followed from the epoch: theirs is advanced to where it would stand.
             epochs: done.
         """
-        capturable = [group.get("capturable") for group in self.optimizer.param_groups]
         if state.get("schedule") is None:
             self._catch_up(state["optimizer"], epochs)
         else:
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
-        for group, own in zip(self.optimizer.param_groups, capturable, strict=True):
-            if own is not None:  # whether steps are captured is this run's, not the state's
-                group["capturable"] = own
         average: dict[str, Tensor] | None = state.get("anchor_average")
         if self.average is not None and average is not None:
             self.average.average.load_state_dict(average)
