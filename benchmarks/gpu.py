@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         device = torch.empty(0, device=given.device).device
     except (RuntimeError, AssertionError) as problem:
         print(
-            f"there is no device {given.device!r} here ({str(problem).splitlines()[0]}): run this where there is a GPU, "
+            f"there is no device {given.device!r} here ({str(problem).splitlines()[0]}): run this where there is one, "
             "or try the script with --device cpu --quick",
             file=sys.stderr,
         )
