@@ -19,11 +19,14 @@ from coleaf_framework.training.device import seed_everything
 COLUMNS = ("segment/Type@AVo", "support/segment/Type@AVo", "event/Type@AV", "support/event/Type@AVo")
 
 
-def scores(precision: Any, seed: int, train: AveragedFrames, test: AveragedFrames, statistics: Any) -> dict[str, float]:
+def scores(
+    precision: Any, seed: int, train: AveragedFrames, test: AveragedFrames, statistics: Any, **settings: Any
+) -> dict[str, float]:
     """Test columns of one run."""
     seed_everything(seed)
     model = wrap("han", streams=train.streams, statistics=statistics)
-    config = TrainerConfig(epochs=10, batch_size=32, seed=seed, precision=precision, monitor=())
+    settings = {"epochs": 10, "batch_size": 32, "monitor": ()} | settings
+    config = TrainerConfig(seed=seed, precision=precision, **settings)
     trainer = CoLeaFTrainer(model, config, cache="memory", quiet=True)
     trainer.fit(train)
     return dict(trainer.evaluate(test).scores)

@@ -139,7 +139,8 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> the same."""
         dropped = round(self.p * 2**16)
-        if x.device.type != "cpu" or not self.training or not 0 < dropped < 2**16:
+        ours = x.device.type == "cpu" and self.training and 0 < dropped < 2**16
+        if not ours or torch.compiler.is_compiling():  # the compiler cannot trace `random_` with bounds
             return super().forward(x)
         whole = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
         bits = whole.view(torch.int16)[: x.numel()].view(x.shape)

@@ -48,7 +48,7 @@ def require_streams(owner: str, streams: Mapping[str, StreamSpec]) -> None:
 
 def streams_of(modality: Modality, streams: Mapping[str, StreamSpec]) -> dict[str, StreamSpec]:
     """The streams of a modality, sorted by name, so that weights fit whatever order a data set names its streams in."""
-    return {name: spec for name, spec in sorted(streams.items()) if spec.modality == modality}
+    return {name: streams[name] for name in sorted(streams) if streams[name].modality == modality}
 
 
 def require_given(owner: str, streams: Mapping[str, StreamSpec], given: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from coleaf_framework._machine import sent
 from coleaf_framework.protocol import Batch
 
 
@@ -50,7 +51,7 @@ def mix_videos(batch: Batch, alpha: float) -> Batch:
         raise ValueError(f"mixup's alpha must be above 0, got {alpha}")
     share = float(torch.distributions.Beta(alpha, alpha).sample())
     share = max(share, 1 - share)
-    partner = _partners(batch.mask, len(batch.labels)).to(batch.labels.device, non_blocking=True)
+    partner = _partners(batch.mask, len(batch.labels), batch.labels.device)
 
     def mixed(x: Tensor) -> Tensor:
         return share * x + (1 - share) * x[partner]
@@ -71,14 +72,13 @@ def _where_given(change: Callable[[Tensor], Tensor], x: Tensor | None) -> Tensor
     return None if x is None else change(x)
 
 
-def _partners(mask: Tensor | None, videos: int) -> Tensor:
+def _partners(mask: Tensor | None, videos: int, device: torch.device) -> Tensor:
     """Each video's partner: a random permutation (B,) that keeps every group of videos with equal masks."""
-    order = torch.randperm(videos)
+    order = sent(torch.randperm(videos), device)
     if mask is None:
         return order
     # Equal masks have equal sums of random numbers, others almost surely not; found without waiting for the device.
-    numbers = torch.randint(2**40, (mask.shape[1],)).to(mask.device, non_blocking=True)
-    key, order = (mask.long() * numbers).sum(1), order.to(mask.device, non_blocking=True)
+    key = (mask.long() * sent(torch.randint(2**40, (mask.shape[1],)), device)).sum(1)
     partner = torch.empty_like(order)
     partner[key.argsort(stable=True)] = order[key[order].argsort(stable=True)]
     return partner

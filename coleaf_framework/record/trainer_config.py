@@ -64,6 +64,11 @@ class TrainerConfig(StrictConfig):
     device: str = Field("auto", description="auto takes cuda, then mps, then cpu")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs the networks under autocast")
     compile: bool = Field(False, description="torch.compile the networks")
+    cuda_graphs: bool = Field(
+        False,
+        description="capture the training step in each epoch and replay it as a CUDA graph, by one launch in place of "
+        "some thousand; for one CUDA GPU. Never tried on one so far (docs/gpu.md)",
+    )
     workers: int = Field(0, ge=0, description="processes that read videos, on each rank")
     accumulate: int = Field(1, ge=1, description="parts that each rank's videos of a step are divided into, for memory")
     bucket_by_length: bool = Field(False, description="videos of similar length share a step, for less padding")
@@ -133,6 +138,8 @@ class TrainerConfig(StrictConfig):
                 raise ValueError(f"{key} is for {owner} {value} alone, not {getattr(self, owner)}")
         if self.optimizer == "sgd" and self.adam_betas != type(self).model_fields["adam_betas"].default:
             raise ValueError("adam_betas is for optimizer adam and adamw alone, not sgd")
+        if self.compile and self.cuda_graphs:
+            raise ValueError("compile and cuda_graphs were not tried together: set one of them")
         if self.lr_min > self.learning_rate:
             raise ValueError(f"lr_min={self.lr_min:g} is above learning_rate={self.learning_rate:g}")
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:

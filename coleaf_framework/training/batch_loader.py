@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from coleaf_framework._machine import sent
 from coleaf_framework.data import AVVPDataset, Video, collate
 from coleaf_framework.protocol import Batch
 from coleaf_framework.record.config import Cache
@@ -260,14 +261,14 @@ class _Resident:
         longest = max(self.lengths[i] for i in videos)
         at = torch.arange(longest)[None]
         real = at < lengths
-        rows = (self.starts[chosen, None] + torch.minimum(at, lengths - 1)).to(self.device, non_blocking=True)
-        mask = None if bool(real.all()) else real.to(self.device, non_blocking=True)
+        rows = sent(self.starts[chosen, None] + torch.minimum(at, lengths - 1), self.device)
+        mask = None if bool(real.all()) else sent(real, self.device)
 
         def gather(x: Tensor) -> Tensor:
             found = x[rows]
             return found if mask is None else found * mask.view(*mask.shape, *[1] * (found.ndim - 2))
 
-        videos_on_device = chosen.to(self.device, non_blocking=True)
+        videos_on_device = sent(chosen, self.device)
         return Batch(
             streams={
                 name: rearrange(gather(x), "b t (k d) -> b (t k) d", k=self.streams[name].frames)

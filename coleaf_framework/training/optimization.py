@@ -72,17 +72,23 @@ def make_optimizer(
 
     Raises:
         TypeError: the factory returns something else.
+        ValueError: what the factory returns cannot be captured, where the configuration asks for CUDA graphs.
     """
     if factory is not None:
         made = factory([p for group in groups for p in group["params"]])
         if not isinstance(made, torch.optim.Optimizer):
             raise WrongTypeError(f"optimizer returned {shown(made)}, where a torch.optim.Optimizer was expected")
+        if config.cuda_graphs and not all(group.get("capturable", False) for group in made.param_groups):
+            raise ValueError(
+                f"trainer.cuda_graphs: optimizer returned {type(made).__name__} without capturable=True, which PyTorch "
+                "asks for where steps are captured"
+            )
         return made
     common: dict[str, Any] = {"lr": config.learning_rate, "fused": device.type in ("cpu", "cuda")}
     decay = config.weight_decay
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=decay, **common)
-    common["betas"] = config.adam_betas
+    common |= {"betas": config.adam_betas, "capturable": config.cuda_graphs}
     if config.optimizer == "adamw" or decay:
         return torch.optim.AdamW(groups, weight_decay=decay, **common)
     return torch.optim.Adam(groups, **common)
@@ -130,4 +136,6 @@ def make_schedule(
 
 def clip_gradients(branch: nn.Module, most: float) -> None:
     """Scale a branch's gradient down to a norm of `most`, where it is longer; without waiting for the device."""
-    nn.utils.clip_grad_norm_(branch.parameters(), most)
+    trained = [p for p in branch.parameters() if p.grad is not None]
+    if trained:  # in the official recipe's first update the Anchor has no gradient
+        nn.utils.clip_grad_norm_(trained, most)

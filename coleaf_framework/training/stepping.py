@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,6 +18,7 @@ from coleaf_framework.model.running import phase
 from coleaf_framework.protocol import Batch, Progress
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.training.device import autocast
+from coleaf_framework.training.graphs import CapturedSteps, GraphBackend, Note
 from coleaf_framework.training.optimization import (
     OptimizerFactory,
     ScheduleFactory,
@@ -48,6 +49,7 @@ class Stepper:
         device: where.
         optimizer: makes the optimiser; that of the configuration where None.
         schedule: makes its schedule; that of the configuration where None.
+        graphs: captures steps and replays them; None makes each step as it is.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Stepper:
         device: torch.device,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
+        graphs: GraphBackend | None = None,
     ) -> None:
         self.model, self.config, self.device = model, config, device
         of_anchor = {id(p) for p in model.anchor.parameters()}
@@ -67,6 +70,7 @@ class Stepper:
         self.average = MovingAverage(model.anchor, config.anchor_ema) if config.anchor_ema else None
         self._forward: nn.Module = _UpdateForward(model)
         self._ranks = 1
+        self._captured = None if graphs is None else CapturedSteps(self._make_step, model, graphs)
 
     def distribute(self, ranks: int) -> None:
         """Average gradients over ranks from now on."""
@@ -74,14 +78,21 @@ class Stepper:
             self._forward = DistributedDataParallel(self._forward, find_unused_parameters=True)
         self._ranks = ranks
 
-    def step(self, batches: Sequence[Batch], progress: Progress, note: Callable[[StepOutput], None]) -> None:
+    def step(self, batches: Sequence[Batch], progress: Progress, note: Note) -> None:
         """Make one training step.
 
         Args:
             batches: its micro-batches; each micro-batch's Anchor pass is kept until the last update that reads it.
             progress: epoch and step.
-            note: told what each forward returned, before its backward.
+            note: told what each forward returned, before its backward, or after the step where it is replayed; it must
+                copy what it keeps.
         """
+        if self._captured is None:
+            self._make_step(batches, progress, note)
+        else:
+            self._captured.step(batches, progress, note)
+
+    def _make_step(self, batches: Sequence[Batch], progress: Progress, note: Note) -> None:
         updates = self.model.updates(progress)
         shared: list[AnchorPass | None] = [None] * len(batches)
         for number, which in enumerate(updates):

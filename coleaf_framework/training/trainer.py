@@ -39,6 +39,7 @@ from coleaf_framework.training.data_fit import (
 )
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
+from coleaf_framework.training.graphs import CudaGraphs, require_graphs
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
@@ -168,6 +169,8 @@ class CoLeaFTrainer:
             ConnectionError: another rank failed.
         """
         trackers = require_tracking(self.config, self._trackers)
+        if self.config.cuda_graphs:
+            require_graphs(self.device, self.distributed.size)
         require_fitting_data(self.model, self.decision, train)
         if val is not None:
             require_fitting_data(self.model, self.decision, val, truth=True)
@@ -183,7 +186,9 @@ class CoLeaFTrainer:
         parts = self.config.accumulate * self.distributed.size
         require_videos_to_mix(self.model, self.config.batch_size, parts)
         require_lengths_to_mix(self.model, train, self.config, parts)
-        self.model.label_loss = replace(self.model.label_loss, positive_shares=positive_shares_of(train))
+        shares = positive_shares_of(train)  # on the device from now on: a copy in each step would stall it
+        shares = None if shares is None else shares.to(self.device)
+        self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
         warn_of_no_teaching(self.model, self.config.epochs)
         self._record(train, [split for split in (train, val, test) if split is not None])
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None
@@ -220,7 +225,8 @@ class CoLeaFTrainer:
         self.model.to(self.device)
         if c.compile:
             compile_networks(self.model)
-        stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule)
+        graphs = CudaGraphs(self.device) if c.cuda_graphs else None
+        stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule, graphs)
         record = self._record_with(stepper) if folder is not None or self.model.record is not None else None
         if folder is not None and record is not None:
             record = folder.checked(record, accept_changes=self.accept_changes)

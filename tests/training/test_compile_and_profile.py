@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
+from coleaf_framework import Batch, CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder
+from coleaf_framework.protocol import Progress
 from coleaf_framework.training.profiling import Profiler
 from coleaf_framework.training.progress import TrainingProgress
 from tests.helpers.networks import TinyNet
+from tests.helpers.streams import SMALL as STREAMS
+from tests.helpers.streams import small_batch
 from tests.helpers.training import FAST, SMALL, fit
 
 QUIET: dict[str, Any] = {"dropout": 0.0}
@@ -118,3 +121,27 @@ def test_loss_terms_with_markup_in_their_names_are_shown_as_they_are(
     with TrainingProgress(1, 1, quiet=False) as progress:
         progress.step(1, 1, {"anchor/own[v2]": 0.5}, 1)
     assert "own[v2] 0.500" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anchor", ["han", "cmpae"])
+def test_a_step_compiles_into_one_graph(anchor: str) -> None:
+    """Networks, losses and labels of the official recipe, without a break, and with the terms of the step as it is.
+
+    With a backend that needs no compiler; dropout is off, since a compiled step draws other random numbers.
+    """
+    off = {"absence_dropout": 0.0, "visual_dropout": 0.0, "noise_ratios": {"audio": 0.5, "visual": 0.5}}
+    config = CoLeaFConfig.official(anchor_warmup=0, reference_warmup=0)
+    model = wrap(
+        anchor, streams=STREAMS, num_classes=4, config=config, reference_options=QUIET,
+        anchor_options=SMALL | QUIET | (off if anchor == "cmpae" else {}),
+    ).train()  # fmt: skip
+    batch = Batch(small_batch(10), (torch.rand(3, 4) < 0.5).float())
+
+    def losses() -> dict[str, torch.Tensor]:
+        progress = Progress(2, 3)
+        return model.update(batch, progress, "reference").losses | model.update(batch, progress, "anchor").losses
+
+    torch.compiler.reset()
+    compiled = torch.compile(losses, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(), losses(), rtol=1e-5, atol=1e-6)
