@@ -5,38 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
-from coleaf_framework._config import WrongTypeError, shown
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import absent_modality, truth_of
 from coleaf_framework.data.recipe_file import recipe_of, require_same_features
 from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
-from coleaf_framework.plugins import loaded_function, published_decision
+from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import Cache, TrainerConfig
-from coleaf_framework.record.provenance import made_of
-from coleaf_framework.record.run_record import RunRecord, TrainedOn
+from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors, without_absent
-from coleaf_framework.storage import text_digest
 from coleaf_framework.tracking import TrackedRun, Tracker, Trackers, require_trackers
 from coleaf_framework.training.batch_loader import BatchLoader
-from coleaf_framework.training.data_fit import (
-    positive_shares_of,
-    require_fitting_data,
-    require_lengths_to_mix,
-    require_read_labels,
-    require_videos_to_mix,
-    warn_of_no_teaching,
-    with_fitting_monitor,
-)
+from coleaf_framework.training.checks import require_options, require_training_data
+from coleaf_framework.training.data_fit import positive_shares_of, require_fitting_data
 from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.graphs import CudaGraphs, require_graphs
@@ -45,6 +35,7 @@ from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
 from coleaf_framework.training.plan import MicroBatch
 from coleaf_framework.training.profiling import Profiler
+from coleaf_framework.training.recording import recorded
 from coleaf_framework.training.resuming import require_fitting
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
 from coleaf_framework.training.stepping import Stepper
@@ -100,17 +91,7 @@ class CoLeaFTrainer:
         group: str | None = None,
     ) -> None:
         self.config = config if config is not None else TrainerConfig()
-        for what, given, kind in (("config", self.config, TrainerConfig), ("decision", decision, DecisionConfig)):
-            if given is not None and not isinstance(given, kind):
-                raise WrongTypeError(f"{what} is {shown(given)}, where a {kind.__name__} was expected")
-        for what, name, known in (
-            ("cache", cache, get_args(Cache)),
-            ("on_existing", on_existing, get_args(OnExisting)),
-        ):
-            if name not in known:
-                raise ValueError(f"{what} is {shown(name)}, where one of {', '.join(known)} was expected")
-        if out is not None and not isinstance(out, str | Path):
-            raise WrongTypeError(f"out is {shown(out)}, where the path of a run folder was expected")
+        require_options(self.config, decision, out, cache, on_existing, {"optimizer": optimizer, "schedule": schedule})
         self.model = model if isinstance(model, CoLeaF) else wrap(model, config=CoLeaFConfig(enabled=False))
         if not any(p.requires_grad for p in self.model.parameters()):
             raise ValueError(f"{self.name} has no parameter that requires a gradient: there is nothing to train")
@@ -126,9 +107,6 @@ class CoLeaFTrainer:
             self.config = self.config.model_copy(update={"trackers": names})
         self.out, self.on_existing, self.accept_changes = out, on_existing, accept_changes
         self.cache, self.quiet, self.profile = cache, quiet, profile
-        for what, factory in (("optimizer", optimizer), ("schedule", schedule)):
-            if factory is not None and not callable(factory):
-                raise WrongTypeError(f"{what} is {shown(factory)}, where a function that makes one was expected")
         self._optimizer, self._schedule = optimizer, schedule
         self.history: list[dict[str, Any]] = []
 
@@ -171,31 +149,23 @@ class CoLeaFTrainer:
         trackers = require_tracking(self.config, self._trackers)
         if self.config.cuda_graphs:
             require_graphs(self.device, self.distributed.size)
-        require_fitting_data(self.model, self.decision, train)
-        if val is not None:
-            require_fitting_data(self.model, self.decision, val, truth=True)
-            if val.classes != train.classes:
-                raise ValueError(f"classes of {val.split} differ from those of {train.split}")
-            self.config = with_fitting_monitor(self.config, val, log=self.distributed.first)
-        if self.config.bucket_by_length and not hasattr(train, "segments"):
-            raise ValueError(
-                f"trainer.bucket_by_length needs the lengths of videos, but {type(train).__name__} has no "
-                "segments(index)"
-            )
-        require_read_labels(self.model, train)
         parts = self.config.accumulate * self.distributed.size
-        require_videos_to_mix(self.model, self.config.batch_size, parts)
-        require_lengths_to_mix(self.model, train, self.config, parts)
+        self.config = require_training_data(
+            self.model, self.decision, self.config, train, val, parts=parts, log=self.distributed.first
+        )
         shares = positive_shares_of(train)  # on the device from now on: a copy in each step would stall it
         shares = None if shares is None else shares.to(self.device)
         self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
-        warn_of_no_teaching(self.model, self.config.epochs)
-        self._record(train, [split for split in (train, val, test) if split is not None])
+        features = recipe_of(train)
+        if self.model.record is not None:
+            splits = [split for split in (train, val, test) if split is not None]
+            digests = self.out is not None and self.distributed.first
+            self.model.record = recorded(self.model, self.config, self.decision, splits, features, digests=digests)
         folder = RunFolder(self.out, self.on_existing) if self.out is not None and self.distributed.first else None
         try:
             # From before anything is saved, and before the ranks first wait for each other.
             with Interrupts(patient=self.distributed.size > 1) as interrupts:
-                self._fit(folder, train, val, interrupts, trackers)
+                self._fit(folder, train, val, interrupts, trackers, None if features is None else features[1])
         except RuntimeError as problem:
             if not lost_contact(problem):
                 raise
@@ -216,6 +186,7 @@ class CoLeaFTrainer:
         val: AVVPDataset | None,
         interrupts: Interrupts,
         trackers: dict[str, Tracker],
+        projection: Path | None,
     ) -> None:
         c = self.config
         content = self.distributed.bytes_from_first(folder.resume_bytes() if folder is not None else None)
@@ -242,8 +213,7 @@ class CoLeaFTrainer:
         run = TrackedRun(name, hyperparameters(record), c.project, self.group, None if folder is None else folder.path)
         with tracked.running(run, before, resuming=folder is not None and folder.resuming):
             if folder is not None and record is not None:
-                features = recipe_of(train)
-                folder.begin(record, None if features is None else features[1])
+                folder.begin(record, projection)
             loop.start(state)
             self.history = loop.history
             score = None
@@ -339,25 +309,6 @@ class CoLeaFTrainer:
     def _loader(self, data: AVVPDataset) -> BatchLoader:
         half = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         return BatchLoader(data, self.device, self.config.workers, self.cache, half)
-
-    def _record(self, train: AVVPDataset, splits: Sequence[AVVPDataset]) -> None:
-        """Record data, decision and trainer configuration in the model's record."""
-        if self.model.record is None:
-            return
-        made = self.model.record.made_of
-        if self.out is not None and self.distributed.first:
-            adapter = self.model.adapter
-            code = {"adapter": getattr(adapter, "adapter", adapter), "loss": self.model.label_loss.raw}
-            code["maker"] = loaded_function(str(self.model.record.anchor.name))
-            made = made_of(self.model.anchor, self.model.reference, splits, code)
-        features = recipe_of(train)
-        self.model.record = self.model.record.with_classes(train.classes).changed(
-            trainer=self.config,
-            decision=self.decision.named(train.classes),
-            train=TrainedOn(name=train.name, videos=len(train), ids=text_digest("\n".join(train.ids))),
-            features=None if features is None else features[0],
-            made_of=made,
-        )
 
     def _record_with(self, stepper: Stepper) -> RunRecord:
         """The run's record, with the classes of what the user's factories made, which the configuration lacks."""

@@ -1,0 +1,51 @@
+"""What the record of a model says of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from coleaf_framework.data import AVVPDataset
+from coleaf_framework.data.recipe_file import FeatureRecipe
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.model.coleaf import CoLeaF, require_record
+from coleaf_framework.plugins import loaded_function
+from coleaf_framework.record.config import TrainerConfig
+from coleaf_framework.record.provenance import made_of
+from coleaf_framework.record.run_record import RunRecord, TrainedOn
+from coleaf_framework.storage import text_digest
+
+
+def recorded(
+    model: CoLeaF,
+    config: TrainerConfig,
+    decision: DecisionConfig,
+    splits: Sequence[AVVPDataset],
+    features: tuple[FeatureRecipe, Path | None] | None,
+    *,
+    digests: bool,
+) -> RunRecord:
+    """The model's record, with what it is trained on and how.
+
+    Args:
+        model: with a record.
+        config: how it is trained.
+        decision: its thresholds.
+        splits: the training split, then the others that the run may meet.
+        features: of the training split, from `recipe_of`.
+        digests: whether to compute those of code and data, which a run folder keeps.
+    """
+    record, train = require_record(model), splits[0]
+    made = record.made_of
+    if digests:
+        adapter = model.adapter
+        code = {"adapter": getattr(adapter, "adapter", adapter), "loss": model.label_loss.raw}
+        code["maker"] = loaded_function(str(record.anchor.name))
+        made = made_of(model.anchor, model.reference, splits, code)
+    return record.with_classes(train.classes).changed(
+        trainer=config,
+        decision=decision.named(train.classes),
+        train=TrainedOn(name=train.name, videos=len(train), ids=text_digest("\n".join(train.ids))),
+        features=None if features is None else features[0],
+        made_of=made,
+    )
