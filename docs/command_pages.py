@@ -52,31 +52,31 @@ ABOUT: Mapping[str, About] = {
         "coleaf evaluate runs/cmpae --data data/llp --split test --decision runs/cmpae/decision.yaml",
         ("metrics",),
     ),
-    "report": About(SCORE, "coleaf report runs/llp/han-alone-seed* runs/llp/han-coleaf-seed*", ("comparing", "gallery")),
+    "report": About(
+        SCORE, "coleaf report runs/llp/han-alone-seed* runs/llp/han-coleaf-seed*", ("comparing", "gallery")
+    ),
     "compare": About(
         COMPARE, "coleaf compare --anchors han,mypackage:MyNet --data data/llp --seeds 5 --out runs/llp", ("comparing",)
     ),
     "ablate": About(
         COMPARE, "coleaf ablate --table 2 --anchors cmpae --data data/llp --out runs/llp", ("comparing", "results")
     ),
-    "rates": About(COMPARE, "coleaf rates --anchors han,cmpae --data data/llp --out runs/llp", ("comparing", "results")),
+    "rates": About(
+        COMPARE, "coleaf rates --anchors han,cmpae --data data/llp --out runs/llp", ("comparing", "results")
+    ),
     "flops": About(COMPARE, "coleaf flops --anchor han", ("comparing", "results")),
     "leaderboard": About(
         COMPARE,
         "coleaf compare --anchors all --data data/llp --out runs/all\ncoleaf leaderboard runs/all",
         ("comparing", "anchors"),
     ),
-    "parse": About(
-        VIDEO, "coleaf parse holiday.mp4 --run runs/demo/han-coleaf --html page.html", ("parsing", "video")
-    ),
+    "parse": About(VIDEO, "coleaf parse holiday.mp4 --run runs/demo/han-coleaf --html page.html", ("parsing", "video")),
     "extract": About(VIDEO, "coleaf extract videos/ --features tiny --out data/own", ("extraction",)),
     "serve": About(VIDEO, "coleaf serve --run runs/demo/han-coleaf", ("serving",)),
     "check-data": About(DATA, "coleaf check-data data/llp", ("datasets", "data")),
     "pack": About(DATA, "coleaf pack data/llp --out data/packed --average-frames", ("data",)),
     "synth": About(DATA, "coleaf synth --annotations annotations --out data/synthetic", ("synthetic",)),
-    "check-labels": About(
-        LABELS, "coleaf check-labels data/llp --labels valor=data/valor --split val", ("labels",)
-    ),
+    "check-labels": About(LABELS, "coleaf check-labels data/llp --labels valor=data/valor --split val", ("labels",)),
     "convert-labels": About(LABELS, "coleaf convert-labels need_to_change.pkl --out data/ma", ("labels",)),
     "pseudo-label": About(
         LABELS,

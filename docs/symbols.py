@@ -12,7 +12,7 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-_ENUMERATOR = re.compile(r"^(\s*:[^:]+:\s+)(?=(?:\w|[ivxlcdm]+|\d+)[.)](?:\s|$))", re.IGNORECASE)
+_LETTER = re.compile(r"^(\s*(?::[^:]+:\s+)?)(?=(?:[a-z]|[ivxlcdm]+)[.)](?:\s|$))", re.IGNORECASE)
 _COLON = "\N{INFORMATION SEPARATOR ONE}"  # in place of a colon, while napoleon reads the docstring
 
 
@@ -52,13 +52,15 @@ def hide_colons(app: Sphinx, what: str, name: str, found: Any, options: Any, lin
     for i, line in enumerate(lines):
         if line and not line.startswith(" "):
             section = line
-        if (i == 0 and what in ("attribute", "data", "property")) or (section in ("Returns:", "Yields:") and line != section):
+        if (i == 0 and what in ("attribute", "data", "property")) or (
+            section in ("Returns:", "Yields:") and line != section
+        ):
             lines[i] = line.replace(":", _COLON)
 
 
 def show_colons(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
-    """Shows them again, and keeps a description such as "C." a text: docutils would make a numbered list of it."""
-    lines[:] = [_ENUMERATOR.sub(r"\1\\", line.replace(_COLON, ":")) for line in lines]
+    """Shows them again, and keeps a description such as "C." a text: docutils would make a lettered list of it."""
+    lines[:] = [_LETTER.sub(r"\1\\", line.replace(_COLON, ":")) for line in lines]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
