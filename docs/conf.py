@@ -19,6 +19,8 @@ extensions = [
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 default_role = "code"
+highlight_language = "none"  # of fences that name no language: printed output
+smartquotes = False  # which make a dash of --
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

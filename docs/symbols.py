@@ -13,6 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 _LETTER = re.compile(r"^(\s*(?::[^:]+:\s+)?)(?=(?:[a-z]|[ivxlcdm]+)[.)](?:\s|$))", re.IGNORECASE)
+_AT = re.compile(r"`[^`]*`|(?<=\w)@(?=\w)")
 _COLON = "\N{INFORMATION SEPARATOR ONE}"  # in place of a colon, while napoleon reads the docstring
 
 
@@ -58,14 +59,18 @@ def hide_colons(app: Sphinx, what: str, name: str, found: Any, options: Any, lin
             lines[i] = line.replace(":", _COLON)
 
 
-def show_colons(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
-    """Shows them again, and keeps a description such as "C." a text: docutils would make a lettered list of it."""
-    lines[:] = [_LETTER.sub(r"\1\\", line.replace(_COLON, ":")) for line in lines]
+def keep_text(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    """Shows the colons again, and keeps text what docutils would take for a lettered list ("C.") or an address (@)."""
+    for i, line in enumerate(lines):
+        kept = _LETTER.sub(r"\1\\", line.replace(_COLON, ":"))
+        if not kept.lstrip().startswith((">>>", "...")):
+            kept = _AT.sub(lambda at: at[0] if at[0] != "@" else r"\@", kept)
+        lines[i] = kept
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directive, and what is done to docstrings before and after napoleon (priority 500)."""
     app.add_directive("symbols", Symbols)
     app.connect("autodoc-process-docstring", hide_colons, priority=400)
-    app.connect("autodoc-process-docstring", show_colons, priority=600)
+    app.connect("autodoc-process-docstring", keep_text, priority=600)
     return {"parallel_read_safe": True}

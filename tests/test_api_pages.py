@@ -59,7 +59,7 @@ def rendered(symbols: ModuleType, what: str, docstring: str) -> str:
     lines = docstring.splitlines()
     symbols.hide_colons(None, what, "f", None, None, lines)
     lines = GoogleDocstring(lines, Config(napoleon_use_rtype=False), what=what, name="f").lines()
-    symbols.show_colons(None, what, "f", None, None, lines)
+    symbols.keep_text(None, what, "f", None, None, lines)
     return publish_string("\n".join(lines), writer="pseudoxml", settings_overrides={"output_encoding": "unicode"})
 
 
@@ -74,3 +74,10 @@ def test_a_colon_in_what_is_returned_ends_no_type(symbols: ModuleType) -> None:
     page = rendered(symbols, "function", "Sum.\n\nReturns:\n    One entry per class: its F.\n")
     assert "One entry per class: its F." in page
     assert "What tables show: its name." in rendered(symbols, "property", "What tables show: its name.")
+
+
+def test_a_column_is_no_address(symbols: ModuleType) -> None:
+    page = rendered(symbols, "function", "Scores, such as Type@AV, and `Type@AVo`.\n\n>>> scores['Type@AV']\n1")
+    assert "mailto" not in page
+    assert "Type@AV, and" in page
+    assert "['Type@AV']" in page
