@@ -53,8 +53,9 @@ def symbols() -> ModuleType:
 
 def rendered(symbols: ModuleType, what: str, docstring: str) -> str:
     """A docstring as pseudo-XML, by the steps of the site."""
-    from docutils.core import publish_string
-    from sphinx.ext.napoleon import Config, GoogleDocstring
+    from docutils.core import publish_string  # type: ignore[import-untyped]
+    from sphinx.ext.napoleon import Config
+    from sphinx.ext.napoleon.docstring import GoogleDocstring
 
     lines = docstring.splitlines()
     symbols.hide_colons(None, what, "f", None, None, lines)
