@@ -14,6 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 
 _LETTER = re.compile(r"^(\s*(?::[^:]+:\s+)?)(?=(?:[a-z]|[ivxlcdm]+)[.)](?:\s|$))", re.IGNORECASE)
 _AT = re.compile(r"`[^`]*`|(?<=\w)@(?=\w)")
+_EQUATION = re.compile(r"\beq\. (?=\d)")
 _COLON = "\N{INFORMATION SEPARATOR ONE}"  # in place of a colon, while napoleon reads the docstring
 
 
@@ -65,6 +66,7 @@ def keep_text(app: Sphinx, what: str, name: str, found: Any, options: Any, lines
         kept = _LETTER.sub(r"\1\\", line.replace(_COLON, ":"))
         if not kept.lstrip().startswith((">>>", "...")):
             kept = _AT.sub(lambda at: at[0] if at[0] != "@" else r"\@", kept)
+            kept = _EQUATION.sub("eq.\\\\ \N{NO-BREAK SPACE}", kept)  # a table's summary would end at the period
         lines[i] = kept
 
 

@@ -82,3 +82,11 @@ def test_a_column_is_no_address(symbols: ModuleType) -> None:
     assert "mailto" not in page
     assert "Type@AV, and" in page
     assert "['Type@AV']" in page
+
+
+def test_a_summary_does_not_end_at_an_equation(symbols: ModuleType) -> None:
+    """A table's summary ends at the first period before white space."""
+    lines = ["Distillation (eq. 12), per modality. More."]
+    symbols.keep_text(None, "function", "f", None, None, lines)
+    assert re.split(r"\.\s", lines[0])[1] == "More."
+    assert "(eq.\N{NO-BREAK SPACE}12)" in rendered(symbols, "function", "Distillation (eq. 12), per modality. More.")
