@@ -9,7 +9,7 @@ JOBS ?= 2
 # A file's tests share what they have trained, so they stay in one process.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test test-release check check-lowest browser bench torture docs lock clean
+.PHONY: demo test test-release check check-lowest browser bench torture docs linkcheck lock clean
 
 demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what came of it
 	$(BIN)/coleaf demo --data examples/tuxav_mini --video examples/clips/tuxva000000.mp4
@@ -55,6 +55,9 @@ docs: $(READY)  ## the documentation as a site, in docs/_build
 
 lock:  ## requirements.lock, and uv.lock, from constraints.txt; needs uv
 	.ci/lock
+
+linkcheck: $(READY)  ## the links of the documentation to elsewhere, which needs the network
+	$(BIN)/sphinx-build -q -b linkcheck docs docs/_build/links
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

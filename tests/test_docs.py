@@ -18,7 +18,13 @@ from tests.helpers.data import write_tsv
 from tests.helpers.parsing import CLIPS, write_run
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md") if "_build" not in path.relative_to(DOCS).parts
+)
+HOW_TO = {"Train your network", "Own videos", "Data and labels"}  # captions of the landing page
+AS_PRINTED = "docs/results/"  # as commands wrote them
+LANDING = "docs/index.md"  # its code is the README's
 
 
 class MyNet(nn.Module):
@@ -69,7 +75,28 @@ def test_the_readmes_example_runs_as_written(
     assert "LLP, synthetic features test, 2 videos" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+def table(page: str, header: str) -> str:
+    """The table of a page whose first cell begins with `header`."""
+    text = (ROOT / page).read_text()
+    return text[text.index(f"| {header}") :].split("\n\n")[0]
+
+
+def test_the_landing_page_shows_the_readmes_code_and_results() -> None:
+    assert set(blocks(LANDING)) < set(blocks("README.md"))
+    assert table(LANDING, "TuxAV test") == table("README.md", "TuxAV test")
+
+
+def test_every_how_to_page_is_on_the_page_that_lists_them() -> None:
+    toctrees = re.findall(
+        r"^```\{toctree\}\n:hidden:\n:caption: (.*)\n\n((?:\w+\n)+)```", (ROOT / LANDING).read_text(), re.M
+    )
+    listed = [page for caption, inside in toctrees for page in inside.split() if caption in HOW_TO]
+    linked = re.findall(r"\]\((\w+)\.md", (DOCS / "howto.md").read_text())
+    assert len({caption for caption, _ in toctrees} & HOW_TO) == len(HOW_TO)
+    assert sorted(set(listed) - set(linked)) == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != LANDING and blocks(page)])
 def test_code_on_a_page_runs(
     page: str,
     tmp_path: Path,
@@ -96,7 +123,9 @@ def test_code_on_a_page_runs(
     assert not printed or printed in (ROOT / page).read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(page for page in PAGES if not page.startswith(AS_PRINTED))]
+)
 def test_lines_are_short_enough_for_two_beside_each_other(page: str) -> None:
     """100 characters; aside from tables, pictures and printed output, whose fences name no language."""
     fence, long = "", []
