@@ -123,7 +123,7 @@ def page(name: str) -> str:
     if example:
         lines += ["", "```sh", example, "```"]
     if pages:
-        lines += ["", "More: " + " · ".join(f"[{title(stem)}](../{stem}.md)" for stem in pages)]
+        lines += ["", *_wrapped("More: " + " · ".join(f"[{title(stem)}](../{stem}.md)" for stem in pages))]
     return "\n".join([*lines, "", "```", help_text(name), "```", ""])
 
 

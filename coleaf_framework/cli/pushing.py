@@ -16,7 +16,7 @@ def push(
     run: Annotated[Path, typer.Argument(help="run folder")],
     repository: Annotated[str, typer.Argument(help="user/name on the Hugging Face Hub; made if need be")],
     licence: Annotated[
-        str | None, typer.Option("--license", "--licence", help="of the weights, as the Hub spells it: apache-2.0")
+        str | None, typer.Option("--license", help="of the weights, as the Hub spells it: apache-2.0")
     ] = None,
     card: Annotated[
         Path | None, typer.Option(help="Markdown file to take the place of the card that is written from the run")
