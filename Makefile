@@ -28,7 +28,7 @@ check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation
 	$(BIN)/python $(PYTEST) --cov
 
 # PyTorch is the same with the lowest versions, so tests that need hardly anything else are left out.
-TORCH_ALONE := $(addprefix --ignore=tests/,adapters backbones inspection losses wrapping)
+TORCH_ALONE := $(addprefix --ignore=tests/,adapters backbones collaboration inspection losses training wrapping)
 
 check-lowest: $(LOWEST)/.ready  ## the fast tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python $(PYTEST) -m "not slow" $(TORCH_ALONE)
