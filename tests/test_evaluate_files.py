@@ -106,6 +106,13 @@ def test_joint_truth_needs_no_features_either(coleaf: Command, tmp_path: Path, k
     assert "segment/AV" in found
 
 
+@pytest.mark.parametrize("name", ["empty parser", "video-label parser"])
+def test_a_file_does_not_share_the_row_of_a_trivial_parser(coleaf: Command, data_root: Path, name: str) -> None:
+    table = coleaf("evaluate", as_csv(f"{name}.csv", *ROWS), "--data", data_root, "--markdown")
+    ours, trivial = (next(x for x in table.splitlines() if f"| {row} |" in x) for row in (f"{name} ({name}.csv)", name))
+    assert ours.split("|")[2:] != trivial.split("|")[2:]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -113,6 +120,7 @@ def test_joint_truth_needs_no_features_either(coleaf: Command, tmp_path: Path, k
         ("x.csv", "does not say where the ground truth is: pass --data DIR"),
         ("gone.json --data DATA", "gone.json: no such file"),
         ("x.csv ./x.csv --data DATA", "x.csv: is named twice"),
+        ("x.csv --data DATA --json ./x.csv", "is one of the files that are scored, which it would replace"),
         ("x.csv --data DATA --format xml", "--format 'xml' is none of dcase, llp, csv"),
         ("run --missing-as-empty", "--missing-as-empty is about files of events, of which none is named"),
         ("x.csv --data DATA --column segment/A", "give --unseen too"),

@@ -97,6 +97,8 @@ def evaluate(
         skip_unknown_videos,
     )  # fmt: skip
     _require_sense(named, files, data, unseen, column)
+    if json_ is not None and json_.resolve() in files.resolved():
+        raise ValueError(f"--json {json_}: is one of the files that are scored, which it would replace")
     folders = [path for path in named if path not in paths]
     first = DistributedContext.join().first
     given = files.read()

@@ -15,7 +15,7 @@ from coleaf_framework.results.class_groups import OpenVocabulary, open_vocabular
 from coleaf_framework.results.columns import primary_column, require_column
 from coleaf_framework.results.grouping import group_seeds, require_named_once
 from coleaf_framework.results.interval_table import pairs_to_first
-from coleaf_framework.results.predictions import Predictions, require_same_videos
+from coleaf_framework.results.predictions import TRIVIAL, Predictions, require_same_videos
 from coleaf_framework.results.rows import Member, Pair, Row
 from coleaf_framework.storage import to_json
 from coleaf_framework.training.deciding import use_decision
@@ -175,10 +175,11 @@ def _groups(
         name if len(members) == 1 else f"{name} ({len(members)} seeds)": members
         for name, members in group_seeds(predicted).items()
     }
-    parsers = [*groups, *(x.parser for _, x in given)]
-    for source, predictions in given:
-        name = predictions.parser
-        name = one_line(name if parsers.count(name) == 1 else f"{name} ({source})")
+    named = [(one_line(predictions.parser), source, predictions) for source, predictions in given]
+    # A file may call itself as a trivial parser, whose row it must not share.
+    taken = [*groups, *TRIVIAL, *(name for name, _, _ in named)]
+    for parser, source, predictions in named:
+        name = parser if taken.count(parser) == 1 else f"{parser} ({one_line(source)})"
         groups[name] = [Member(source, 0, replace(predictions, parser=name))]
     place = {name: i for i, name in enumerate(order)}
     first = {name: min(place.get(member.run, len(place)) for member in members) for name, members in groups.items()}

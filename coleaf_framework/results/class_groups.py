@@ -7,6 +7,7 @@ classes are left out. A video then has fewer events, so that more videos count 1
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,7 +184,7 @@ def read_unseen(asked: str, classes: Sequence[str]) -> tuple[str, ...]:
     """
     names = [name.strip() for name in asked.split(",") if name.strip()]
     source = "--unseen"
-    if not all(name in classes for name in names) and Path(asked).is_file():
+    if not all(name in classes for name in names) and os.path.isfile(asked):  # of a long list, Path's would raise
         source = f"--unseen {asked}"
         try:
             lines = Path(asked).read_text(encoding="utf-8-sig").splitlines()

@@ -37,6 +37,8 @@ from coleaf_framework.results.evaluation import Evaluation
 from coleaf_framework.results.events_file import VideoEvents
 
 _PADDED = ("segment_probs", "truth", "mask")
+TRIVIAL = ("empty parser", "video-label parser")
+"""Names of the two trivial parsers that every table contains."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,8 @@ class Predictions:
 
     def trivial(self) -> dict[str, Tensor]:
         """Name -> predicted events (N,T,M,C) bool, of the two trivial parsers that every table contains."""
-        return {
-            "empty parser": empty_parser(self.known_truth),
-            "video-label parser": video_label_parser(self.labels, self.mask),
-        }
+        parsed = empty_parser(self.known_truth), video_label_parser(self.labels, self.mask)
+        return dict(zip(TRIVIAL, parsed, strict=True))
 
     def trivial_scores(self) -> dict[str, dict[str, float]]:
         """Name -> `columns` in percent, of the two trivial parsers.

@@ -84,6 +84,13 @@ def _name(tracker: str | Tracker) -> str:
     return tracker if isinstance(tracker, str) else type(tracker).__name__
 
 
+def _begun(said: object) -> dict[str, str]:
+    """What a tracker's `start` returned, if a run folder can keep it."""
+    if not isinstance(said, Mapping) or not all(isinstance(x, str) for pair in said.items() for x in pair):
+        raise WrongTypeError(f"its start returned {shown(said)}, where texts such as {{'id': '3f2a'}} were expected")
+    return dict(said)
+
+
 class Trackers:
     """Tells every tracker of a run the same.
 
@@ -116,7 +123,7 @@ class Trackers:
             before = self._state.get(name, {})
             told = replace(run, epochs=before.get("epoch", 0), begun=before.get("run", {}))
             try:
-                begun = dict(tracker.start(told))
+                begun = _begun(tracker.start(told))
             except Exception as problem:
                 self.finish("failed")
                 raise ValueError(self._refusal(name, problem, gone=bool(before))) from problem
@@ -148,7 +155,7 @@ class Trackers:
         def tell(name: str, tracker: Tracker) -> None:
             for epoch, values in epochs:
                 if epoch > self._state[name]["epoch"]:
-                    tracker.scalars(epoch, values)
+                    tracker.scalars(epoch, dict(values))  # which is its own to change
                     self._state[name]["epoch"] = epoch
 
         self._each(tell, f"epoch {epochs[-1][0]}" if epochs else "the start")

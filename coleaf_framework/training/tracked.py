@@ -133,9 +133,10 @@ class TrackedTraining:
             return
         with isolated_random_state():
             self.trackers.start(run, resuming=resuming)
-            self.trackers.scalars([(entry["epoch"], numbers_of(entry)) for entry in history])
         status: Status = "failed"
         try:
+            with isolated_random_state():
+                self.trackers.scalars([(entry["epoch"], numbers_of(entry)) for entry in history])
             yield
             status = "finished"
         except KeyboardInterrupt:

@@ -71,6 +71,7 @@ def test_classes_are_named_in_a_list_or_a_file(tmp_path: Path) -> None:
     [
         ("car", "'car' is no class of the data, nor a file. Did you mean 'Car'?"),
         ("Car,Car", "'Car' stands there twice"),
+        (",".join(["Car", "car"] * 50), "'car' is no class of the data"),  # longer than a name of a file may be
         (",", "names no class"),
         ("Car,Dog", "names all 2 classes of the data, so that none is seen"),
     ],

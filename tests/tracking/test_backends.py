@@ -86,6 +86,7 @@ def in_a_process(name: str, folder: Path, **environment: str) -> None:
     assert ended.stdout == ""  # which belongs to the command
 
 
+@pytest.mark.slow
 def test_trackio(tmp_path: Path) -> None:
     pytest.importorskip("trackio", reason="needs the extra `trackio`")
     in_a_process("trackio", tmp_path, TRACKIO_DIR=str(tmp_path / "store"), HF_HUB_OFFLINE="1")

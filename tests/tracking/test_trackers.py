@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coleaf_framework.tracking import STATE, Trackers, flat, require_known, require_trackers
+from coleaf_framework.tracking import STATE, TrackedRun, Trackers, flat, require_known, require_trackers
 from tests.helpers.tracking import Other, Recorder, run_of
 
 EPOCHS = [(epoch, {"loss/total": 1.0 / epoch}) for epoch in range(1, 6)]
@@ -39,6 +40,26 @@ def test_a_tracker_that_cannot_start_is_refused_and_the_others_are_ended() -> No
     with pytest.raises(ValueError, match=r"Recorder cannot start: RuntimeError: no such project; leave Recorder out"):
         started(None, other, Recorder(fails=[0]))
     assert other.status == ["failed"]
+
+
+@pytest.mark.parametrize("said", [None, {"id": 3}, {"id": Path("x")}])
+def test_what_a_run_folder_cannot_keep_is_refused_before_the_training(said: object) -> None:
+    class Own(Recorder):
+        def start(self, run: TrackedRun) -> Mapping[str, str]:
+            return said  # type: ignore[return-value]
+
+    with pytest.raises(ValueError, match=r"Own cannot start: .*its start returned .* where texts such as"):
+        started(None, Own())
+
+
+def test_a_tracker_may_change_the_numbers_that_it_is_told() -> None:
+    class Emptying(Recorder):
+        def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
+            dict.clear(values)  # type: ignore[arg-type]
+
+    other = Other()
+    started(None, Emptying(), other).scalars(EPOCHS[:1])
+    assert other.values == {1: {"loss/total": 1.0}}
 
 
 def test_a_known_tracker_that_cannot_start_says_what_to_do() -> None:

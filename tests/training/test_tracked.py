@@ -14,11 +14,11 @@ import torch
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder
 from coleaf_framework.storage import read_yaml, write_yaml
-from coleaf_framework.tracking import STATE
+from coleaf_framework.tracking import STATE, Trackers
 from coleaf_framework.training.losslog import LossLog
 from coleaf_framework.training.timelines import chosen_videos
-from coleaf_framework.training.tracked import numbers_of
-from tests.helpers.tracking import Other, Recorder
+from coleaf_framework.training.tracked import TrackedTraining, numbers_of
+from tests.helpers.tracking import Other, Recorder, run_of
 from tests.helpers.training import FAST, PAST, SMALL, Interrupted, interrupt_at, same_weights
 
 pytest.importorskip("matplotlib", reason="needs the extra `plot`")
@@ -160,6 +160,19 @@ def test_a_resumed_run_is_one_tracked_run(
     done = Recorder()
     train(data_root, tmp_path / "run", done, on_existing="resume")
     assert done.runs == []  # all was told
+
+
+def test_a_run_that_is_stopped_while_it_tells_of_former_epochs_says_so() -> None:
+    class Stopped(Recorder):
+        def scalars(self, epoch: int, values: Any) -> None:
+            raise KeyboardInterrupt
+
+    recorder = Stopped()
+    tracked = TrackedTraining(Trackers({"Stopped": recorder}, None), "HAN", measure=False, timelines=None)
+    before = {"epoch": 1, "lr": 0.5, "seconds": 1.0, "losses": {}}
+    with pytest.raises(KeyboardInterrupt), tracked.running(run_of(), [before], resuming=True):
+        pass
+    assert recorder.status == ["interrupted"]
 
 
 def test_a_run_that_was_stopped_says_so(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def events_of_json(path: Path, text: str) -> GivenEvents:
             truth[name] = _events(where, "ground truth", video.ground_truth)
     of_files = file.data == MEDIA_FILES  # `coleaf parse` knows of no split
     return GivenEvents(
-        str(path), file.parser or path.stem, "JSON of events", videos, dict.fromkeys(videos, f"{path}"),
+        str(path), (file.parser or "").strip() or path.stem, "JSON of events", videos, dict.fromkeys(videos, f"{path}"),
         seconds, truth, None if of_files else file.data, None if of_files else file.split, tuple(file.notes),
         in_segments=True,
     )  # fmt: skip

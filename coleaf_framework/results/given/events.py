@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from coleaf_framework._config import nearest
@@ -18,6 +20,8 @@ SPELLINGS: Mapping[str, tuple[int, ...]] = {
     "audible-visible": (0, 1),
 }
 """How a file may spell a modality -> the indices of `protocol.MODALITIES` that the event marks."""
+KINDS = ("audible", "visible")  # events of each of `protocol.MODALITIES`, in words
+_MEDIA = re.compile(r"\.(wav|flac|mp3|ogg|m4a|mp4|mkv|webm|avi|mov)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class GivenEvents:
         notes: the caveats that the file holds.
         in_segments: whether times are the number of segments times their length, as `coleaf predict` writes them;
             False for the time of the media.
+        untold: name of a video -> "audible" or "visible", the events of which no file tells; see `joined`.
     """
 
     source: str
@@ -83,6 +88,7 @@ class GivenEvents:
     split: str | None = None
     notes: tuple[str, ...] = ()
     in_segments: bool = False
+    untold: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def read_as(self) -> str:
@@ -104,24 +110,38 @@ def modalities_at(where: str, spelt: str) -> tuple[tuple[int, ...], bool]:
     return SPELLINGS[spelt], spelt.endswith("-only")
 
 
+def without_ending(name: str) -> str:
+    """The name of a video without the ending of a media file."""
+    return _MEDIA.sub("", name)
+
+
 def joined(audio: GivenEvents, visual: GivenEvents) -> GivenEvents:
     """One parser's answers from a file of its audible and a file of its visible events.
 
-    A video may be in one of the files alone: it then has no events in the other modality.
+    `v.wav` in the one and `v.mp4` in the other are one video, if neither file has two names of it. A video may be in
+    one of the files alone: it then has no events in the other modality.
     """
-    names: Iterable[str] = dict.fromkeys((*audio.videos, *visual.videos))
+    heard = {without_ending(name): name for name in audio.videos}
+    named = Counter(map(without_ending, visual.videos))
+    seen = {}
+    for name, events in visual.videos.items():
+        stem = without_ending(name)
+        seen[name if name in audio.videos or named[stem] > 1 else heard.get(stem, name)] = events
+    names = dict.fromkeys((*audio.videos, *seen))
+    alone = ((KINDS[1], audio.videos, seen), (KINDS[0], seen, audio.videos))
     return replace(
         audio,
         source=f"{audio.source} and {visual.source}",
         name=f"{audio.name} + {visual.name}",
-        videos={name: [*audio.videos.get(name, ()), *visual.videos.get(name, ())] for name in names},
+        videos={name: [*audio.videos.get(name, ()), *seen.get(name, ())] for name in names},
         where={**visual.where, **audio.where},
+        untold={name: kind for kind, there, other in alone for name in there if name not in other},
     )
 
 
 def of_one_modality(given: GivenEvents, modality: int) -> GivenEvents:
     """A file of one modality that stands alone, with the caveat that nothing is said of the other one."""
-    kind, other = (("audible", "visible"), ("visible", "audible"))[modality]
+    kind, other = KINDS[modality], KINDS[1 - modality]
     column = "AV"[modality]
     told = (
         f"only its {kind} events were given ({MODALITIES[modality]}), so that nothing counts as {other}: the columns "

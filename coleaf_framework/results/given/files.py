@@ -42,6 +42,10 @@ class GivenFiles:
     def __bool__(self) -> bool:
         return bool(self.paths or self.audio or self.visual)
 
+    def resolved(self) -> list[Path]:
+        """All files, without links."""
+        return [path.resolve() for path in (*self.paths, *self.audio, *self.visual)]
+
     def read(self) -> list[GivenEvents]:
         """What the files say, one for each parser, each with a name of its own.
 
@@ -51,7 +55,7 @@ class GivenFiles:
         """
         if self.form is not None and self.form not in FORMS:
             raise ValueError(f"--format {self.form!r} is none of {', '.join(FORMS)}")
-        files = [path.resolve() for path in (*self.paths, *self.audio, *self.visual)]
+        files = self.resolved()
         if twice := next((path for path in files if files.count(path) > 1), None):
             raise ValueError(f"{twice}: is named twice")
         if self.audio and self.visual and len(self.audio) != len(self.visual):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from coleaf_framework._config import nearest, shown
 from coleaf_framework.data.annotation_files import video_id
-from coleaf_framework.results.given.events import GivenEvents
+from coleaf_framework.results.given.events import GivenEvents, without_ending
 from coleaf_framework.results.given.truth import SplitTruth
 from coleaf_framework.storage import read_yaml
 
 _MOST_NAMED = 5
-_MEDIA = re.compile(r"\.(wav|flac|mp3|ogg|m4a|mp4|mkv|webm|avi|mov)$", re.IGNORECASE)
 
 
 def videos_of(
@@ -66,7 +64,7 @@ def videos_of(
 
 
 def _row_of(name: str, rows: Mapping[str, int], full: Mapping[str, int], truth: SplitTruth) -> int | None:
-    for spelt in dict.fromkeys((name, _MEDIA.sub("", name))):
+    for spelt in dict.fromkeys((name, without_ending(name))):
         if spelt in rows:
             return rows[spelt]
         if spelt in full:

@@ -16,7 +16,7 @@ from torch import Tensor
 from coleaf_framework.metrics.events import run_starts
 from coleaf_framework.metrics.time_grid import TimeGrid, mark_segments
 from coleaf_framework.results.certain import certain_fields
-from coleaf_framework.results.given.events import GivenEvent, GivenEvents
+from coleaf_framework.results.given.events import KINDS, GivenEvent, GivenEvents
 from coleaf_framework.results.given.names import class_names_of, videos_of
 from coleaf_framework.results.given.truth import SplitTruth
 from coleaf_framework.results.predictions import Predictions
@@ -63,6 +63,8 @@ def predictions_of(given: GivenEvents, truth: SplitTruth, placing: Placing | Non
     decided = torch.zeros_like(truth.truth)
     for row, name in named.items():
         decided[row] = placer.place(row, given.videos[name])
+    half = Counter(given.untold[name] for name in named.values() if name in given.untold)
+    notes += [f"{n} videos are in one of its two files alone, and count as without {x} events" for x, n in half.items()]
     told = [*given.notes, *notes, *of_classes, *placer.notes(), *_of_other_data(given, truth, named)]
     return Predictions(
         given.name, truth.data, truth.split, truth.ids, truth.classes,
@@ -116,21 +118,27 @@ class _Placer:
     def place(self, row: int, events: Sequence[GivenEvent]) -> Tensor:
         """The events of a video: (T,M,C) bool, of T as long as the longest video."""
         by_kind: dict[tuple[int, ...], list[GivenEvent]] = {kind: [] for kind in _KINDS}
-        seen, exclusive = set(), ""
+        only: dict[tuple[int, ...], list[GivenEvent]] = {kind: [] for kind in _KINDS}
+        seen = set()
         for event in events:
             key = (event.label, event.modalities, event.onset, event.offset)
             if key in seen:
                 self._count("stand in it twice and count once", event.where)
             elif event.label in self.classes:
                 by_kind[event.modalities].append(self._within(row, event))
-                exclusive = exclusive or (event.where if event.only else "")
+                if event.only:
+                    only[event.modalities].append(event)
             seen.add(key)
         segments = int(self.truth.mask[row].sum())
         audio, visual, both = (self._marked(by_kind[kind], segments) for kind in _KINDS)
         decided = torch.zeros_like(self.truth.truth[row])
         decided[:segments, 0], decided[:segments, 1] = audio | both, visual | both
-        if exclusive and (clashes := int((run_starts((audio & visual & ~both).T)).sum())):
-            self._count("are said to be heard alone and seen alone at once, and count as both", exclusive, clashes)
+        for modality, kind in enumerate(KINDS):
+            alone, other = only[(modality,)], decided[:segments, 1 - modality]
+            clash = [event for event in alone if (self._segments([event], segments)[0] & other).any()]
+            if clash:
+                what = f"are said to be {kind} only where their class is {KINDS[1 - modality]} too, and count as both"
+                self._count(what, clash[0].where, len(clash))
         return decided
 
     def _within(self, row: int, event: GivenEvent) -> GivenEvent:
@@ -144,7 +152,7 @@ class _Placer:
             )
         if event.offset > lasts + _EXACT * segment:
             self._count("end less than a segment after their video, and are cut there", event.where)
-        elif not all(self._on_border(time, lasts) for time in (event.onset, event.offset)):
+        if not all(self._on_border(time, lasts) for time in (event.onset, min(event.offset, lasts))):
             self._count(
                 "do not lie on the borders of segments: they mark the segments whose centre they cover", event.where
             )
@@ -157,19 +165,35 @@ class _Placer:
         close = abs(in_segments - round(in_segments)) <= _EXACT
         return close or time == 0 or abs(time - lasts) <= _EXACT * step
 
-    def _marked(self, events: Sequence[GivenEvent], segments: int) -> Tensor:
-        """The segments that events of one kind mark: (T,C) bool."""
+    def _segments(self, events: Sequence[GivenEvent], segments: int) -> tuple[Tensor, int]:
+        """The segments that events mark, (T,C) bool, and the number of events that cover no segment's centre."""
         columns = [(event.onset, event.offset, self.classes[event.label]) for event in events]
         starts, ends, labels = zip(*columns, strict=True) if columns else ((), (), ())
         found, lost = mark_segments(starts, ends, labels, self.grid.centres(segments), len(self.truth.classes))
-        marked = torch.from_numpy(found)
+        return torch.from_numpy(found), lost
+
+    def _marked(self, events: Sequence[GivenEvent], segments: int) -> Tensor:
+        """The segments that events of one kind mark: (T,C) bool."""
+        marked, lost = self._segments(events, segments)
         if lost:
-            self._count("cover no segment's centre, and mark the nearest segment", events[0].where, lost)
+            where = next(event.where for event in events if self._segments([event], segments)[1])
+            self._count("cover no segment's centre, and mark the nearest segment", where, lost)
         runs = int(run_starts(marked.T).sum())
         if runs < len(events):
             what = "touch or overlap another of their class and modality, and count as one event with it"
-            self._count(what, events[0].where, len(events) - runs)
+            self._count(what, self._first_touching(events, segments), len(events) - runs)
         return marked
+
+    def _first_touching(self, events: Sequence[GivenEvent], segments: int) -> str:
+        """The place of the first event that begins where another of its class still lasts or has just ended."""
+        ends: dict[int, int] = {}
+        spans = ((self._segments([event], segments)[0].any(1).nonzero(), event) for event in events)
+        for first, last, event in sorted(((int(x[0]), int(x[-1]), y) for x, y in spans), key=lambda span: span[:2]):
+            label = self.classes[event.label]
+            if first <= ends.get(label, -1):
+                return event.where
+            ends[label] = max(last + 1, ends.get(label, 0))
+        raise AssertionError("no two events touch")
 
     def _count(self, what: str, where: str, n: int = 1) -> None:
         self.counts[what] += n

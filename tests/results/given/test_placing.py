@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from coleaf_framework.metrics.time_grid import TimeGrid
 from coleaf_framework.results.events_file import write_events
-from coleaf_framework.results.given import GivenEvent, GivenEvents, Placing, SplitTruth, predictions_of, read_events
+from coleaf_framework.results.given import (
+    GivenEvent,
+    GivenEvents,
+    Placing,
+    SplitTruth,
+    joined,
+    predictions_of,
+    read_events,
+)
 from coleaf_framework.results.given.names import read_class_map
 from tests.helpers.given import one_video, split_truth
 from tests.helpers.predictions import joint, made_up
@@ -109,14 +117,51 @@ def test_an_event_beyond_the_video_is_refused(onset: float, offset: float) -> No
         ((event(0, 1), event(1, 2)), "1 of 2 events touch or overlap another"),
         ((event(0, 3), event(1, 2)), "1 of 2 events touch or overlap another"),
         (
-            (replace(event(0, 3), only=True), replace(event(1, 2, modalities=(1,)), only=True)),
-            "1 of 2 events are said to be heard alone and seen alone at once",
+            (event(4, 5), replace(event(0, 3), only=True, where="f.csv:3"), event(1, 2, modalities=(0, 1))),
+            "1 of 3 events are said to be audible only where their class is visible too, and count as both "
+            "(first: f.csv:3)",
+        ),
+        (
+            (event(0, 1), replace(event(2, 3), where="f.csv:3"), replace(event(3, 4), where="f.csv:4")),
+            "1 of 3 events touch or overlap another of their class and modality, and count as one event with it "
+            "(first: f.csv:4)",
         ),
     ],
 )
 def test_what_does_not_go_together_is_counted(events: tuple[GivenEvent, ...], told: str) -> None:
     (caveat,) = heard(one_video(5), *events)[1]
     assert caveat.startswith(told)
+
+
+def test_another_class_does_not_contradict_that_one_is_heard_alone() -> None:
+    alone = replace(event(0, 3), only=True)
+    assert heard(one_video(5), alone, event(0, 3, "Car"), event(1, 2, "Car", modalities=(1,)))[1] == ()
+
+
+def test_an_event_that_is_cut_may_begin_within_a_segment_too() -> None:
+    cut, borders = heard(one_video(5), event(3.4, 5.4))[1]
+    assert "cut there" in cut
+    assert "borders of segments" in borders
+
+
+def test_the_first_event_that_covers_no_centre_is_named() -> None:
+    _, lost = heard(one_video(5), event(0, 1), replace(event(2.1, 2.2), where="f.csv:3"))[1]
+    assert lost.endswith("cover no segment's centre, and mark the nearest segment (first: f.csv:3)")
+
+
+def test_sound_and_picture_of_a_video_may_have_endings_of_their_own() -> None:
+    truth = split_truth()
+    sound = of({f"{name}.wav": [event(0, 1)] for name in truth.ids})
+    picture = of({f"{name}.mp4": [event(1, 2, modalities=(1,))] for name in truth.ids[1:]})
+    found = predictions_of(joined(sound, picture), truth)
+    assert found.decided()[:, :2, :, 0].any(0).tolist() == [[True, False], [False, True]]
+    assert found.caveats == ("1 videos are in one of its two files alone, and count as without visible events",)
+
+
+@pytest.mark.parametrize("names", [("v", "v.mp4"), ("v.avi", "v.mp4")])
+def test_two_names_of_one_video_in_one_of_two_files_are_refused(names: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"video 'v' has two names in the file"):
+        predictions_of(joined(of({"v.wav": []}), of({name: [] for name in names})), one_video(5))
 
 
 def test_a_class_in_either_modality_is_no_overlap() -> None:
