@@ -7,7 +7,7 @@ JSON, so that `coleaf evaluate DIR/*.json --data DATA` shows all 36 columns of t
 
 from __future__ import annotations
 
-import sys
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,8 +70,14 @@ def published(nothing: Mapping[str, float]) -> str:
     return plain_table(heads, body, "Published systems (results/published.py)", markdown=True)
 
 
-def main(data: str, split: str = "test", out: str | None = None) -> None:
-    """Print the tables of a split, and write the parsers' events where `out` is given."""
+def main() -> None:
+    """Print the tables of a split, and write the parsers' events where `--out` names a folder."""
+    asked = ArgumentParser(prog="python -m benchmarks.published_columns", description=__doc__.split("\n")[0])
+    asked.add_argument("data")
+    asked.add_argument("split", nargs="?", default="test")
+    asked.add_argument("--out", type=Path)
+    given = asked.parse_args()
+    data, split, out = given.data, given.split, given.out
     found = SplitTruth.of(open_annotated(data, split)[0])
     made = parsers(found.truth, found.labels, found.mask)
     body = []
@@ -91,12 +97,9 @@ def main(data: str, split: str = "test", out: str | None = None) -> None:
             truth=found.truth, labels=found.labels, mask=found.mask, segment_seconds=found.segment_seconds,
         )  # fmt: skip
         events = [replace(video, ground_truth=None) for video in predictions.events()]
-        assert out is not None
-        Path(out).mkdir(parents=True, exist_ok=True)
-        write_events(Path(out) / f"{number}.json", name, found.data, found.split, events)
+        out.mkdir(parents=True, exist_ok=True)
+        write_events(out / f"{number}.json", name, found.data, found.split, events)
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    folder = arguments.pop(arguments.index("--out") + 1) if "--out" in arguments else None
-    main(*[each for each in arguments if each != "--out"], out=folder)  # type: ignore[misc]
+    main()

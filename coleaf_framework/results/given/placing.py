@@ -66,6 +66,11 @@ def predictions_of(given: GivenEvents, truth: SplitTruth, placing: Placing | Non
     half = Counter(given.untold[name] for name in named.values() if name in given.untold)
     notes += [f"{n} videos are in one of its two files alone, and count as without {x} events" for x, n in half.items()]
     told = [*given.notes, *notes, *of_classes, *placer.notes(), *_of_other_data(given, truth, named)]
+    if truth.truth_kind == "joint" and decided.any() and not decided.any((0, 1, 3)).all():
+        told.append(
+            f"all its events are {'audible' if decided[:, :, 0].any() else 'visible'} alone, while events of "
+            f"{truth.data} are audible and visible: none counts as found"
+        )
     return Predictions(
         given.name, truth.data, truth.split, truth.ids, truth.classes,
         **certain_fields(decided), truth=truth.truth, labels=truth.labels, mask=truth.mask,

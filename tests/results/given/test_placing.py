@@ -104,6 +104,12 @@ def test_times_of_the_media_are_on_the_grid_of_the_data() -> None:
     assert "read as `coleaf predict` writes them" in in_segments.caveats[0]
 
 
+@pytest.mark.parametrize(("modalities", "told"), [((0,), "audible alone"), ((1,), "visible alone"), ((0, 1), None)])
+def test_events_of_one_modality_are_no_events_of_joint_truth(modalities: tuple[int, ...], told: str | None) -> None:
+    caveats = predictions_of(of({"v": [event(0, 2, modalities=modalities)]}), one_video(5, truth_kind="joint")).caveats
+    assert [told in caveat for caveat in caveats if "none counts as found" in caveat] == [True] * (told is not None)
+
+
 @pytest.mark.parametrize(("onset", "offset"), [(5, 5.5), (4, 6.1), (7, 9)])
 def test_an_event_beyond_the_video_is_refused(onset: float, offset: float) -> None:
     with pytest.raises(ValueError, match=r"f.csv:2: 'Dog' from .* lies beyond the end of video 'v', which lasts 5 s"):
