@@ -136,6 +136,31 @@ def test_a_network_of_ones_own_is_named_in_the_card_and_needs_trust(
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["remove-labels", "noise-ratios"])
+def test_labels_are_judged_by_a_pushed_run_as_by_the_run(
+    coleaf: Command, hub: StandIn, run: Path, tmp_path: Path, command: str
+) -> None:
+    commit = pushed(coleaf, hub, run)
+    told = [coleaf(command, name, "--data", MINI, "--out", place) for name, place in ((run, "own"), (NAME, "hub"))]
+    assert f"NOTE: the run is {NAME} of the Hugging Face Hub, commit {commit}" in told[1]
+    if command == "remove-labels":
+        own, other = (json.loads((tmp_path / place).read_text()) for place in ("own", "hub"))
+        differ = {key for key in own.keys() | other.keys() if own.get(key) != other.get(key)}
+        assert differ <= {"made_by", "checksum"}  # the run's folder stands in it
+    else:
+        assert (tmp_path / "own").read_bytes() == (tmp_path / "hub").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_pushed_run_is_exported(coleaf: Command, hub: StandIn, run: Path, tmp_path: Path) -> None:
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(library, reason="needs the extra `onnx`")
+    pushed(coleaf, hub, run)
+    assert "its probabilities differ from PyTorch's by" in coleaf("export", NAME, "--onnx", "hub.onnx")
+    assert (tmp_path / "hub.onnx").is_file()
+
+
 @pytest.mark.parametrize("name", ["mini", "a/b/c", "../ada"])
 def test_a_name_that_is_no_repositorys_is_refused_before_anything_is_read(coleaf: Command, name: str) -> None:
     assert "expected user/name" in coleaf("push", "nowhere", name, fails=True)

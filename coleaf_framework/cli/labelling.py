@@ -102,9 +102,12 @@ def remove_labels(
     if method != "ma":
         raise ValueError(f"--method {method}: expected ma")
     require_place(out, "--out")
-    run = find_run(run).folder
+    found = find_run(run)
+    run = found.folder
     config, trainer = load_run(run, trust=trust, declaration=anchor)
     say(remove(trainer, run, open_split(data_of(run, config, data), "train"), out, seed))
+    for note in found.notes:
+        say(f"NOTE: {note}")
 
 
 def noise_ratios(
@@ -123,7 +126,8 @@ def noise_ratios(
         from coleaf_framework.training.experiment import data_of, load_run, open_split
 
     require_place(out, "--out")
-    run = find_run(run).folder
+    found = find_run(run)
+    run = found.folder
     config, trainer = load_run(run, trust=trust, declaration=anchor)
     train = open_split(data_of(run, config, data), "train")
     ratios = estimate_noise_ratios(trainer, train)
@@ -133,3 +137,5 @@ def noise_ratios(
         table.add_row(Text(one_line(name)), *(f"{share:.3f}" for share in shares))
     Console().print(table)
     say(f"{out}: shares of wrong labels among those of {len(train)} videos of {train.name}")
+    for note in found.notes:
+        say(f"NOTE: {note}")

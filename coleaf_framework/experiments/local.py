@@ -19,7 +19,7 @@ from coleaf_framework.training.device import require_processes
 # would hide the standard library's.
 _START = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; "
-    "runpy.run_module('coleaf_framework.experiments.cell', run_name='__main__', alter_sys=True)"
+    'runpy.run_module("coleaf_framework.experiments.cell", run_name="__main__", alter_sys=True)'
 )
 
 
@@ -71,7 +71,9 @@ class LocalExecutor:
             if code and not self._cancelled:
                 failed[name] = last_line(self._outputs[name]) or f"ended with code {code} and no output"
         while self._waiting and len(self._running) < self.jobs:
-            self._start(self._waiting.pop(0))
+            cell = self._waiting.pop(0)
+            if not (cell.folder / DONE).is_file():  # else another command has done it since `submit`
+                self._start(cell)
         return Polled(tuple(self._running), failed)
 
     def cancel(self) -> None:
@@ -100,6 +102,16 @@ def cell_environment(jobs: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
 
 
+def cell_command(folder: Path, *options: str) -> list[str]:
+    """The command that trains and scores a cell, by this Python.
+
+    Args:
+        folder: the cell's.
+        options: of `experiments.cell`.
+    """
+    return [sys.executable, "-c", _START, *options, str(folder)]
+
+
 def start_cell(folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the process of a cell, which stops, with a checkpoint, when this process ends.
 
@@ -111,7 +123,7 @@ def start_cell(folder: Path, environment: Mapping[str, str]) -> subprocess.Popen
     path.unlink(missing_ok=True)  # a link must not be followed: its target may belong to something else
     with path.open("xb") as output:
         return subprocess.Popen(
-            [sys.executable, "-c", _START, "--attached", str(folder)],
+            cell_command(folder, "--attached"),
             stdin=subprocess.PIPE,  # kept open; the cell stops when it closes, that is, when this process ends
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.text import Text
 from coleaf_framework._text import one_line
 from coleaf_framework.experiments.executor import Executor
 from coleaf_framework.experiments.grid import Cell, Grid
-from coleaf_framework.experiments.local import LocalExecutor
+from coleaf_framework.experiments.local import LocalExecutor, cell_command
 from coleaf_framework.record.log import LOG
 from coleaf_framework.training.interrupts import Interrupts
 
@@ -67,9 +66,9 @@ def cell_commands(grid: Grid) -> list[str]:
 
     Such a cell ends by itself alone, or by SIGINT or SIGTERM with a checkpoint, from which the same line goes on.
     """
-    python = [sys.executable, "-m", "coleaf_framework.experiments.cell"]
+    here = shlex.quote(str(Path.cwd()))
     folders = [cell.folder.resolve() for cell in grid.cells if grid.needs_work(cell)]
-    return [f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join([*python, str(folder)])}" for folder in folders]
+    return [f"cd {here} && {shlex.join(cell_command(folder))}" for folder in folders]
 
 
 class _Display:

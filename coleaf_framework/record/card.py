@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from coleaf_framework._config import shown
 from coleaf_framework._extras import require_library
 from coleaf_framework._text import one_line
 from coleaf_framework.collaboration import CoLeaFConfig
+from coleaf_framework.metrics import DecisionConfig
+from coleaf_framework.record.config import DataConfig
 from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.record.trainer_config import TrainerConfig
 
@@ -95,8 +99,8 @@ def model_card(
     anchor = _anchor(record)
     sections = [
         f"# {escaped(repo_id.rpartition('/')[2])}",
-        f"{escaped(anchor)}, trained {_how(record)} with [coleaf_framework]({_REPOSITORY}) for audio-visual video "
-        "parsing: which events of a video are heard, seen, or both, and when.",
+        f"{escaped(anchor)}, {_how(record)} [coleaf_framework]({_REPOSITORY}) for audio-visual video parsing: which "
+        "events of a video are heard, seen, or both, and when.",
         *_synthetic(record),
         "## Use",
         _use(record, repo_id, has_decision=has_decision),
@@ -167,7 +171,9 @@ def _anchor(record: RunRecord) -> str:
 
 
 def _how(record: RunRecord) -> str:
-    return "by CoLeaF (ECCV 2024)" if record.coleaf.enabled else "alone, without CoLeaF,"
+    if record.train is None:
+        return "in the form of"  # untrained, or trained elsewhere
+    return "trained by CoLeaF (ECCV 2024) with" if record.coleaf.enabled else "trained alone, without CoLeaF, with"
 
 
 def _synthetic(record: RunRecord) -> list[str]:
@@ -216,7 +222,7 @@ def _data(record: RunRecord) -> str:
     if train is not None:
         rows.append(f"Trained on {train.videos:,} videos of {escaped(train.name)}.")
     else:
-        rows.append("What it was trained on is not recorded.")
+        rows.append("Whether and on what it was trained is not recorded.")
     names = ", ".join(map(escaped, about.class_names))
     rows.append(f"\n**{about.num_classes} classes:** {names}\n")
     rows += ["| stream | modality | width | rows a segment |", "|---|---|---:|---:|"]
@@ -240,24 +246,40 @@ def _training(record: RunRecord, epochs_done: int | None) -> str:
     rows = []
     if record.trainer is not None:
         seed, epochs = record.trainer.seed, record.trainer.epochs
-        done = f"{epochs_done} of {epochs}" if epochs_done is not None else f"{epochs}"
+        done = f"{epochs_done} of {epochs} epochs" if epochs_done is not None else f"at most {epochs} epochs"
         kept = "the one that validated best is kept" if record.trainer.monitor else "the last one is kept"
-        rows.append(f"- recipe `{record.recipe or 'made in Python'}`, seed {seed}, {done} epochs; {kept}")
+        rows.append(f"- recipe `{record.recipe or 'made in Python'}`, seed {seed}, {done}; {kept}")
     version = record.made_of.version if record.made_of is not None else None
     rows.append(f"- coleaf_framework {version or 'of a version that is not recorded'}")
     if record.coleaf.enabled:
         rows.append(f"- Reference {_code(str(record.reference.name))}")
-    for section, own, default in (
-        ("anchor.options", record.anchor.options, {}),
-        ("coleaf", record.coleaf.model_dump(), CoLeaFConfig().model_dump()),
-        ("trainer", record.trainer.model_dump() if record.trainer else {}, TrainerConfig().model_dump()),
-    ):
-        changed = {key: x for key, x in own.items() if x != default.get(key) and key not in ("seed", "epochs")}
-        rows += [f"- {_code(f'{section}.{key} = {shown(x)}')}" for key, x in changed.items()]
+    rows += [f"- {setting}" for setting in _settings(record)]
     if record.labels is not None:
         kinds = ", ".join(source.kind for source in record.labels.sources)
         rows.append(f"- pseudo-labels of the training split: {kinds}")
     return "\n".join([*rows, "", "Whatever is not listed is the default; `config.yaml` has all of it."])
+
+
+def _settings(record: RunRecord) -> list[str]:
+    """Each setting that is not the default and that no sentence of the card tells, in Markdown."""
+    told = {"seed", "epochs", "root", "streams"}
+    sections: tuple[tuple[str, BaseModel | None, BaseModel], ...] = (
+        ("coleaf", record.coleaf, CoLeaFConfig()),
+        ("data", record.data, DataConfig()),
+        ("decision", record.decision, DecisionConfig()),
+        ("trainer", record.trainer, TrainerConfig()),
+    )
+    own = {"anchor.options": record.anchor.options, "reference.options": record.reference.options}
+    for name, section, default in sections:
+        values, usual = section.model_dump() if section is not None else {}, default.model_dump()
+        own[name] = {key: x for key, x in values.items() if x != usual[key] and key not in told}
+    if record.model.default_loss != "video":
+        own["model"] = {"default_loss": record.model.default_loss}
+    rows = [_code(f"{section}.{key} = {shown(x)}") for section, values in own.items() for key, x in values.items()]
+    given = {"loss of the Anchor": record.model.loss or None}
+    if record.train is not None:
+        given |= {"optimiser": record.train.optimizer, "schedule": record.train.schedule}
+    return rows + [f"{what}: {_code(str(x))}, given from Python" for what, x in given.items() if x is not None]
 
 
 def _licence(licence: str | None) -> str:

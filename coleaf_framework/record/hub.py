@@ -33,8 +33,9 @@ RUN_FILES = tuple(_LARGEST)
 """The files of a run that a repository holds, beside its README.md."""
 _NEEDED = (CONFIG, WEIGHTS)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_PART = r"[A-Za-z0-9_](?:[\w.-]{0,94}\w)?"
+_PART = r"(?![\w.-]*(?:--|\.\.|\.git(?![\w.-])))[A-Za-z0-9_](?:[\w.-]{0,94}\w)?"
 REPOSITORY_ID = f"{_PART}/{_PART}"
+_ADDRESS = re.compile(r"(?:hf|https?):", re.IGNORECASE)
 _REPOSITORY = re.compile(rf"(?P<scheme>hf:/{{1,2}})?(?P<name>{REPOSITORY_ID})(?:@(?P<revision>\S+))?", re.ASCII)
 
 
@@ -88,13 +89,16 @@ def find_run(run: Path | str, *, revision: str | None = None, **how: Any) -> Fou
         FileNotFoundError: there is no such repository or revision, or the Hub cannot be reached and its cache lacks it.
         PermissionError: the repository is gated.
         ImportError: huggingface_hub is not installed.
-        ValueError: the repository is no run, or holds too large a file; or a folder is given with a revision.
+        ValueError: the repository is no run, or holds too large a file; a folder is given with a revision; or `run` is
+            the address of something else.
     """
     path = Path(run)
     named = _REPOSITORY.fullmatch(str(run))
     if named and not named["scheme"] and (path.exists() or Path(named["name"]).parent.is_dir()):
         named = None
     if named is None:
+        if _ADDRESS.match(str(run)) and not path.exists():
+            raise ValueError(f"{run}: expected user/name, user/name@revision or hf://user/name, as the Hub names them")
         if revision is not None:
             raise ValueError(f"{run}: revision={revision!r} is for a repository of the Hub; this is a folder")
         return FoundRun(path)
@@ -115,12 +119,12 @@ def _fetched(name: str, revision: str | None, how: Mapping[str, Any]) -> FoundRu
     where = f"{name}@{revision}" if revision is not None else name
     # Of whichever library speaks HTTP, whose errors the Hub's are made of: no name, no route, an answer in bad form.
     unreachable = (OSError, errors.HfHubHTTPError.__bases__[0])
-    local, commit = bool(how.get("local_files_only")), None
+    local, commit, listed = bool(how.get("local_files_only")), None, dict[str, int | None]()
     try:
         if not local:
             about = hub.HfApi(token=how.get("token")).model_info(name, revision=revision, files_metadata=True)
-            commit = about.sha
-            _require_run(where, {file.rfilename: file.size for file in about.siblings or ()})
+            commit, listed = about.sha, {file.rfilename: file.size for file in about.siblings or ()}
+            _require_run(where, listed)
     except errors.GatedRepoError:
         raise PermissionError(
             f"{where}: the repository is gated: ask for access on its page, then log in by `hf auth login`"
@@ -150,7 +154,10 @@ def _fetched(name: str, revision: str | None, how: Mapping[str, Any]) -> FoundRu
         logger.warning("%s: the Hub cannot be reached (%s): taking commit %s from its cache", where, why, folder.name)
     if commit not in (None, folder.name):
         raise OSError(f"{where}: was pushed to while it was fetched: try again")
-    _require_run(where, {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()})
+    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    _require_run(where, there)
+    if missing := [name for name in RUN_FILES if name in listed and name not in there]:
+        raise OSError(f"{where}: could not be fetched whole: {missing[0]} is missing: try again")
     return FoundRun(folder, name, folder.name)
 
 

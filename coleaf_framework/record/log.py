@@ -35,7 +35,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             sound = sound and all(isinstance(x, float | int) for kind in kinds for x in kind.values())
             sound = sound and isinstance(entry.get("val", {}), dict)
             sound = sound and ("theta" not in entry or entry["theta"].keys() == set(MODALITIES))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             sound = False
         if not sound:
             raise ValueError(f"{path}, line {number}: not an epoch that training logged: {line[:60]!r}")

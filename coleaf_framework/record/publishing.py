@@ -27,8 +27,12 @@ from coleaf_framework.storage import (
 
 logger = logging.getLogger(__name__)
 
-# An absolute path of two parts or more within a text; an address such as https://a/b is none.
-_PATH = re.compile(r"(?<![\w./\\~])(?:~[\w.-]*|[A-Za-z]:)?(?:(?:\\+|/(?!/))[^\s/\\:;,'\"()]+){2,}")
+# An absolute path of two parts or more within a text, or one that begins at a home; a share (//host/x) and file://x are
+# paths, and an address such as https://a/b is none.
+_PART = r"(?:\\+|/(?!/)|(?<!:)/{2,})[^\s/\\:;,'\"()]+"
+_PATH = re.compile(
+    rf"(?<![\w./\\~])(?:~(?:[A-Za-z_][\w.-]*)?(?:{_PART})+|(?:file://[\w.-]*|[A-Za-z]:)?(?:{_PART}){{2,}})"
+)
 
 
 def without_folders(text: str) -> str:
@@ -38,11 +42,17 @@ def without_folders(text: str) -> str:
         >>> without_folders("its data are /home/ada/llp, not /data/llp: the features of 'test' differ")
         "its data are llp, not llp: the features of 'test' differ"
     """
+    # The home itself is known, so that spaces in it do not end the path.
+    home = rf"(?<![\w./\\~]){re.escape(str(Path.home()))}(?![\w.-])"
+    text = re.sub(home, "~", text) if len(Path.home().parts) > 1 else text
     return _PATH.sub(lambda found: re.split(r"[/\\]", found[0])[-1], text)
 
 
 def publishable(record: RunRecord) -> RunRecord:
     """The record with only the names of the folders of data and labels, and of files in accepted caveats.
+
+    It names no trackers and no project of theirs, which are private, and which would follow a run that somebody else
+    trains by this record.
 
     Whoever loads it says where the data are: a name alone is refused as `data.root` of a trained run, while None would
     stand for synthetic data.
@@ -57,6 +67,8 @@ def publishable(record: RunRecord) -> RunRecord:
     if record.labels is not None:
         sources = tuple(x.model_copy(update={"path": Path(x.path).name}) for x in record.labels.sources)
         changes["labels"] = record.labels.model_copy(update={"sources": sources})
+    if record.trainer is not None:
+        changes["trainer"] = record.trainer.model_copy(update={"trackers": (), "project": None})
     if record.made_of is not None:
         accepted = [without_folders(sentence) for sentence in record.made_of.accepted]
         changes["made_of"] = record.made_of.model_copy(update={"accepted": accepted})

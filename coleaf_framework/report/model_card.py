@@ -41,6 +41,8 @@ def card_of_run(run: Path, repo_id: str, *, licence: str | None = None) -> str:
         predictions = read_predictions(run, split)
         if predictions.truth is not None:
             measured.append(_measured(predictions, record.trainer.seed if record.trainer is not None else 0))
+            if record.decision not in (None, predictions.decision):
+                caveats.append(f"the scores on {split} are by other thresholds than those of its config.yaml")
             caveats += [x if split == "test" else f"on {split}: {x}" for x in predictions.caveats if x not in caveats]
     return model_card(
         record,

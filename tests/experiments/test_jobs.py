@@ -1,4 +1,4 @@
-"""Cells that run as jobs, by submitit's local and debug executors, as SLURM's, and by a command line of `--plan`."""
+"""Cells that run as jobs, by submitit's local executor, as SLURM's, and by a command line of `--plan`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def assert_as_trained_here(cell: Path, out: Path) -> None:
 @ON_LINUX
 def test_a_job_that_reaches_its_time_limit_is_requeued_and_found_again(data_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs the extra `slurm`")
-    grid = one_cell(data_root, tmp_path / "grid", epochs=60)
+    grid = one_cell(data_root, tmp_path / "grid", epochs=15)
     ClusterExecutor(local_backend(grid.out / "jobs")).submit(grid.cells)  # and the command ends
     log, deadline = grid.cells[0].folder / "log.jsonl", time.monotonic() + 90
     while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
@@ -67,14 +67,6 @@ def test_what_is_pickled_for_a_job_is_the_path_of_a_folder(tmp_path: Path) -> No
     modules = [word for word in words if "." in word]
     assert modules == ["submitit.core.utils", "coleaf_framework.experiments.cell_job"]  # by name, without code
     assert sum(name in ("GLOBAL", "STACK_GLOBAL", "INST") for name, _ in operations) == 2
-
-
-@pytest.mark.slow
-def test_submitits_debug_executor_runs_a_cell(data_root: Path, tmp_path: Path) -> None:
-    submitit = pytest.importorskip("submitit", reason="needs the extra `slurm`")
-    grid = one_cell(data_root, tmp_path / "grid", epochs=1)
-    run_grid(grid, ClusterExecutor(submitit.DebugExecutor(grid.out / "jobs")))
-    assert_as_trained_here(grid.cells[0].folder, tmp_path / "here")
 
 
 @pytest.mark.slow
@@ -103,6 +95,7 @@ def test_a_planned_cell_is_run_by_its_line(coleaf: Command, data_root: Path, tmp
     settings = [x for setting in (*SETTINGS, "trainer.epochs=1") for x in ("--set", setting)]
     words = ("ablate", "--variant", "soft: coleaf.temperature=1", "--anchors", "han", "--data", data_root, "--split",
              "val", "--seeds", 1, "--out", "a grid", *settings, "--plan")  # fmt: skip
+    (tmp_path / "random.py").write_text("raise SystemExit('it took the place of the standard library')")
     lines = coleaf(*words).splitlines()
     assert len(lines) == 2
     subprocess.run(["sh", "-c", lines[1]], check=True, cwd="/", stdin=subprocess.DEVNULL)  # as schedulers do

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from coleaf_framework.experiments.gpus import visible_gpus
+from coleaf_framework.experiments.grid import DONE
 from coleaf_framework.experiments.local import LocalExecutor
 from tests.helpers.clusters import cell_in
 
@@ -116,3 +117,15 @@ def test_a_cell_that_ends_badly_is_named_by_its_last_line(started: Started, tmp_
     for process, _ in started.values():
         process.returncode = 1
     assert executor.poll().failed == {"a": "ValueError: too much", "b": "ended with code 1 and no output"}
+
+
+def test_a_cell_that_another_command_has_done_meanwhile_is_not_trained_again(started: Started, tmp_path: Path) -> None:
+    executor = LocalExecutor(1)
+    first, second = cells = [cell_in(tmp_path / name, "cpu") for name in "ab"]
+    (first.folder / DONE).touch()  # of before, and out of date
+    executor.submit(cells)
+    executor.poll()
+    (second.folder / DONE).touch()
+    started["a"][0].returncode = 0
+    assert executor.poll().under_way == ()
+    assert list(started) == ["a"]

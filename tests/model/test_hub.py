@@ -164,6 +164,32 @@ def test_an_unknown_repository_and_an_unknown_revision_are_told(hub: StandIn) ->
         load_anchor(f"{NAME}@v2")
 
 
+@pytest.mark.parametrize(
+    "name", ["https://huggingface.co/ada/han-llp", "hf:///ada/han-llp", "HF://ada/han-llp", "hf://models/ada/han-llp"]
+)
+def test_an_address_that_is_no_repositorys_is_not_taken_for_a_missing_folder(hub: StandIn, name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected user/name, user/name@revision or hf://user/name"):
+        load_anchor(name)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["runs/han--x", "runs/a..b", "runs/han.git", "ru--ns/han"])
+def test_a_path_that_no_repository_can_have_is_a_missing_folder(hub: StandIn, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"{name}/config\.yaml: no such file"):
+        load_anchor(name)
+    assert hub.requests == []
+
+
+def test_a_repository_that_is_fetched_in_part_is_refused(hub: StandIn) -> None:
+    """Without its log, caveats would be lost."""
+    pushed(hub)
+    load_anchor(NAME)  # the cache has this commit from now on
+    repository = hub.repositories[NAME]
+    repository.sizes["log.jsonl"] = 10
+    with pytest.raises(OSError, match=r"could not be fetched whole: log\.jsonl is missing"):
+        load_anchor(NAME)
+
+
 def test_while_the_hub_is_down_the_cached_commit_is_taken_and_named(
     hub: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:

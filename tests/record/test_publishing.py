@@ -10,7 +10,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coleaf_framework.record.log import write_log
+from coleaf_framework.record.config import TrainerConfig
+from coleaf_framework.record.log import read_log, write_log
 from coleaf_framework.record.publishing import publishable, without_folders, write_published
 from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.results.caveats import caveats_of_run
@@ -49,6 +50,32 @@ def test_of_a_path_in_a_sentence_only_the_last_part_is_left(parts: list[str], ro
 )
 def test_what_is_no_path_of_a_machine_stays(text: str) -> None:
     assert without_folders(f"so {text} is") == f"so {text} is"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("//nas7/ada/llp", "llp"),
+        ("/home//ada///llp", "llp"),
+        ("file:///home/ada/llp", "llp"),
+        ("file://nas7/ada/llp", "llp"),
+        ("~ada/llp", "llp"),
+        ("~/llp", "llp"),
+        ("{home}/llp", "llp"),
+        ("https://example.org//a/b", "https://example.org//a/b"),
+    ],
+)
+def test_each_spelling_of_a_path_is_found(
+    text: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "Ada Lovelace"
+    monkeypatch.setattr(Path, "home", lambda: home)
+    assert without_folders(f"so {text.format(home=home)}, is") == f"so {shown}, is"
+
+
+def test_trackers_and_their_project_stay_here(tmp_path: Path) -> None:
+    trained = record(tmp_path, "trainer: {trackers: [wandb], project: secret of ada, epochs: 3}")
+    assert publishable(trained).trainer == TrainerConfig(epochs=3)
 
 
 def test_of_data_and_labels_only_the_names_are_left(tmp_path: Path) -> None:
@@ -125,3 +152,9 @@ def test_damaged_weights_are_not_published(run: Path, tmp_path: Path) -> None:
     (run / "model.safetensors").write_bytes(weights)
     with pytest.raises(ValueError, match="its checksum does not fit"):
         write_published(run, tmp_path / "out")
+
+
+def test_a_log_that_is_nested_without_end_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b"[" * 100_000)
+    with pytest.raises(ValueError, match="line 1: not an epoch that training logged"):
+        read_log(tmp_path / "log.jsonl")

@@ -12,8 +12,10 @@ import pytest
 import torch
 from scipy import stats
 
-from coleaf_framework.metrics import ALL_KEYS
-from coleaf_framework.record.card import escaped
+from coleaf_framework.metrics import ALL_KEYS, DecisionConfig
+from coleaf_framework.record.card import escaped, model_card
+from coleaf_framework.record.log import write_log
+from coleaf_framework.record.run_record import read_record
 from coleaf_framework.report.model_card import card_of_run
 from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.results.predictions_file import write_predictions
@@ -182,6 +184,51 @@ def test_settings_that_differ_from_the_default_are_listed_and_no_others(tmp_path
         "coleaf.temperature = 0.1",
         "trainer.batch_size = 7",
     ]
+
+
+def test_what_else_made_the_run_is_listed(tmp_path: Path) -> None:
+    config = """
+data: {root: /data/llp, standardize: true}
+decision: {gate: modality}
+reference: {options: {depth: 2}}
+model: {loss: "mine:loss", default_loss: modalities}
+train: {optimizer: torch.optim.NAdam, schedule: torch.optim.lr_scheduler.LinearLR}
+"""
+    card = card_of_run(run_with(tmp_path, config=config), NAME)
+    listed = card.partition("## Training")[2].partition("Whatever is not listed")[0]
+    for line in (
+        "`reference.options.depth = 2`",
+        "`data.standardize = True`",
+        "`decision.gate = 'modality'`",
+        "`model.default_loss = 'modalities'`",
+        "loss of the Anchor: `mine:loss`, given from Python",
+        "optimiser: `torch.optim.NAdam`, given from Python",
+        "schedule: `torch.optim.lr_scheduler.LinearLR`, given from Python",
+    ):
+        assert f"- {line}\n" in listed
+    assert "root" not in listed
+
+
+def test_a_network_whose_training_is_not_recorded_is_not_called_trained(tmp_path: Path) -> None:
+    record = read_record(run_with(tmp_path)).changed(train=None)
+    card = model_card(record, NAME)
+    assert "trained by CoLeaF" not in card
+    assert "Whether and on what it was trained is not recorded." in card
+
+
+def test_the_number_of_epochs_is_that_of_the_log_or_a_bound(tmp_path: Path) -> None:
+    run = run_with(tmp_path, config="trainer: {epochs: 7}")
+    assert "at most 7 epochs" in card_of_run(run, NAME)
+    write_log(run / "log.jsonl", [{"epoch": n, "losses": {}} for n in (1, 2)])
+    assert "2 of 7 epochs" in card_of_run(run, NAME)
+
+
+def test_scores_by_other_thresholds_than_the_runs_are_told(tmp_path: Path) -> None:
+    said = "the scores on val are by other thresholds than those of its config.yaml"
+    run = run_with(tmp_path, made_up(1), config="decision: {gate_threshold: 0.5}")
+    assert said not in card_of_run(run, NAME)
+    write_predictions(run, made_up(1, decision=DecisionConfig(gate_threshold=0.4)))
+    assert said in card_of_run(run, NAME)
 
 
 def test_only_real_names_become_markup(tmp_path: Path) -> None:
