@@ -52,6 +52,11 @@ class SavedParts:
             for name in own.keys() & tensors.keys()
             if own[name].shape != tensors[name].shape
         ]
+        problems += [
+            f"{name} is {tensors[name].dtype}, the network's {own[name].dtype}"
+            for name in own.keys() & tensors.keys()
+            if own[name].is_floating_point() != tensors[name].is_floating_point()
+        ]
         if problems:
             first = "; ".join(sorted(problems)[:5]) + ("; ..." if len(problems) > 5 else "")
             raise ValueError(

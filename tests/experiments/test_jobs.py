@@ -1,4 +1,4 @@
-"""Cells that run as jobs, by submitit's local executor, as SLURM's, and by a command line of `--plan`."""
+"""Cells that run as jobs, by submitit's local and debug executors, as SLURM's, and by a command line of `--plan`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,14 @@ def test_what_is_pickled_for_a_job_is_the_path_of_a_folder(tmp_path: Path) -> No
     modules = [word for word in words if "." in word]
     assert modules == ["submitit.core.utils", "coleaf_framework.experiments.cell_job"]  # by name, without code
     assert sum(name in ("GLOBAL", "STACK_GLOBAL", "INST") for name, _ in operations) == 2
+
+
+@pytest.mark.slow
+def test_submitits_debug_executor_runs_a_cell(data_root: Path, tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit", reason="needs the extra `slurm`")
+    grid = one_cell(data_root, tmp_path / "grid", epochs=1)
+    run_grid(grid, ClusterExecutor(submitit.DebugExecutor(grid.out / "jobs")))
+    assert_as_trained_here(grid.cells[0].folder, tmp_path / "here")
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from coleaf_framework import AnchorOutput, CoLeaF, CoLeaFConfig, StreamSpec, load_anchor, losses, wrap
 from coleaf_framework.protocol import Progress
+from coleaf_framework.storage import WEIGHTS, read_tensors, write_tensors
 from tests.helpers.networks import STREAMS, TinyNet, batch_of
 
 ANCHOR_TERMS = {"anchor/contrast", "anchor/cooccurrence"}
@@ -235,6 +236,14 @@ def test_a_checkpoint_of_another_class_count_is_refused(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("num_classes: 25", "num_classes: 4"))
     with pytest.raises(ValueError, match=r"does not fit HAN with 4 classes: .*\(25, 8\), the network's \(4, 8\)"):
         CoLeaF.load(tmp_path)
+
+
+def test_weights_of_another_kind_of_number_are_refused(tmp_path: Path) -> None:
+    wrap(TinyNet).save(tmp_path)
+    tensors = read_tensors(tmp_path / WEIGHTS)
+    write_tensors(tmp_path / WEIGHTS, tensors | {"anchor.mix.weight": tensors["anchor.mix.weight"].char()})
+    with pytest.raises(ValueError, match=r"anchor\.mix\.weight is torch\.int8, the network's torch\.float32"):
+        CoLeaF.load(tmp_path, anchor=TinyNet())
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x80\x04K\x01.", b"garbage" * 100])
