@@ -14,6 +14,8 @@ from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.record.provenance import made_of
 from coleaf_framework.record.run_record import RunRecord, TrainedOn
 from coleaf_framework.storage import text_digest
+from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
+from coleaf_framework.training.stepping import Stepper
 
 
 def recorded(
@@ -49,3 +51,20 @@ def recorded(
         features=None if features is None else features[0],
         made_of=made,
     )
+
+
+def with_made(
+    record: RunRecord, stepper: Stepper, optimizer: OptimizerFactory | None, schedule: ScheduleFactory | None
+) -> RunRecord:
+    """The record with the classes of what the user's factories made, which the configuration lacks.
+
+    Args:
+        record: from `recorded`.
+        stepper: holds the optimiser and its schedule.
+        optimizer: the user's, or None.
+        schedule: the user's, or None.
+    """
+    assert record.train is not None
+    factories = {"optimizer": optimizer, "schedule": schedule}
+    made = {what: type(getattr(stepper, what)).__name__ for what, factory in factories.items() if factory}
+    return record.changed(train=record.train.model_copy(update=made))

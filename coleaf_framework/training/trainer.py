@@ -12,30 +12,29 @@ from torch import nn
 
 from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
-from coleaf_framework.data.dataset import absent_modality, truth_of
+from coleaf_framework.data.dataset import truth_of
 from coleaf_framework.data.recipe_file import recipe_of, require_same_features
 from coleaf_framework.metrics import DecisionConfig, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import Cache, TrainerConfig
-from coleaf_framework.record.run_record import RunRecord
 from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
-from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors, without_absent
+from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
 from coleaf_framework.tracking import TrackedRun, Tracker, Trackers, require_trackers
+from coleaf_framework.training.answering import answers
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.checks import require_options, require_training_data
 from coleaf_framework.training.data_fit import positive_shares_of, require_fitting_data
-from coleaf_framework.training.device import autocast, choose_device, compile_networks, require_processes
+from coleaf_framework.training.device import choose_device, compile_networks, require_processes
 from coleaf_framework.training.distributed import DistributedContext, lost_contact
 from coleaf_framework.training.graphs import CudaGraphs, require_graphs
 from coleaf_framework.training.interrupts import Interrupts
 from coleaf_framework.training.loop import TrainingLoop
 from coleaf_framework.training.optimization import OptimizerFactory, ScheduleFactory
-from coleaf_framework.training.plan import MicroBatch
 from coleaf_framework.training.profiling import Profiler
-from coleaf_framework.training.recording import recorded
+from coleaf_framework.training.recording import recorded, with_made
 from coleaf_framework.training.resuming import require_fitting
 from coleaf_framework.training.run_folder import RESUME, TRACE, OnExisting, RunFolder, parse_resume
 from coleaf_framework.training.stepping import Stepper
@@ -198,7 +197,9 @@ class CoLeaFTrainer:
             compile_networks(self.model)
         graphs = CudaGraphs(self.device) if c.cuda_graphs else None
         stepper = Stepper(self.model, c, self.device, self._optimizer, self._schedule, graphs)
-        record = self._record_with(stepper) if folder is not None or self.model.record is not None else None
+        if folder is not None or self.model.record is not None:
+            self.model.record = with_made(require_record(self.model), stepper, self._optimizer, self._schedule)
+        record = self.model.record
         if folder is not None and record is not None:
             record = folder.checked(record, accept_changes=self.accept_changes)
         profiler = Profiler(Path(self.out or ".") / TRACE) if self.profile and self.distributed.first else None
@@ -294,32 +295,8 @@ class CoLeaFTrainer:
         return {column: scores[column] for column in columns}
 
     def _run(self, loader: BatchLoader, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:
-        self.model.to(self.device).eval()
-        size = self.config.batch_size
-        for batch in loader([MicroBatch(tuple(videos[i : i + size])) for i in range(0, len(videos), size)]):
-            with torch.no_grad(), autocast(self.device, self.config.precision):
-                output = self.model.infer(batch)
-            output = _in_float32(output)  # so that every command decides alike, whatever the networks ran in
-            if not (torch.isfinite(output.segment_probs).all() and torch.isfinite(output.video_probs).all()):
-                raise FloatingPointError(
-                    f"{type(self.model.anchor).__name__} gives NaN or inf for videos {list(batch.ids[:3])} ..."
-                )
-            yield batch, without_absent(output, [absent_modality(loader.data, video) for video in batch.ids])
+        return answers(self.model, loader, videos, self.config, self.device)
 
     def _loader(self, data: AVVPDataset) -> BatchLoader:
         half = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         return BatchLoader(data, self.device, self.config.workers, self.cache, half)
-
-    def _record_with(self, stepper: Stepper) -> RunRecord:
-        """The run's record, with the classes of what the user's factories made, which the configuration lacks."""
-        record = require_record(self.model)
-        factories = {"optimizer": self._optimizer, "schedule": self._schedule}
-        made = {what: type(getattr(stepper, what)).__name__ for what, factory in factories.items() if factory}
-        assert record.train is not None
-        self.model.record = record.changed(train=record.train.model_copy(update=made))
-        return self.model.record
-
-
-def _in_float32(output: AnchorOutput) -> AnchorOutput:
-    fields = {name: getattr(output, name) for name in ("segment_probs", "video_probs", "modality_probs")}
-    return replace(output, **{name: x.float() for name, x in fields.items() if x is not None})
