@@ -163,19 +163,6 @@ def test_an_anchor_without_labels_of_its_own_gets_smoothed_ones() -> None:
     torch.testing.assert_close(terms["anchor/visual"], expected)
 
 
-@pytest.mark.parametrize("anchor", ["han", "cmpae"])
-@pytest.mark.parametrize("config", [CoLeaFConfig(), CoLeaFConfig.official()], ids=["paper", "official"])
-def test_a_step_asks_the_device_for_no_value(anchor: str, config: CoLeaFConfig) -> None:
-    """The device "meta" has no values: whoever asks for one, as `.item()` or a branch on a tensor does, fails."""
-    options = {"width": 8, **({"noise_ratios": RATIOS} if anchor == "cmpae" else {})}
-    model = wrap(anchor, streams=STREAMS, num_classes=CLASSES, config=config, anchor_options=options).to("meta")
-    (batch,) = batches(1)
-    batch = Batch({n: x.float().to("meta") for n, x in batch.streams.items()}, batch.labels.float().to("meta"))
-    shared = model.shared_pass(batch, Progress(4, 3))
-    for which in model.updates(Progress(4, 3)):
-        model.update(batch, Progress(4, 3), which, shared).total().backward()
-
-
 @pytest.mark.parametrize(
     ("settings", "epochs", "gate"),
     [

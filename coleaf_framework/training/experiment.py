@@ -21,8 +21,9 @@ from coleaf_framework.record.config import DataConfig, RunConfig
 from coleaf_framework.record.provenance import MadeOf, data_changes, made_of
 from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.storage import CONFIG
-from coleaf_framework.training.device import seed_everything
+from coleaf_framework.training.device import choose_device, seed_everything
 from coleaf_framework.training.distributed import DistributedContext
+from coleaf_framework.training.graphs import require_graphs
 from coleaf_framework.training.run_folder import OnExisting
 from coleaf_framework.training.trainer import CoLeaFTrainer
 from coleaf_framework.wrapping import wrap_configured
@@ -103,6 +104,8 @@ def train(
     Raises:
         ValueError: the Anchor is no plugin; or as `wrap`, `AVVPFolder` and `CoLeaFTrainer.fit` do.
     """
+    if config.trainer.cuda_graphs:  # before data are read, which may take minutes
+        require_graphs(choose_device(config.trainer.device), DistributedContext.join().size)
     data = open_training_split(config)
     val = open_split(config.data, "val") if has_split(config.data, "val") else None
     statistics = _statistics(data) if config.data.standardize else None

@@ -9,7 +9,8 @@ whatever Python computes must be the same in every step that is replayed:
 - A loss may read the step's number as `step % n` alone: there is a graph for each remainder.
 - Random numbers of the device follow from the seed at each replay, as without graphs: a replay takes the generator's
   seed and offset of that moment. Those of the host would be the same ones in each replay, so a step that draws any is
-  refused; and so is a step that changes plain attributes of a module, or reads the names of videos.
+  refused; and so is a step that changes plain attributes of a module or of the optimiser, puts another tensor in place
+  of one that a module keeps, or reads the names of videos.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from coleaf_framework.collaboration import StepOutput
 from coleaf_framework.protocol import Batch, Progress
+from coleaf_framework.training.optimization import never_captured
 
 WARM_UP = 3
 """Steps of each kind that an epoch runs as they are before one is captured: they initialise kernels and optimiser."""
@@ -67,9 +69,12 @@ class CudaGraphs:
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """See `GraphBackend`. Other threads, such as the one that pins batches, may use the device meanwhile."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-            run()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
+        try:
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                run()
+        finally:
+            torch.cuda.set_stream(current)  # where the capture fails, torch.cuda.graph leaves its own in place
         return graph.replay
 
 
@@ -90,12 +95,15 @@ class CapturedSteps:
 
     Args:
         make: makes a step as it is: forward, backward, update and moving averages.
-        model: whose plain attributes a step must leave as they are.
+        model: whose plain attributes a step must leave as they are; tensors that it keeps may change in place.
+        optimizer: likewise.
         backend: captures and replays.
     """
 
-    def __init__(self, make: MakeStep, model: nn.Module, backend: GraphBackend) -> None:
-        self._make, self._model, self._backend = make, model, backend
+    def __init__(
+        self, make: MakeStep, model: nn.Module, optimizer: torch.optim.Optimizer, backend: GraphBackend
+    ) -> None:
+        self._make, self._model, self._optimizer, self._backend = make, model, optimizer, backend
         self._epoch = 0
         self._seen: Counter[Any] = Counter()
         self._graphs: dict[Any, _Graph] = {}
@@ -127,14 +135,34 @@ class CapturedSteps:
 
     def _run_as_it_is(self, batches: Sequence[Batch], progress: Progress, note: Note) -> None:
         device = batches[0].labels.device
-        before = _generators(device), _plain_attributes(self._model)
-        self._backend.warm_up(lambda: self._make([_without_names(batch) for batch in batches], progress, note))
-        if _generators(device) != before[0]:
+        random_before, before = _generators(device), self._kept()
+        with never_captured():
+            self._backend.warm_up(lambda: self._make([_without_names(batch) for batch in batches], progress, note))
+        if _generators(device) != random_before:
             _refuse("draws random numbers on the host")
-        after = _plain_attributes(self._model)
-        for name, value in before[1].items():
-            if after.get(name) != value:
+        after = self._kept()
+        for name, value in before.items():
+            now = after.get(name)
+            if now is value:
+                continue
+            if isinstance(value, Tensor):
+                _refuse(f"puts another tensor in place of {name}")
+            if isinstance(now, Tensor) or now != value:
                 _refuse(f"changes the attribute {name}")
+
+    def _kept(self) -> dict[str, Any]:
+        """What Python keeps from step to step: tensors, which a graph knows by their memory, and plain values."""
+        return {
+            f"{type(module).__name__}.{name}" + f" of {path}" * bool(path): value
+            for path, module in self._model.named_modules()
+            for name, value in {**vars(module), **module._buffers}.items()
+            if isinstance(value, int | float | str | Tensor)
+        } | {
+            f"{type(self._optimizer).__name__}.param_groups[{i}][{name!r}]": value
+            for i, group in enumerate(self._optimizer.param_groups)
+            for name, value in group.items()
+            if isinstance(value, int | float | str)
+        }
 
     def _captured(self, batches: Sequence[Batch], progress: Progress) -> _Graph:
         own = [_without_names(batch._each(Tensor.clone)) for batch in batches]
@@ -227,12 +255,3 @@ def _generators(device: torch.device) -> tuple[Any, ...]:
     kind, words, *position = np.random.get_state()
     own = b"" if device.type == "cpu" else torch.get_rng_state().numpy().tobytes()
     return random.getstate(), kind, cast(Any, words).tobytes(), position, own
-
-
-def _plain_attributes(model: nn.Module) -> dict[str, Any]:
-    return {
-        f"{type(module).__name__}.{name}" + f" of {path}" * bool(path): value
-        for path, module in model.named_modules()
-        for name, value in vars(module).items()
-        if isinstance(value, int | float | str)
-    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,7 +80,8 @@ def make_optimizer(
         made = factory([p for group in groups for p in group["params"]])
         if not isinstance(made, torch.optim.Optimizer):
             raise WrongTypeError(f"optimizer returned {shown(made)}, where a torch.optim.Optimizer was expected")
-        if config.cuda_graphs and not all(group.get("capturable", False) for group in made.param_groups):
+        capturable = isinstance(made, torch.optim.SGD) or all(x.get("capturable", False) for x in made.param_groups)
+        if config.cuda_graphs and not capturable:
             raise ValueError(
                 f"trainer.cuda_graphs: optimizer returned {type(made).__name__} without capturable=True, which PyTorch "
                 "asks for where steps are captured"
@@ -139,3 +142,11 @@ def clip_gradients(branch: nn.Module, most: float) -> None:
     trained = [p for p in branch.parameters() if p.grad is not None]
     if trained:  # in the official recipe's first update the Anchor has no gradient
         nn.utils.clip_grad_norm_(trained, most)
+
+
+@contextmanager
+def never_captured() -> Iterator[None]:
+    """Steps of an optimiser that can be captured run as they are while this lasts, of which PyTorch would warn."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
+        yield

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from torch import Tensor
 
+from coleaf_framework.training.optimization import never_captured
 from coleaf_framework.training.stepping import Stepper
 
 # Of an optimiser's group: what the schedule moves, and what the device decides.
@@ -169,7 +170,8 @@ def _state_after_a_step(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]
     parameters = [x for group in copied.param_groups for x in group["params"]]
     for x in parameters:
         x.grad = torch.zeros_like(x)
-    copied.step()
+    with never_captured():
+        copied.step()
     return [dict(copied.state[x]) for x in parameters]
 
 

@@ -48,6 +48,7 @@ OnExisting = Literal["refuse", "resume", "overwrite"]
 _MAY_CHANGE = {
     ("trainer", "epochs"),
     ("trainer", "device"),
+    ("trainer", "cuda_graphs"),
     ("trainer", "workers"),
     ("trainer", "trackers"),
     ("trainer", "project"),

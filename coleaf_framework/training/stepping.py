@@ -70,7 +70,7 @@ class Stepper:
         self.average = MovingAverage(model.anchor, config.anchor_ema) if config.anchor_ema else None
         self._forward: nn.Module = _UpdateForward(model)
         self._ranks = 1
-        self._captured = None if graphs is None else CapturedSteps(self._make_step, model, graphs)
+        self._captured = None if graphs is None else CapturedSteps(self._make_step, model, self.optimizer, graphs)
 
     def distribute(self, ranks: int) -> None:
         """Average gradients over ranks from now on."""
@@ -174,7 +174,7 @@ class Stepper:
         if state.get("schedule") is None:
             self._catch_up(state["optimizer"], epochs)
         else:
-            self.optimizer.load_state_dict(state["optimizer"])
+            self._load_optimizer(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
         average: dict[str, Tensor] | None = state.get("anchor_average")
         if self.average is not None and average is not None:
@@ -184,6 +184,14 @@ class Stepper:
         for epoch in range(1, epochs + 1):
             self.end_epoch(epoch)
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(optimizer)
+        self._load_optimizer(optimizer)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        """Load an optimiser's state; whether it can be captured is this run's own, not that of the run that saved."""
+        groups = [
+            saved | {"capturable": own["capturable"]} if "capturable" in own else saved
+            for saved, own in zip(state["param_groups"], self.optimizer.param_groups, strict=True)
+        ]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})

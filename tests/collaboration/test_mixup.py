@@ -156,12 +156,3 @@ def test_the_loop_trains_on_mixtures() -> None:
         settings = TrainerConfig(epochs=1, batch_size=4, device="cpu", monitor=())
         losses.append(CoLeaFTrainer(model, settings, quiet=True).fit(data)[0]["losses"]["anchor/video"])
     assert losses[0] != losses[1]
-
-
-def test_mixing_waits_for_no_value_of_the_device() -> None:
-    batch = Batch(
-        {"audio": torch.empty(4, 3, 2, device="meta")},
-        labels=torch.empty(4, 5, device="meta"),
-        mask=torch.empty(4, 3, dtype=torch.bool, device="meta"),
-    )
-    assert mix_videos(batch, alpha=1.0).labels.shape == (4, 5)

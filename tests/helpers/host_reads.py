@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,12 +45,20 @@ class HostReads(TorchDispatchMode):
         if name in WAITING or (name in _BY_INDEX and _by_mask(args, name)):
             raise AssertionError(f"{name} waits for the device: {_place()}")
         returned = op(*args, **(kwargs or {}))
-        given = [x for x in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        made = [x for x in torch.utils._pytree.tree_leaves(returned) if isinstance(x, Tensor)]
-        devices = {x.device.type for x in made} | {x.device.type for x in given if x.ndim or "copy" in name}
+        given = _tensors([args, list((kwargs or {}).values())])
+        devices = {x.device.type for x in given if x.ndim or "copy" in name}
+        devices |= {x.device.type for x in _tensors([returned])}
         if len(devices) > 1:
             raise AssertionError(f"{name} copies between {sorted(devices)}: {_place()}")
         return returned
+
+
+def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def _by_mask(args: Any, name: str) -> bool:
