@@ -70,9 +70,18 @@ def keep_text(app: Sphinx, what: str, name: str, found: Any, options: Any, lines
         lines[i] = kept
 
 
+def draw_dashes(app: Sphinx, page: nodes.document) -> None:
+    """Makes a dash of the two hyphens that Sphinx sets before a parameter's text; smartquotes would of options too."""
+    for field in page.findall(nodes.field_body):
+        for text in list(field.findall(nodes.Text)):
+            if text == " -- ":
+                text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directive, and what is done to docstrings before and after napoleon (priority 500)."""
     app.add_directive("symbols", Symbols)
     app.connect("autodoc-process-docstring", hide_colons, priority=400)
     app.connect("autodoc-process-docstring", keep_text, priority=600)
+    app.connect("doctree-read", draw_dashes)
     return {"parallel_read_safe": True}

@@ -90,3 +90,15 @@ def test_a_summary_does_not_end_at_an_equation(symbols: ModuleType) -> None:
     symbols.keep_text(None, "function", "f", None, None, lines)
     assert re.split(r"\.\s", lines[0])[1] == "More."
     assert "(eq.\N{NO-BREAK SPACE}12)" in rendered(symbols, "function", "Distillation (eq. 12), per modality. More.")
+
+
+def test_a_parameter_is_set_off_by_a_dash_and_an_option_keeps_its_hyphens(symbols: ModuleType) -> None:
+    """Sphinx sets " -- " between them as text of its own."""
+    from docutils import nodes
+    from docutils.utils import new_document
+
+    page = new_document("")
+    paragraph = nodes.paragraph("", "", nodes.strong("", "seed"), nodes.Text(" -- "), nodes.Text("as --seed"))
+    page += nodes.field_list("", nodes.field("", nodes.field_name(), nodes.field_body("", paragraph)))
+    symbols.draw_dashes(None, page)
+    assert page.astext().strip() == "seed \N{EN DASH} as --seed"

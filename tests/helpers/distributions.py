@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import sysconfig
 import venv
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,24 +29,44 @@ def build(target: str, source: Path, out: Path) -> Path:
     return built
 
 
+def required(*lines: str) -> dict[str, Distribution]:
+    """Name -> installed distribution, of requirements such as "numpy>=1.26" and of all that these require in turn."""
+    found: dict[str, Distribution] = {}
+    seen: set[str] = set()
+    pending = list(lines)
+    while pending:
+        line = pending.pop()
+        if line in seen:
+            continue
+        seen.add(line)
+        wanted = Requirement(line)
+        name = canonicalize_name(wanted.name)
+        found[name] = distribution(name)
+        for further in map(Requirement, found[name].requires or ()):
+            if any(not further.marker or further.marker.evaluate({"extra": e}) for e in ("", *wanted.extras)):
+                further.marker = None
+                pending.append(str(further))
+    return found
+
+
 class FreshEnvironment:
-    """A virtual environment that has this environment's libraries, but not coleaf_framework.
+    """A virtual environment that has no coleaf_framework, and of this environment's libraries only what is required.
 
     Its site-packages link to the libraries one by one, so that pip takes them as installed and checks a wheel's
-    requirements against them. Neither the checkout nor the installed metadata of coleaf_framework is among them.
+    requirements against them. A library that the wheel imports and does not require is missing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *requirements: str) -> None:
         venv.create(folder, with_pip=False)
         self.bin = folder / "bin"
         self.site = Path(
             run(self.bin / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
         )
-        # Not what ends in .pth either: it would lead to the checkout.
-        ours = re.compile(r"_?_?(editable__+)?coleaf|.*\.pth$|__pycache__$")
-        for installed in Path(sysconfig.get_path("purelib")).iterdir():
-            if not ours.match(installed.name) and not (self.site / installed.name).exists():
-                (self.site / installed.name).symlink_to(installed)
+        for library in required(*requirements).values():
+            for name in {file.parts[0] for file in library.files} - {"..", "__pycache__"}:
+                # Not what ends in .pth: it may lead elsewhere.
+                if not name.endswith(".pth") and not (self.site / name).exists():
+                    (self.site / name).symlink_to(library.locate_file(name))
         # Without PYTHONPATH, which may lead to the checkout.
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         self.env |= {
@@ -53,10 +75,10 @@ class FreshEnvironment:
             "OMP_NUM_THREADS": "1",
         }
 
-    def install(self, wheel: Path) -> None:
-        """Install a wheel without the network; what it requires must be there."""
+    def install(self, *wheels: Path) -> None:
+        """Install wheels without the network; what they require must be there."""
         pip = (sys.executable, "-m", "pip", "--python", self.bin / "python", "--isolated")
-        run(*pip, "install", "--quiet", "--no-index", wheel, cwd=self.bin, env=self.env)
+        run(*pip, "install", "--quiet", "--no-index", *wheels, cwd=self.bin, env=self.env)
 
     def __call__(self, *command: object, cwd: Path) -> str:
         """What a command of the environment prints."""

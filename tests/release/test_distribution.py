@@ -21,6 +21,7 @@ else:  # make's environment has Python 3.11
     pytest.skip("needs tomllib, of Python 3.11", allow_module_level=True)
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PLUGIN = ROOT / "examples/plugin_package"
 MEGABYTE = 1_000_000
 PACKAGES = {"coleaf_framework": "coleaf_framework", "coleaf_backbones": "backbones/coleaf_backbones"}
 # Caches, and what editors, systems and runs leave behind.
@@ -151,8 +152,10 @@ def test_all_is_every_extra_of_users() -> None:
 
 @pytest.fixture(scope="module")
 def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
-    environment = FreshEnvironment(tmp_path_factory.mktemp("fresh") / "env")
-    environment.install(wheel)
+    """What the wheel and the extra `plot` require, pytest for the plugin's tests, the wheel, and the plugin's."""
+    plot = PROJECT["optional-dependencies"]["plot"]
+    environment = FreshEnvironment(tmp_path_factory.mktemp("fresh") / "env", *PROJECT["dependencies"], *plot, "pytest")
+    environment.install(wheel, build("wheel", PLUGIN, tmp_path_factory.mktemp("plugin")))
     return environment
 
 
@@ -170,12 +173,8 @@ def test_the_installed_wheel_works_without_the_checkout(fresh: FreshEnvironment,
 
 
 @pytest.mark.slow
-def test_a_third_partys_plugin_is_found_trained_and_tested(
-    fresh: FreshEnvironment, wheel: Path, tmp_path: Path
-) -> None:
+def test_a_third_partys_plugin_is_found_trained_and_tested(fresh: FreshEnvironment, tmp_path: Path) -> None:
     """`examples/plugin_package`, which is a distribution of its own, beside the wheel."""
-    package = ROOT / "examples/plugin_package"
-    fresh.install(build("wheel", package, tmp_path / "dist"))
     listed = fresh("coleaf", "plugins", cwd=tmp_path).splitlines()
     shipped = PROJECT["entry-points"]["coleaf_framework.anchors"]
     for name, distribution in {"tinyparser": "tinyparser 1.0", **dict.fromkeys(shipped, "coleaf-framework")}.items():
@@ -184,4 +183,4 @@ def test_a_third_partys_plugin_is_found_trained_and_tested(
         assert "works" in row
     fresh("coleaf", "train", "--anchor", "tinyparser", "--out", "run", *SETTINGS, cwd=tmp_path)
     assert (tmp_path / "run/model.safetensors").exists()
-    fresh("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests", cwd=tmp_path)
+    fresh("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN / "tests", cwd=tmp_path)
