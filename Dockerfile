@@ -22,7 +22,7 @@ ARG EXTRAS=all
 COPY --from=build /wheels/*.whl /wheels/
 RUN pip install --no-cache-dir -c /wheels/constraints.txt "$(echo /wheels/*.whl)[${EXTRAS}]"
 ARG UID=1000
-RUN useradd --create-home --uid "${UID}" coleaf
+RUN useradd --create-home --uid "${UID}" coleaf && install --directory --owner=coleaf /work
 USER coleaf
 WORKDIR /work
 ENTRYPOINT ["coleaf"]

@@ -164,6 +164,7 @@ def test_the_installed_wheel_works_without_the_checkout(fresh: FreshEnvironment,
     where = "import coleaf_framework, coleaf_backbones as b; print(coleaf_framework.__file__, b.__path__[0], sep='\\n')"
     for place in fresh("python", "-c", where, cwd=tmp_path).split():
         assert Path(place).is_relative_to(fresh.site)
+    assert not (fresh.site / "transformers").exists()  # of an extra, so what needs it would fail here
     assert fresh("coleaf", "--version", cwd=tmp_path) == f"coleaf-framework {PROJECT['version']}\n"
     shown = fresh("coleaf", "demo", "--synthetic", "--out", "demo", *SETTINGS, cwd=tmp_path)
     assert shown.startswith("This is synthetic LLP")

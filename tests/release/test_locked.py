@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +29,7 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins(name: str) -> dict[str, str]:
+def pins(name: str | Path) -> dict[str, str]:
     """Name of a distribution -> its exact version, of constraints.txt or the lock."""
     found = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / name).read_text(), flags=re.MULTILINE)
     assert found
@@ -52,6 +56,15 @@ def test_the_lock_names_no_registry_and_every_file_has_a_digest() -> None:
     assert "://" not in text
     for entry in re.split(r"\n(?=\S)", text.strip()):
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry.splitlines()[0]
+
+
+def test_a_lock_that_cannot_be_made_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    for name in (".ci/lock", "pyproject.toml", "constraints.txt", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    ran = subprocess.run([tmp_path / ".ci/lock"], env={**os.environ, "UV": "false"}, check=False)
+    assert ran.returncode != 0
+    assert pins("requirements.lock") == pins(tmp_path / "requirements.lock")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -96,6 +109,8 @@ def test_the_image_runs_coleaf_as_nobody_special_and_installs_extras_that_exist(
     assert "coleaf" in PROJECT["scripts"]
     (user,) = (rest for name, rest in found if name == "USER")
     assert user not in ("root", "0")
+    (folder,) = (rest for name, rest in found[found.index(("USER", user)) :] if name == "WORKDIR")
+    assert any(f"install --directory --owner={user} {folder}" in rest for _, rest in found)  # WORKDIR makes it root's
     defaults = dict(rest.split("=") for name, rest in found if name == "ARG" and "=" in rest)
     assert set(defaults["EXTRAS"].split(",")) <= PROJECT["optional-dependencies"].keys()
     assert any("[${EXTRAS}]" in rest for name, rest in found if name == "RUN")
