@@ -94,8 +94,8 @@ def test_a_summary_does_not_end_at_an_equation(symbols: ModuleType) -> None:
 
 def test_a_parameter_is_set_off_by_a_dash_and_an_option_keeps_its_hyphens(symbols: ModuleType) -> None:
     """Sphinx sets " -- " between them as text of its own."""
-    from docutils import nodes
-    from docutils.utils import new_document
+    from docutils import nodes  # type: ignore[import-untyped]
+    from docutils.utils import new_document  # type: ignore[import-untyped]
 
     page = new_document("")
     paragraph = nodes.paragraph("", "", nodes.strong("", "seed"), nodes.Text(" -- "), nodes.Text("as --seed"))
