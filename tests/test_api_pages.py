@@ -33,6 +33,8 @@ def documented() -> list[str]:
 
 
 def test_every_public_name_is_documented_once() -> None:
+    for library in ("transformers", "av", "onnx"):  # modules on the pages may import any extra
+        pytest.importorskip(library, reason="needs the extra `dev`")
     names = documented()
     assert [name for name, times in Counter(names).items() if times > 1] == []
     objects = Counter(id(found(name)) for name in names if callable(found(name)))
