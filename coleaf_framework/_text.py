@@ -5,11 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 # Control characters but the line break, line separators, marks that reverse the direction of writing, surrogates (as
 # which Python holds the bytes of a path that are not UTF-8), and the two other characters that XML excludes.
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+# An absolute path of two parts or more within a text, or one that begins at a home; a share (//host/x) and file://x are
+# paths, and an address such as https://a/b is none.
+_PART = r"(?:\\+|/(?!/)|(?<!:)/{2,})[^\s/\\:;,'\"()]+"
+_PATH = re.compile(
+    rf"(?<![\w./\\~])(?:~(?:[A-Za-z_][\w.-]*)?(?:{_PART})+|(?:file://[\w.-]*|[A-Za-z]:)?(?:{_PART}){{2,}})"
+)
 
 
 def printable(text: str) -> str:
@@ -49,3 +57,16 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
+
+
+def without_folders(text: str) -> str:
+    """A text in which of every absolute path only the last part is left.
+
+    Example:
+        >>> without_folders("its data are /home/ada/llp, not /data/llp: the features of 'test' differ")
+        "its data are llp, not llp: the features of 'test' differ"
+    """
+    # The home itself is known, so that spaces in it do not end the path.
+    home = rf"(?<![\w./\\~]){re.escape(str(Path.home()))}(?![\w.-])"
+    text = re.sub(home, "~", text) if len(Path.home().parts) > 1 else text
+    return _PATH.sub(lambda found: re.split(r"[/\\]", found[0])[-1], text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coleaf_framework._config import shown
+from coleaf_framework._text import without_folders
 from coleaf_framework.data.recipe_file import PROJECTION_FILE, projection_of
 from coleaf_framework.record.log import LOG, read_log, write_log
 from coleaf_framework.record.run_record import RunRecord, read_record
@@ -26,26 +26,6 @@ from coleaf_framework.storage import (
 )
 
 logger = logging.getLogger(__name__)
-
-# An absolute path of two parts or more within a text, or one that begins at a home; a share (//host/x) and file://x are
-# paths, and an address such as https://a/b is none.
-_PART = r"(?:\\+|/(?!/)|(?<!:)/{2,})[^\s/\\:;,'\"()]+"
-_PATH = re.compile(
-    rf"(?<![\w./\\~])(?:~(?:[A-Za-z_][\w.-]*)?(?:{_PART})+|(?:file://[\w.-]*|[A-Za-z]:)?(?:{_PART}){{2,}})"
-)
-
-
-def without_folders(text: str) -> str:
-    """A text in which of every absolute path only the last part is left.
-
-    Example:
-        >>> without_folders("its data are /home/ada/llp, not /data/llp: the features of 'test' differ")
-        "its data are llp, not llp: the features of 'test' differ"
-    """
-    # The home itself is known, so that spaces in it do not end the path.
-    home = rf"(?<![\w./\\~]){re.escape(str(Path.home()))}(?![\w.-])"
-    text = re.sub(home, "~", text) if len(Path.home().parts) > 1 else text
-    return _PATH.sub(lambda found: re.split(r"[/\\]", found[0])[-1], text)
 
 
 def publishable(record: RunRecord) -> RunRecord:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from coleaf_framework._text import without_folders
 from coleaf_framework.metrics import LEVELS, SUPPORT
 from coleaf_framework.record.card import Measured, escaped, model_card
 from coleaf_framework.record.log import LOG, read_log
-from coleaf_framework.record.publishing import publishable, without_folders
+from coleaf_framework.record.publishing import publishable
 from coleaf_framework.record.run_record import read_record
 from coleaf_framework.results.caveats import caveats_of_run
 from coleaf_framework.results.predictions import Predictions

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from coleaf_framework._text import without_folders
 from coleaf_framework.tracking.protocol import Plain
 
 
@@ -20,6 +21,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Plain]:
     Example:
         >>> flat({"trainer": {"epochs": 15, "monitor": ["segment/A"]}, "data": {"root": "/home/me/llp"}})
         {'trainer.epochs': 15, 'trainer.monitor': '["segment/A"]', 'data.root': 'llp'}
+        >>> flat({"accepted": ["its data are /home/me/llp, not as before"]})
+        {'accepted': '["its data are llp, not as before"]'}
     """
     found: dict[str, Plain] = {}
     for key, value in values.items():
@@ -44,8 +47,8 @@ def _plain(value: Any) -> Any:
 
 
 def _without_folder(text: str) -> str:
-    """The last part of an absolute path; any other text as it is."""
+    """The last part of an absolute path, spaces included; of paths within a sentence the same."""
     for kind in (PurePosixPath, PureWindowsPath):
         if kind(text).is_absolute():
             return kind(text).name or text
-    return text
+    return without_folders(text)

@@ -10,9 +10,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from coleaf_framework._text import without_folders
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.record.log import read_log, write_log
-from coleaf_framework.record.publishing import publishable, without_folders, write_published
+from coleaf_framework.record.publishing import publishable, write_published
 from coleaf_framework.record.run_record import RunRecord, read_record
 from coleaf_framework.results.caveats import caveats_of_run
 from coleaf_framework.storage import file_digest, read_yaml, write_tensors, write_yaml
