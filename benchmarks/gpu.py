@@ -12,12 +12,42 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.gpu_checks import Refused, Sizes, all_checks
+from benchmarks.gpu_checks import MODES, Numbers, Refused, Sizes, bf16_losses, graphs_equal_eager, parity, waiting
 from benchmarks.gpu_report import Check, Report, this_machine
+from benchmarks.gpu_trainings import EPOCH_AIMS, bf16_scores, epoch_time, memory, resuming
+
+
+def all_checks(sizes: Sizes) -> dict[str, tuple[str, Callable[[Numbers], None]]]:
+    """Name -> its aim in words, and what runs it; those that tell most come first."""
+    checks: dict[str, tuple[str, Callable[[Numbers], None]]] = {}
+
+    def add(name: str, aim: str, run: Callable[..., None], *arguments: Any) -> None:
+        checks[name] = (aim, lambda numbers: run(sizes, *arguments, numbers))
+
+    captured = ("eager", "graphs")
+    for anchor in EPOCH_AIMS:
+        for mode in captured:
+            add(f"waiting/{anchor}/{mode}", "no wait, no copy to the host in a step", waiting, anchor, mode)
+        add(f"graphs/{anchor}", "losses within 1e-3 of the eager step's", graphs_equal_eager, anchor)
+    for anchor in sizes.anchors:
+        add(f"parity/{anchor}", "fp32: 1e-4, gradients 1e-3, 5 steps 1e-2; tf32: 3e-2", parity, anchor)
+        add(f"bf16/{anchor}", "loss within 3e-2 of float32's", bf16_losses, anchor)
+    for anchor, aim in EPOCH_AIMS.items():
+        for recipe in ("official", "paper"):
+            for mode in MODES:
+                add(f"epoch/{anchor}/{recipe}/{mode}", f"median of at most {aim:g} s", epoch_time, anchor, recipe, mode)
+    for anchor in EPOCH_AIMS:
+        for mode in captured:
+            add(f"memory/{anchor}/{mode}", "what is held grows by at most 1 MB in two epochs", memory, anchor, mode)
+            add(f"resume/{anchor}/{mode}", "weights within 1e-4 of the whole run's", resuming, anchor, mode)
+    add("bf16/scores", "mean difference within two deviations of seeds", bf16_scores)
+    return checks
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu_checks import Refused, Sizes, all_checks, require_below
+from benchmarks.gpu import all_checks
+from benchmarks.gpu_checks import Refused, Sizes, require_below
 from benchmarks.gpu_report import Report
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
