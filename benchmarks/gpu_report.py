@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 ROOT = Path(__file__).parents[1]
 Outcome = Literal["passed", "failed", "refused", "skipped"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(extra="forbid")
 
 
 class Machine(_Strict):
@@ -58,6 +59,10 @@ class Check(_Strict):
     numbers: dict[str, float] = {}
     told: str = ""
     seconds: float = 0.0
+
+    @field_serializer("numbers")
+    def _as_json_knows_them(self, numbers: dict[str, float]) -> dict[str, float | str]:
+        return {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
 
 
 class Report(_Strict):
