@@ -108,7 +108,7 @@ def test_the_references_terms_have_the_published_weights(epoch: int, late: bool)
     model, (batch, _) = official_model(), batches()
     spread(model)
     terms = model(batch, Progress(epoch))
-    output, reference = model._run_anchor(batch.streams, None), model.reference(**batch.streams)
+    output, reference = model._run(batch.streams, None)[0], model.reference(**batch.streams)
     labels = model.anchor.modality_labels(output, batch, Progress(epoch))
 
     def focal(probs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
@@ -129,7 +129,7 @@ def test_an_event_at_the_threshold_counts_only_in_the_official_form() -> None:
         probs = torch.zeros(12, 2, CLASSES).double()
         probs[:, 1, 0] = 0.5
         reference = dataclasses.replace(model.reference(**batch.streams), modality_probs=probs)
-        output = model._run_anchor(batch.streams, None)
+        output, _ = model._run(batch.streams, None)
         labels = model.anchor.modality_labels(output, batch, Progress(2))
         term = anchor_terms(model.config, output, reference, labels, batch, Progress(2))["contrast"]
         assert bool(term.value > 0) == bool(expected)
@@ -147,7 +147,7 @@ def test_own_terms_beyond_the_three_stay() -> None:
     model, (batch, _) = official_model(), batches()
     terms = model(batch, Progress(2))
     assert {"anchor/mutual", "anchor/audio_visual_contrast"} <= set(terms)
-    own = model.anchor.loss(model.train()._run_anchor(batch.streams, None), batch, Progress(2))
+    own = model.anchor.loss(model.train()._run(batch.streams, None)[0], batch, Progress(2))
     torch.testing.assert_close(terms["anchor/visual"], own["visual"] / 0.6)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import os
@@ -24,6 +23,7 @@ from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.labels.config import LABELS_FILE
 from coleaf_framework.data.opening import is_extracted, open_folder, splits_of
+from coleaf_framework.data.precision import require_precision
 from coleaf_framework.data.recipe_file import PROJECTION_FILE, RECIPE_FILE
 from coleaf_framework.data.store import (
     DTYPES,
@@ -42,8 +42,6 @@ from coleaf_framework.storage import checksum, read_json, write_atomically, writ
 
 _UNFINISHED = "packing.json"
 _MEGABYTES = 256
-_MOST_LOST = 0.01  # root mean square of the rounding error, against the deviation
-_SAMPLED = 100  # videos of a split on which it is measured
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def pack(
         splits = {split: AveragedFrames(data) for split, data in splits.items()}
     specs = _common_streams(root, splits)
     for data in splits.values():
-        _require_precision(data, dtype)
+        require_precision(data, dtype)
     segment_seconds = next(iter(folders.values())).segment_seconds
     described_streams = described(specs)
     about: dict[str, Any] = {"dtype": dtype, "streams": described_streams, "shard_megabytes": shard_megabytes}
@@ -266,33 +264,6 @@ def _pack_part(part: _Part, out: Path, dtype: str) -> dict[str, Any]:
     _verify(path, entry, part.data, dtype)
     write_json(entry_path, entry)
     return entry
-
-
-def _require_precision(data: AVVPDataset, dtype: str) -> None:
-    """Check on some videos, evenly spaced, that rounding to a dtype keeps each stream.
-
-    Unreadable videos, and values beyond the dtype's range, are left out here: packing names them.
-
-    Raises:
-        ValueError: The root mean square of the rounding error is above 1 % of the deviation about each feature's mean.
-            The message names the stream and a dtype that would do.
-    """
-    videos = []
-    for i in range(0, len(data), max(1, -(-len(data) // _SAMPLED))):
-        with contextlib.suppress(ValueError, OSError):
-            videos.append(data[i])
-    for stream in data.streams if videos else ():
-        x = torch.cat([video.streams[stream] for video in videos]).double()
-        deviation = (x - x.mean(0)).square().mean().sqrt().item()
-        lost = {name: (x.to(kind).double() - x).square().mean().sqrt().item() for name, kind in DTYPES.items()}
-        if lost[dtype] <= _MOST_LOST * deviation or not deviation or not math.isfinite(lost[dtype]):
-            continue
-        would_do = next(name for name in DTYPES if lost[name] <= _MOST_LOST * deviation)  # at the latest float32
-        raise ValueError(
-            f"{data.name} {data.split}, stream {stream!r}: rounding to {dtype} loses "
-            f"{100 * lost[dtype] / deviation:.3g} % of its deviation, {deviation:.3g}, of which 1 % is allowed: "
-            f"use {would_do}"
-        )
 
 
 def _verify(path: Path, entry: dict[str, Any], data: AVVPDataset, dtype: str) -> None:

@@ -19,7 +19,8 @@ from coleaf_framework.inspection.modes import differences_between_modes
 from coleaf_framework.inspection.names import returned_names
 from coleaf_framework.inspection.page import FIELDS, Description, Page
 from coleaf_framework.inspection.probe import Probe
-from coleaf_framework.inspection.proposal import Proposal, agreed, propose
+from coleaf_framework.inspection.proposal import propose
+from coleaf_framework.inspection.proposed import Proposal, agreed
 from coleaf_framework.inspection.seen import BASE
 from coleaf_framework.inspection.source_code import as_source, streams_text
 from coleaf_framework.protocol import LLP_STREAMS, StreamSpec

@@ -10,7 +10,7 @@ from torch import nn
 
 from coleaf_framework.inspection.arguments import FoundInputs
 from coleaf_framework.inspection.probe import Probe
-from coleaf_framework.inspection.proposal import Proposal
+from coleaf_framework.inspection.proposed import Proposal
 from coleaf_framework.inspection.seen import BASE
 from coleaf_framework.inspection.source_code import as_source, call_text, streams_text
 from coleaf_framework.protocol import StreamSpec

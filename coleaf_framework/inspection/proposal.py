@@ -7,51 +7,34 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from einops import reduce
 from einops.einops import Reduction
 from torch import Tensor
 
-from coleaf_framework.adapters import DERIVE, Out, Tap
+from coleaf_framework.adapters import DERIVE, Out
 from coleaf_framework.inspection.flat_outputs import FlatOutput, flat_outputs
-from coleaf_framework.inspection.functional_heads import FunctionalHead, find_functional_head
+from coleaf_framework.inspection.functional_heads import find_functional_head
 from coleaf_framework.inspection.modality_order import ModalityOrder, Order
 from coleaf_framework.inspection.names import role_of
 from coleaf_framework.inspection.probe import Probe
-from coleaf_framework.inspection.seen import Seen, all_passes_through, gradients, same
+from coleaf_framework.inspection.proposed import Proposal, agreed, paths_of
+from coleaf_framework.inspection.rivals import (
+    Candidate,
+    Head,
+    explained,
+    is_one_classifier,
+    needs_more_than,
+    without_logits_twice,
+)
+from coleaf_framework.inspection.seen import Seen, same
 from coleaf_framework.inspection.segment_candidates import Segments, as_path, declare, segment_candidates
 from coleaf_framework.inspection.segment_heads import Classifier, find_classifier
 from coleaf_framework.inspection.video_level import choose_modality, choose_video, understood
 from coleaf_framework.wrapping.checks import MIN_WIDTH
 
 _MOST_CANDIDATES = 66  # pairs of twelve outputs
-Head = Classifier | FunctionalHead | None
-
-
-@dataclass
-class Proposal:
-    """What is proposed of a network's outputs.
-
-    Args:
-        fields: "segment_probs", "video_probs", "modality_probs", "tokens" -> its declaration; an open field is absent.
-        evidence: the same names -> why.
-        open: the same names -> what was found, and what would tell.
-    """
-
-    fields: dict[str, Any] = field(default_factory=dict)
-    evidence: dict[str, str] = field(default_factory=dict)
-    open: dict[str, str] = field(default_factory=dict)
-
-    def say(self, name: str, value: Any, why: str) -> None:
-        """Propose a field."""
-        self.fields[name], self.evidence[name] = value, why
-
-    def leave_open(self, name: str, why: str) -> None:
-        """Propose nothing for a field."""
-        self.open[name] = why
 
 
 def propose(probe: Probe, num_classes: int, names: Mapping[str, str], modes: Mapping[str, str]) -> Proposal:
@@ -64,18 +47,6 @@ def propose(probe: Probe, num_classes: int, names: Mapping[str, str], modes: Map
         modes: path of an output -> how it differs between training and evaluation, for those that do.
     """
     return _Proposer(probe, num_classes, names, modes).propose()
-
-
-def agreed(proposals: Sequence[Proposal]) -> Proposal:
-    """What several proposals have in common; what they differ in is open."""
-    first = proposals[0]
-    common = Proposal(open=dict(first.open))
-    for name, value in first.fields.items():
-        if all(p.fields.get(name) == value for p in proposals[1:]):
-            common.say(name, value, first.evidence[name])
-        else:
-            common.leave_open(name, "what it is depends on what is open elsewhere")
-    return common
 
 
 class _Proposer:
@@ -135,8 +106,8 @@ class _Proposer:
             flat = self._flat(candidate, head)
             doubtful = any(role_of(self.names[s.place.path]) in ("uncertainty", "other") for s in candidate.sources)
             exact = classifier is not None and classifier.exact
-            alike = _is_one_classifier(classifier)
-            rank = 16 * exact + 8 * (head is not None) + 4 * (not doubtful) + 2 * alike + _explained(flat)
+            alike = is_one_classifier(classifier)
+            rank = 16 * exact + 8 * (head is not None) + 4 * (not doubtful) + 2 * alike + explained(flat)
             ranked.append((rank, candidate, head, flat))
         if not ranked:
             why = "none of its outputs looks like segment probabilities (B,T,M,C), or (B,T,C) for either modality"
@@ -149,7 +120,7 @@ class _Proposer:
             self.proposal.leave_open("segment_probs", why)
             return None
         best = max(rank for rank, *_ in ranked)
-        rest = _without_logits_twice([found[1:] for found in ranked if found[0] == best])
+        rest = without_logits_twice([found[1:] for found in ranked if found[0] == best])
         first = rest[0]
         rivals = [s for s, *_ in rest[1:] if not s.equals(first[0])]
         rivals += self._made_with(rest, candidates)
@@ -172,9 +143,7 @@ class _Proposer:
         found = []
         for other in candidates:
             doubtful = any(role_of(self.names[s.place.path]) in ("uncertainty", "other") for s in other.sources)
-            if not doubtful and any(
-                _needs_more_than(self.probe, other, segments, head) for segments, head, _ in chosen
-            ):
+            if not doubtful and any(needs_more_than(self.probe, other, segments, head) for segments, head, _ in chosen):
                 found.append(other)
         return found
 
@@ -198,7 +167,7 @@ class _Proposer:
         common = agreed(proposals)
         for name, value in common.fields.items():
             # Nothing is derived while an output that may be the field is not understood.
-            derivable = all(_is_one_classifier(head) and x.of_one_half() for _, head, flat in rivals for x in flat)
+            derivable = all(is_one_classifier(head) and x.of_one_half() for _, head, flat in rivals for x in flat)
             if value != DERIVE or derivable:
                 self.proposal.say(name, value, common.evidence[name])
 
@@ -314,45 +283,6 @@ class _Proposer:
         return None
 
 
-Candidate = tuple[Segments, Head, list[FlatOutput]]
-
-
-def _without_logits_twice(candidates: list[Candidate]) -> list[Candidate]:
-    """Without the logits of probabilities that are candidates too."""
-    kept = []
-    for found in candidates:
-        probs = [half.sigmoid() for half in found[0].halves]
-        twice = found[0].kind == "logits" and any(
-            same(x, y)
-            for other, *_ in candidates
-            if other.kind == "probs"
-            for x, y in zip(probs, other.halves, strict=True)
-        )
-        if not twice:
-            kept.append(found)
-    return kept
-
-
-def _needs_more_than(probe: Probe, other: Segments, segments: Segments, head: Head) -> bool:
-    """Whether a candidate depends on the logits of another one, and not on these alone."""
-    places = [run.logits for run in head.runs] if isinstance(head, Classifier) else segments.sources
-    tensors = [s.tensor for s in places]
-    both = torch.stack([(half * torch.randn_like(half)).sum() for half in other.halves])
-    if not any(g.any() for g in gradients(both, tensors, torch.ones_like(both))):
-        return False
-    return not all_passes_through(both, tensors, list(probe.base.streams.values()))
-
-
-def _is_one_classifier(head: Head) -> bool:
-    """Whether one submodule makes both halves."""
-    return isinstance(head, Classifier) and len({run.submodule for run in head.runs}) == 1
-
-
-def _explained(flat: Sequence[FlatOutput]) -> bool:
-    """Whether everything of one row per video is pooled from a candidate for the segment probabilities."""
-    return bool(flat) and not any(x.apart() for x in flat) and any("rises" in x.responses for x in flat)
-
-
 def _declared(chosen: Sequence[FlatOutput]) -> Any:
     """The declaration of one output, of the audio's and the visual's, or of none."""
     if not chosen:
@@ -365,12 +295,3 @@ def _declared(chosen: Sequence[FlatOutput]) -> Any:
         return declare(first.seen, first.layout, "b c", 0, changes)
     paths = as_path(first.path), as_path(chosen[1].path)
     return Out(paths[0], visual=paths[1], **changes) if changes else paths
-
-
-def paths_of(declared: Any) -> set[str]:
-    """The paths of a declaration."""
-    if isinstance(declared, Out):
-        return {str(declared.path), str(declared.visual)}
-    if isinstance(declared, tuple):
-        return set().union(*(paths_of(x) for x in declared)) if declared else set()
-    return set() if isinstance(declared, Tap) or declared == DERIVE else {str(declared)}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,6 @@ from coleaf_framework.collaboration import (
     CoLeaFConfig,
     LabelLoss,
     MovingAverage,
-    RawLoss,
     StepOutput,
     Update,
     anchor_update,
@@ -32,19 +30,16 @@ from coleaf_framework.collaboration import (
     with_teachers_labels,
 )
 from coleaf_framework.model.freezing import freeze, unfreeze
-from coleaf_framework.model.parts import read_parts
-from coleaf_framework.model.recorded import require_adapter
+from coleaf_framework.model.persistence import PersistentModule
 from coleaf_framework.model.recorded import require_record as require_record
 from coleaf_framework.model.running import batch_shape, phase, run_anchor, take_streams
-from coleaf_framework.model.sharing import SharedOnHub
 from coleaf_framework.model.signal import TrainingSignal
 from coleaf_framework.model.standardize import Standardizer
 from coleaf_framework.protocol import PAST_EVERY_WARMUP, AnchorOutput, Batch, Progress, ReferenceOutput, StreamSpec
 from coleaf_framework.record.run_record import RunRecord
-from coleaf_framework.storage import WEIGHTS, write_tensors
 
 
-class CoLeaF(SharedOnHub, nn.Module):
+class CoLeaF(PersistentModule):
     """An Anchor and a Reference in contrastive-collaborative training.
 
     Made by `wrap`, which checks the Anchor first. `anchor` is the user's network itself; it expects
@@ -252,14 +247,11 @@ class CoLeaF(SharedOnHub, nn.Module):
 
         Errors as in `forward`.
         """
-        return self._run_anchor(self._inputs(batch.streams), batch.mask)
+        return self._run(self._inputs(batch.streams), batch.mask)[0]
 
     def _inputs(self, streams: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         own = take_streams(streams, self.streams, self.segments, self.anchor)
         return own if self.standardizer is None else self.standardizer(own)
-
-    def _run_anchor(self, streams: Mapping[str, Tensor], mask: Tensor | None) -> AnchorOutput:
-        return self._run(streams, mask)[0]
 
     def _run(
         self, streams: Mapping[str, Tensor], mask: Tensor | None, *, keeps_raw: bool = False
@@ -290,42 +282,3 @@ class CoLeaF(SharedOnHub, nn.Module):
         unfreeze(self.anchor, self.frozen)
         self.frozen = ()
         return self.anchor
-
-    def save(self, directory: Path | str) -> None:
-        """Write `config.yaml` (the record, by which to build the networks) and `model.safetensors`, each atomically.
-
-        Raises:
-            ValueError: the model was not made by `wrap` or `load`, so it has no record.
-        """
-        require_record(self).write(Path(directory))
-        write_tensors(Path(directory) / WEIGHTS, self.state_dict())
-
-    @classmethod
-    def load(
-        cls,
-        directory: Path | str,
-        *,
-        anchor: nn.Module | None = None,
-        adapter: Adapter | None = None,
-        loss: RawLoss | None = None,
-        trust: bool = False,
-    ) -> CoLeaF:
-        """The model that `save` or a training run wrote, on the CPU, in evaluation mode.
-
-        Args:
-            directory: holds `config.yaml` and `model.safetensors`.
-            anchor: the network to fill, where a network was passed to `wrap`, or a class that cannot be imported.
-            adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself,
-                and with `trust` a module's function too.
-            loss: as it was passed to `wrap`. Without it and without `trust`, the model answers but cannot be trained.
-            trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
-
-        Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: a file is damaged, or the weights do not fit the networks; names both. Or code is not trusted.
-        """
-        parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, loss=loss, trust=trust)
-        model = cls(parts.anchor, parts.reference, **parts.arguments)
-        parts.fill(model)
-        require_adapter(model, directory)
-        return model.eval()

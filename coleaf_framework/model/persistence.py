@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub, under the names that huggingface_hub's mixin gives these methods.
+"""Models in folders and on the Hugging Face Hub, under the names that huggingface_hub's mixin gives the methods.
 
 The mixin itself is made where it is needed (`record.pushing`): its library is an extra, and takes long to import. Its
 own `from_pretrained` is not used, since it reads a config.json of the repository and passes the keys on as arguments,
@@ -15,7 +15,8 @@ from torch import nn
 
 from coleaf_framework.adapters import Adapter
 from coleaf_framework.collaboration import RawLoss
-from coleaf_framework.model.recorded import require_record
+from coleaf_framework.model.parts import read_parts
+from coleaf_framework.model.recorded import require_adapter, require_record
 from coleaf_framework.record.card import model_card
 from coleaf_framework.record.hub import find_run
 from coleaf_framework.record.publishing import publishable
@@ -27,11 +28,50 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class SharedOnHub:
-    """Methods of `CoLeaF`."""
+class PersistentModule(nn.Module):
+    """How a `CoLeaF` is written and read."""
 
     record: RunRecord | None
     adapter: Adapter | None
+
+    def save(self, directory: Path | str) -> None:
+        """Write `config.yaml` (the record, by which to build the networks) and `model.safetensors`, each atomically.
+
+        Raises:
+            ValueError: the model was not made by `wrap` or `load`, so it has no record.
+        """
+        require_record(self).write(Path(directory))
+        write_tensors(Path(directory) / WEIGHTS, self.state_dict())
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path | str,
+        *,
+        anchor: nn.Module | None = None,
+        adapter: Adapter | None = None,
+        loss: RawLoss | None = None,
+        trust: bool = False,
+    ) -> Self:
+        """The model that `save` or a training run wrote, on the CPU, in evaluation mode.
+
+        Args:
+            directory: holds `config.yaml` and `model.safetensors`.
+            anchor: the network to fill, where a network was passed to `wrap`, or a class that cannot be imported.
+            adapter: as it was passed to `wrap`; a declaration (`outputs`, `tokens`, `inputs`) comes back by itself,
+                and with `trust` a module's function too.
+            loss: as it was passed to `wrap`. Without it and without `trust`, the model answers but cannot be trained.
+            trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or the weights do not fit the networks; names both. Or code is not trusted.
+        """
+        parts = read_parts(Path(directory), anchor=anchor, adapter=adapter, loss=loss, trust=trust)
+        model = cls(parts.anchor, parts.reference, **parts.arguments)
+        parts.fill(model)
+        require_adapter(model, directory)
+        return model.eval()
 
     def save_pretrained(self, save_directory: Path | str, *, card: str | None = None) -> None:
         """Write what `push_to_hub` pushes: config.yaml without paths of this machine, the weights, and README.md.
@@ -120,10 +160,9 @@ class SharedOnHub:
         """
         how = {"token": token, "cache_dir": cache_dir, "force_download": force_download}
         found = find_run(pretrained_model_name_or_path, revision=revision, local_files_only=local_files_only, **how)
-        return cls.load(found.folder, anchor=anchor, adapter=adapter, loss=loss, trust=trust)  # type: ignore[attr-defined,no-any-return]
+        return cls.load(found.folder, anchor=anchor, adapter=adapter, loss=loss, trust=trust)
 
     def _write(self, folder: Path, name: str, card: str | None) -> None:
-        assert isinstance(self, nn.Module)
         record = publishable(require_record(self))
         text = model_card(record, name) if card is None else card
         record.write(folder)

@@ -11,7 +11,7 @@ from coleaf_framework.data.dataset import absent_modality
 from coleaf_framework.model.coleaf import CoLeaF
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import TrainerConfig
-from coleaf_framework.results.predictions import without_absent
+from coleaf_framework.results.assembling import without_absent
 from coleaf_framework.training.batch_loader import BatchLoader
 from coleaf_framework.training.device import autocast
 from coleaf_framework.training.plan import MicroBatch

@@ -10,21 +10,18 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
-from einops import rearrange
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from coleaf_framework._machine import sent
 from coleaf_framework.data import AVVPDataset, Video, collate
 from coleaf_framework.protocol import Batch
 from coleaf_framework.record.config import Cache
 from coleaf_framework.training.interrupts import STOPPING
 from coleaf_framework.training.plan import MicroBatch
+from coleaf_framework.training.resident import ResidentVideos
 
 
 class BatchLoader:
@@ -50,7 +47,7 @@ class BatchLoader:
         self.data, self.device, self.workers = data, device, workers
         self.cache, self.dtype = cache, dtype if cache == "device" else torch.float32
         self._order = _Order()
-        self._resident: _Resident | None = None
+        self._resident: ResidentVideos | None = None
         self._loader: DataLoader[Video] | None = None
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> Iterator[Batch]:
@@ -70,7 +67,7 @@ class BatchLoader:
         if self._resident is None:
             place = self.device if self.cache == "device" else torch.device("cpu")
             one_by_one = self._read([(i,) for i in range(len(self.data))])
-            self._resident = _Resident(one_by_one, self.data, place, self.dtype)
+            self._resident = ResidentVideos(one_by_one, self.data, place, self.dtype)
             self._loader = None  # its processes are not needed any more
         for micro_batch in micro_batches:
             yield replace(self._resident.batch(micro_batch.videos).to(self.device), fraction=micro_batch.fraction)
@@ -210,103 +207,3 @@ def _collate(videos: Sequence[Video | Exception], streams: Any) -> Batch | Excep
         if isinstance(video, Exception):
             return video
     return collate([video for video in videos if isinstance(video, Video)], streams)
-
-
-_BY_SEGMENT = ("segment_labels", "pseudo_labels", "pseudo_label_mask")  # fields (B,T,M,C) of a batch
-
-
-class _Resident:
-    """All videos of a data set in one tensor a stream, (segments of all videos, frames * width)."""
-
-    def __init__(self, videos: Iterator[Batch], data: AVVPDataset, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.ids, self.streams = device, data.ids, data.streams
-        rows: dict[str, _Rows] = {}
-        by_segment: dict[str, _Rows] = {}
-        labels: list[Tensor] = []
-        modality_labels: list[Tensor] = []
-        self.lengths: list[int] = []
-        masked = False
-        for batch in videos:
-            for name, x in batch.streams.items():
-                frames = rearrange(x[0], "(t k) d -> t (k d)", k=data.streams[name].frames)
-                rows.setdefault(name, _Rows(len(data), device)).add(frames.to(dtype))
-            labels.append(batch.labels.clone())  # a reading process's tensor would keep a file open
-            if batch.modality_labels is not None:
-                modality_labels.append(batch.modality_labels.clone())
-            masked |= batch.pseudo_label_mask is not None
-            for name in _BY_SEGMENT:
-                given = getattr(batch, name)
-                if given is None and name == "pseudo_label_mask" and batch.pseudo_labels is not None:
-                    given = torch.ones_like(batch.pseudo_labels, dtype=torch.bool)  # they say something everywhere
-                if given is not None:
-                    by_segment.setdefault(name, _Rows(len(data), device)).add(given[0])
-            self.lengths.append(len(frames))
-        self.rows = {name: x.whole() for name, x in rows.items()}
-        self.labels = torch.cat(labels).to(device)
-        self.modality_labels = torch.cat(modality_labels).to(device) if modality_labels else None
-        if not masked:
-            by_segment.pop("pseudo_label_mask", None)
-        self.by_segment = {name: x.whole() for name, x in by_segment.items()}
-        for name, x in self.by_segment.items():
-            _require_all(name, len(x), sum(self.lengths), data)
-        if self.modality_labels is not None:
-            _require_all("modality_labels", len(self.modality_labels), len(data), data)
-        self.starts = torch.tensor([0, *accumulate(self.lengths)][:-1])
-        self.segments = torch.tensor(self.lengths)
-
-    def batch(self, videos: tuple[int, ...]) -> Batch:
-        """The batch of these videos. The CPU computes indices only, so the device never waits."""
-        chosen = torch.tensor(videos)
-        lengths = self.segments[chosen, None]
-        longest = max(self.lengths[i] for i in videos)
-        at = torch.arange(longest)[None]
-        real = at < lengths
-        rows = sent(self.starts[chosen, None] + torch.minimum(at, lengths - 1), self.device)
-        mask = None if bool(real.all()) else sent(real, self.device)
-
-        def gather(x: Tensor) -> Tensor:
-            found = x[rows]
-            return found if mask is None else found * mask.view(*mask.shape, *[1] * (found.ndim - 2))
-
-        videos_on_device = sent(chosen, self.device)
-        return Batch(
-            streams={
-                name: rearrange(gather(x), "b t (k d) -> b (t k) d", k=self.streams[name].frames)
-                for name, x in self.rows.items()
-            },
-            labels=self.labels[videos_on_device],
-            mask=mask,
-            modality_labels=None if self.modality_labels is None else self.modality_labels[videos_on_device],
-            **{name: gather(x) for name, x in self.by_segment.items()},  # type: ignore[arg-type]
-            ids=tuple(self.ids[i] for i in videos),
-        )
-
-
-def _require_all(field: str, found: int, expected: int, data: AVVPDataset) -> None:
-    if found != expected:
-        raise ValueError(
-            f"{data.name} {data.split}: some videos have {field} and others not: all videos of a split must have them "
-            "or none"
-        )
-
-
-class _Rows:
-    """A tensor that grows by rows; sized at once for videos as long as the first."""
-
-    def __init__(self, videos: int, device: torch.device) -> None:
-        self.videos, self.device, self.used = videos, device, 0
-        self.tensor = torch.empty(0)
-
-    def add(self, x: Tensor) -> None:
-        if not self.used:
-            self.tensor = torch.empty(self.videos * len(x), *x.shape[1:], dtype=x.dtype, device=self.device)
-        end = self.used + len(x)
-        if end > len(self.tensor):
-            more = torch.empty(end + len(self.tensor) // 4, *x.shape[1:], dtype=x.dtype, device=self.device)
-            more[: self.used] = self.tensor[: self.used]
-            self.tensor = more
-        self.tensor[self.used : end] = x
-        self.used = end
-
-    def whole(self) -> Tensor:
-        return self.tensor if self.used == len(self.tensor) else self.tensor[: self.used].clone()

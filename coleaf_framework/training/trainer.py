@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
 from coleaf_framework.record.config import Cache, TrainerConfig
+from coleaf_framework.results.assembling import assemble, collect_tensors
 from coleaf_framework.results.columns import columns_of
 from coleaf_framework.results.evaluation import Evaluation
-from coleaf_framework.results.predictions import Predictions, assemble, collect_tensors
+from coleaf_framework.results.predictions import Predictions
 from coleaf_framework.tracking import TrackedRun, Tracker, Trackers, require_trackers
 from coleaf_framework.training.answering import answers
 from coleaf_framework.training.batch_loader import BatchLoader
@@ -102,8 +104,7 @@ class CoLeaFTrainer:
         self._trackers, self.group = trackers, group
         if trackers is not None:
             require_trackers(trackers)
-            names = tuple(tracker for tracker in trackers if isinstance(tracker, str))
-            self.config = self.config.model_copy(update={"trackers": names})
+            self.config = self.config.model_copy(update={"trackers": tuple(t for t in trackers if isinstance(t, str))})
         self.out, self.on_existing, self.accept_changes = out, on_existing, accept_changes
         self.cache, self.quiet, self.profile = cache, quiet, profile
         self._optimizer, self._schedule = optimizer, schedule
@@ -217,9 +218,7 @@ class CoLeaFTrainer:
                 folder.begin(record, projection)
             loop.start(state)
             self.history = loop.history
-            score = None
-            if val_loader is not None:
-                score = lambda: self._score(val_loader, tracked)  # noqa: E731
+            score = None if val_loader is None else partial(self._score, val_loader, tracked)
             try:
                 loop.run(self._loader(train), score, interrupts, tracked, quiet=self.quiet)
             finally:
@@ -236,8 +235,7 @@ class CoLeaFTrainer:
         timelines, videos = None, self.config.tracked_videos
         if val is not None and videos and known:
             timelines = Timelines(val.data, lambda videos: self._run(val, videos), self.decision, videos, self.name)
-        measure = bool(trackers) and val is not None
-        return TrackedTraining(known, self.name, measure=measure, timelines=timelines)
+        return TrackedTraining(known, self.name, measure=bool(trackers) and val is not None, timelines=timelines)
 
     def predict(self, data: AVVPDataset, *, truth: bool = False, name: str | None = None) -> Predictions:
         """Run the Anchor over a split in evaluation mode; scores, events and thresholds are read from the result.

@@ -14,7 +14,8 @@ from coleaf_framework.model.signal import TrainingSignal
 from coleaf_framework.protocol import StreamSpec
 from coleaf_framework.wrapping.checks import Run
 from coleaf_framework.wrapping.making import declared, declared_segments
-from coleaf_framework.wrapping.measurement import Measured, measure
+from coleaf_framework.wrapping.measured import Measured
+from coleaf_framework.wrapping.measurement import measure
 from coleaf_framework.wrapping.reach import readers_of_mixed_segments
 from coleaf_framework.wrapping.signal_checks import SignalChecks, log_default
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from coleaf_framework.collaboration import CoLeaFConfig, custom_loss, uses_default_loss
-from coleaf_framework.wrapping.measurement import FIELDS, Measured
+from coleaf_framework.wrapping.checks import FIELDS
+from coleaf_framework.wrapping.measured import Measured
 from coleaf_framework.wrapping.summary import summarize
 
 logger = logging.getLogger(__name__)
