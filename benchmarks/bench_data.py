@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measuring import main_arguments, report, synchronize
+from benchmarks.measuring import main_arguments, print_table, synchronize
 from coleaf_framework.data import LLP, LLP_CLASSES, AveragedFrames, pack
 from coleaf_framework.data.layout import LLP_LAYOUT
 from coleaf_framework.protocol import LLP_STREAMS
@@ -103,7 +103,7 @@ def main() -> None:
                 best = max(rate(loader, epoch) for epoch in range(2, 5))
                 rows.append([f"cache: {cache}, {name}", "warm", size, best, best / base["warm"]])
     columns = ["from", "page cache", "KiB a video", "videos a second", "x npy"]
-    report(f"reading {videos} videos of LLP's shapes", columns, rows, path, batch=BATCH)
+    print_table(f"reading {videos} videos of LLP's shapes", columns, rows, path, batch=BATCH)
 
 
 if __name__ == "__main__":

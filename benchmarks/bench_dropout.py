@@ -14,7 +14,7 @@ from coleaf_backbones.attention import Dropout
 from torch import nn
 
 from benchmarks.bench_step import RECIPES, make_step, random_batch
-from benchmarks.measuring import main_arguments, minima, report
+from benchmarks.measuring import main_arguments, minima, print_table
 from coleaf_framework import wrap
 from coleaf_framework.model.coleaf import CoLeaF
 
@@ -41,7 +41,7 @@ def main() -> None:
             run()
         seconds = minima(runs, rounds)
         rows.append([anchor, 1e3 * seconds["ours"], 1e3 * seconds["torch"], seconds["torch"] / seconds["ours"]])
-    report("one training step by the paper, on the CPU", ["Anchor", "ms", "ms nn.Dropout", "x"], rows, path)
+    print_table("one training step by the paper, on the CPU", ["Anchor", "ms", "ms nn.Dropout", "x"], rows, path)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bench_step import RECIPES, make_step, random_batch
-from benchmarks.measuring import Products, main_arguments, minima, report
+from benchmarks.measuring import Products, main_arguments, minima, print_table
 from coleaf_framework import CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AveragedFrames, SyntheticLLP, Video
 from coleaf_framework.protocol import LLP_STREAMS
@@ -61,7 +61,7 @@ def main() -> None:
             floor = counter.get_total_flops() / 128 * videos / rate
             rows.append([anchor, recipe, seconds, videos / seconds, seconds * LLP_VIDEOS / videos, floor])
     columns = ["Anchor", "recipe", "s an epoch", "videos/s", "s, to LLP", "floor s"]
-    report(f"epochs of {videos} videos, kept on the device", columns, rows, path, gflops=round(rate / 1e9))
+    print_table(f"epochs of {videos} videos, kept on the device", columns, rows, path, gflops=round(rate / 1e9))
 
 
 if __name__ == "__main__":

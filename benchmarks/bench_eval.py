@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks.measuring import main_arguments, report, synchronize
+from benchmarks.measuring import main_arguments, print_table, synchronize
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import SyntheticLLP, Video
 from coleaf_framework.metrics import all_scores, decide
@@ -82,7 +82,7 @@ def main() -> None:
         per_video = [1e3 * x / VIDEOS for x in (whole, forward_seconds, scoring)]
         rows.append([anchor, *per_video, 1e3 * slow, slow / (whole / VIDEOS)])
     columns = ["Anchor", "ms a video", "forward alone", "scoring alone", "one by one, plain loops", "x faster"]
-    report(
+    print_table(
         f"evaluating {VIDEOS} videos",
         columns,
         [[np.round(x, 4) if not isinstance(x, str) else x for x in r] for r in rows],

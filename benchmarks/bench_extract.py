@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measuring import main_arguments, minima, report
+from benchmarks.measuring import main_arguments, minima, print_table
 from coleaf_framework._machine import cores
 from coleaf_framework.extraction import extract
 from coleaf_framework.extraction.efficientnet import NAME, weights_file
@@ -101,7 +101,7 @@ def main() -> None:
     speeds = {name: lengths[name] / took for name, took in seconds.items()}
     rows = [[name, lengths[name], seconds[name], x, x / speeds["plain"]] for name, x in speeds.items()]
     columns = ["", "s of video", "s", "times real time", "times plain"]
-    report("the recipe tiny", columns, rows, path, rounds=rounds, cores=cores())
+    print_table("the recipe tiny", columns, rows, path, rounds=rounds, cores=cores())
 
 
 if __name__ == "__main__":

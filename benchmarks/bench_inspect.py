@@ -1,4 +1,4 @@
-"""What `coleaf inspect` proposes for random networks and for look-alikes with a trap, held to the truth.
+"""What `coleaf inspect` proposes for random networks and for published-style networks with a trap, held to the truth.
 
 python -m benchmarks.bench_inspect [--networks N] [--first SEED] [--traps-only] [--markdown]
 
@@ -78,7 +78,7 @@ def show_counts(results: Judged, title: str, markdown: bool) -> None:
 
 
 def show_traps(results: Judged, markdown: bool) -> None:
-    """Each look-alike: the verdict of the network and of each field, and the seconds."""
+    """Each published-style network: the verdict of the network and of each field, and the seconds."""
     rows = []
     for case, judgement, seconds in results:
         fields = ["as it must" if case.raises else verdict_of(judgement, field) for field in FIELDS]
@@ -106,7 +106,7 @@ def main() -> int:
 
     traps = judged(TRAPS.values())
     show_traps(traps, options.markdown)
-    show_counts(traps, f"{len(traps)} look-alikes", options.markdown)
+    show_counts(traps, f"{len(traps)} published-style networks", options.markdown)
     everything = traps
     if not options.traps_only and options.networks > 0:
         seeds = range(options.first, options.first + options.networks)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.bench_step import our_updates, step
-from benchmarks.measuring import main_arguments, minima, peak_memory, peak_memory_of, report
+from benchmarks.measuring import main_arguments, minima, peak_memory, peak_memory_of, print_table
 from coleaf_framework import CoLeaFConfig, StreamSpec, wrap
 from coleaf_framework.protocol import LLP_STREAMS, Batch
 
@@ -106,7 +106,7 @@ def main() -> None:
             needed = [memory["LLP"], memory["UnAV"], memory["UnAV"] / memory["LLP"]]
             rows.append([anchor, recipe, *times, *needed, largest.shape])
     columns = ["Anchor", "recipe", "LLP ms", "UnAV ms", "x LLP", "LLP MB", "UnAV MB", "x LLP", "largest tensor"]
-    report(f"one training step, {VIDEOS} videos", columns, rows, path, rounds=rounds)
+    print_table(f"one training step, {VIDEOS} videos", columns, rows, path, rounds=rounds)
 
 
 if __name__ == "__main__":

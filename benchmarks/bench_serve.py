@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import main_arguments, report
+from benchmarks.measuring import main_arguments, print_table
 from tests.helpers.parsing import CLIPS, write_run
 
 AT_A_TIME = 8
@@ -130,7 +130,7 @@ def main() -> None:
              [f"{of_server:.0f} + {of_worker:.0f}"]),
     ]  # fmt: skip
     columns = ["what", "requests/s", "x direct", "median s", "95 % s", "errors", "peak MB"]
-    report(f"{requests} clips of 10 s", columns, rows, path, requests=requests)
+    print_table(f"{requests} clips of 10 s", columns, rows, path, requests=requests)
 
 
 def _row(what: str, seconds: float, each: list[float], errors: int, direct: float, peak: list[str]) -> list[Any]:

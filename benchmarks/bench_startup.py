@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.measuring import main_arguments, report
+from benchmarks.measuring import main_arguments, print_table
 
 BASELINE = "import torch"
 PROCESSES = {
@@ -46,7 +46,7 @@ def main() -> None:
             taken[name].append(user_seconds(arguments))
     seconds = {name: statistics.median(each[1:]) for name, each in taken.items()}
     rows = [[name, seconds[name], seconds[name] / seconds[BASELINE]] for name in PROCESSES]
-    report("start", ["until", "user seconds", f"x {BASELINE}"], rows, path, rounds=rounds)
+    print_table("start", ["until", "user seconds", f"x {BASELINE}"], rows, path, rounds=rounds)
 
 
 if __name__ == "__main__":

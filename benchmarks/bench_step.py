@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import Products, main_arguments, minima, peak_memory, peak_memory_of, report
+from benchmarks.measuring import Products, main_arguments, minima, peak_memory, peak_memory_of, print_table
 from benchmarks.straightforward import losses_of_step, plain_model
 from coleaf_framework import CoLeaFConfig, wrap
 from coleaf_framework.model.coleaf import CoLeaF
@@ -117,7 +117,7 @@ def main() -> None:
                 + [peak_memory_of("benchmarks.bench_step", anchor, recipe, kind) for kind in ("ours", "plain")]
             )
     columns = ["Anchor", "recipe", "ms", "x alone", "x plain", "floor ms", "% of floor", "GFLOP/s", "MB", "MB plain"]
-    report(f"one training step, batch {VIDEOS}", columns, rows, path, rounds=rounds)
+    print_table(f"one training step, batch {VIDEOS}", columns, rows, path, rounds=rounds)
 
 
 if __name__ == "__main__":

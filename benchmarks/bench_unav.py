@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measuring import peak_memory, report
+from benchmarks.measuring import peak_memory, print_table
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import UnAV100
 from coleaf_framework.data.unav import UNAV_GRID, unav_segments, unav_truth
@@ -140,9 +140,11 @@ def main() -> None:
     arguments = parser.parse_args()
     annotations = read_unav(arguments.annotations)
     columns = ["split", "parser", "AV (Seg)", "AV (Evn)"]
-    report("AV F by our definition of Table 8, lengths from durations", columns, trivial_parsers(annotations), None)
+    print_table(
+        "AV F by our definition of Table 8, lengths from durations", columns, trivial_parsers(annotations), None
+    )
     columns = ["test videos", "proposals", "s to propose", "s to score mAP"]
-    report("proposals from random probabilities of five classes a video", columns, localization(annotations), None)
+    print_table("proposals from random probabilities of five classes a video", columns, localization(annotations), None)
     with tempfile.TemporaryDirectory() as root:
         data = write_features(Path(root), arguments.annotations, arguments.videos)
         rows = [
@@ -153,7 +155,7 @@ def main() -> None:
         ]
     title = f"training on {len(data)} videos, batch {arguments.batch}, random features (synthetic)"
     columns = ["network", "bucketed", "padding", "s an epoch", "CPU s", "videos/s", "MB"]
-    report(title, columns, rows, arguments.json, epochs=arguments.epochs)
+    print_table(title, columns, rows, arguments.json, epochs=arguments.epochs)
 
 
 if __name__ == "__main__":

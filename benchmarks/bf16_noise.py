@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from benchmarks.measuring import main_arguments, report
+from benchmarks.measuring import main_arguments, print_table
 from coleaf_framework import CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AveragedFrames, SyntheticLLP
 from coleaf_framework.training.device import seed_everything
@@ -45,7 +45,7 @@ def main() -> None:
         both = [f(scores) for scores in (full, half) for f in (statistics.mean, statistics.stdev)]
         rows.append([column, *both, statistics.mean(differences)])
     columns = ["column", "float32", "deviation", "bf16", "deviation", "bf16 - float32"]
-    report(f"bf16 against float32, synthetic data, {seeds} seeds", columns, rows, path)
+    print_table(f"bf16 against float32, synthetic data, {seeds} seeds", columns, rows, path)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_checks import MODES, Numbers, Refused, Sizes, bf16_losses, graphs_equal_eager, parity, waiting
-from benchmarks.gpu_report import Check, Report, this_machine
+from benchmarks.gpu_report import Check, GpuResults, this_machine
 from benchmarks.gpu_trainings import EPOCH_AIMS, bf16_scores, epoch_time, memory, resuming
 
 
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not checks:
         print(f"--only {given.only}: no check's name begins so", file=sys.stderr)
         return 2
-    report, start = Report(quick=given.quick, machine=this_machine(device)), time.monotonic()
+    report, start = GpuResults(quick=given.quick, machine=this_machine(device)), time.monotonic()
     for name, (aim, run) in checks.items():
         found, begun = Check(name=name, outcome="passed", aim=aim), time.monotonic()
         if begun - start > 60 * given.minutes:

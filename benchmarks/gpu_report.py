@@ -65,7 +65,7 @@ class Check(_Strict):
         return {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
 
 
-class Report(_Strict):
+class GpuResults(_Strict):
     """Everything that one call of `benchmarks/gpu.sh` found."""
 
     schema_version: Literal[1] = 1

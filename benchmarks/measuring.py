@@ -90,7 +90,9 @@ def peak_memory_of(module: str, *arguments: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], path: Path | None, **about: Any) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], path: Path | None, **about: Any
+) -> None:
     """Print a table, and write it with what it was measured on as JSON."""
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from benchmarks.measuring import main_arguments, report
+from benchmarks.measuring import main_arguments, print_table
 from coleaf_framework import CoLeaFConfig, CoLeaFTrainer, TrainerConfig, wrap
 from coleaf_framework.data import AVVPFolder, open_folder, pack
 from coleaf_framework.storage import read_tensors
@@ -273,7 +273,7 @@ def main() -> None:
         results.append(packing(root, work, kills))
         results += files(root, work, 10 * kills)
         results.append(memory(root, work))
-    report("faults", ["fault", "tried", "survived or named"], results, path, kills=kills, seed=seed)
+    print_table("faults", ["fault", "tried", "survived or named"], results, path, kills=kills, seed=seed)
     sys.exit(any(tried != survived for _, tried, survived in results))
 
 

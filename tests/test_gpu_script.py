@@ -10,7 +10,7 @@ import torch
 from benchmarks import gpu
 from benchmarks.gpu import all_checks
 from benchmarks.gpu_checks import Refused, Sizes, require_below
-from benchmarks.gpu_report import Report
+from benchmarks.gpu_report import GpuResults
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 
@@ -20,7 +20,7 @@ def test_the_whole_script_runs_on_a_cpu(tmp_path: Path) -> None:
     """At tiny sizes: what compares the CPU with itself finds no difference, and what needs a GPU is refused."""
     path = tmp_path / "gpu.json"
     assert gpu.main(["--device", "cpu", "--quick", "--json", str(path)]) == 0
-    report = Report.model_validate_json(path.read_text())
+    report = GpuResults.model_validate_json(path.read_text())
     outcomes = {check.name: check.outcome for check in report.checks}
     assert set(outcomes) == set(all_checks(Sizes(torch.device("cpu"), quick=True)))
     assert outcomes["waiting/han/eager"] == outcomes["graphs/cmpae"] == outcomes["memory/han/eager"] == "refused"
@@ -43,12 +43,12 @@ def test_a_check_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_
     path = tmp_path / "gpu.json"
     common = ["--device", "cpu", "--quick", "--json", str(path)]
     assert gpu.main(common) == 1
-    report = Report.model_validate_json(path.read_text())
+    report = GpuResults.model_validate_json(path.read_text())
     assert [check.outcome for check in report.checks] == ["failed", "refused", "passed"]
     assert report.checks[0].told == "AssertionError: x nan is not at most 1"
     assert gpu.main([*common, "--only", "c"]) == 0
     assert gpu.main([*common, "--minutes", "-1"]) == 0
-    assert {check.outcome for check in Report.model_validate_json(path.read_text()).checks} == {"skipped"}
+    assert {check.outcome for check in GpuResults.model_validate_json(path.read_text()).checks} == {"skipped"}
 
 
 @NO_GPU

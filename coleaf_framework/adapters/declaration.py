@@ -14,15 +14,15 @@ from coleaf_framework._config import LocatedError, WrongTypeError, nearest, show
 from coleaf_framework.adapters.call import Adapter, adapter_takes_mask, call_anchor
 from coleaf_framework.adapters.inputs import Calling, Inputs, following
 from coleaf_framework.adapters.outputs import DERIVE, Out, Path
-from coleaf_framework.adapters.spelling import (
+from coleaf_framework.adapters.plain_values import (
     as_out,
     as_taps,
+    plain_inputs,
+    plain_output,
+    plain_tokens,
     read_inputs,
     read_outputs,
     read_tokens,
-    spell_inputs,
-    spell_output,
-    spell_tokens,
 )
 from coleaf_framework.adapters.taps import Tap
 from coleaf_framework.losses import pool_segments
@@ -157,7 +157,7 @@ class Declaration:
         return torch.stack([tap.tokens(runs, batch, segments, single=True) for tap, runs in halves], dim=2)
 
     def to_dict(self) -> dict[str, Any] | None:
-        """The declaration as plain values, spelt as in a declaration file.
+        """The declaration as plain values, written as in a declaration file.
 
         None where it holds what no file can: a large tensor or other object as a `Constant`, or an adapter that is no
         function of a module.
@@ -166,12 +166,12 @@ class Declaration:
         if adapter is None and self.adapter is not None:
             return None
         try:
-            inputs = spell_inputs(self.calling.inputs)
+            inputs = plain_inputs(self.calling.inputs)
         except ValueError:
             return None
         content = {
-            "outputs": {field: spell_output(out) for field, out in self.outputs.items()} or None,
-            "tokens": spell_tokens(self.taps) if self.taps else spell_tokens(self.token_output),
+            "outputs": {field: plain_output(out) for field, out in self.outputs.items()} or None,
+            "tokens": plain_tokens(self.taps) if self.taps else plain_tokens(self.token_output),
             "inputs": inputs,
             "follow_device": self.calling.follow_device,
         }

@@ -22,13 +22,13 @@ from pydantic import (
 
 from coleaf_framework._config import LocatedError, StrictConfig, nearest, shown
 from coleaf_framework.adapters.declaration import Declaration, as_outputs
-from coleaf_framework.adapters.spelling import (
+from coleaf_framework.adapters.plain_values import (
+    plain_inputs,
+    plain_output,
+    plain_tokens,
     read_inputs,
     read_outputs,
     read_tokens,
-    spell_inputs,
-    spell_output,
-    spell_tokens,
 )
 from coleaf_framework.data.store import Count, StreamEntry
 from coleaf_framework.plugins import import_function, importable_name
@@ -38,7 +38,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 class WrapArguments(StrictConfig):
-    """Arguments of `wrap` as plain values, spelt as in adapters/spelling.py.
+    """Arguments of `wrap` as plain values, written as in adapters/plain_values.py.
 
     Args:
         streams: the streams of the data set that the network takes; None for what it declares itself, or all.
@@ -64,20 +64,20 @@ class WrapArguments(StrictConfig):
 
     @field_validator("outputs")
     @classmethod
-    def _outputs_are_spelt(cls, given: Any) -> Any:
+    def _check_outputs(cls, given: Any) -> Any:
         if given is not None:
             as_outputs(read_outputs(given))
         return given
 
     @field_validator("tokens")
     @classmethod
-    def _tokens_are_spelt(cls, given: Any) -> Any:
+    def _check_tokens(cls, given: Any) -> Any:
         read_tokens(given)
         return given
 
     @field_validator("inputs")
     @classmethod
-    def _inputs_are_spelt(cls, given: Any) -> Any:
+    def _check_inputs(cls, given: Any) -> Any:
         read_inputs(given)
         return given
 
@@ -128,10 +128,10 @@ class WrapArguments(StrictConfig):
             ValueError, TypeError: an argument is unknown, or cannot be written to a file; names it.
         """
         spellers = {
-            "outputs": _spell_outputs,
-            "tokens": spell_tokens,
-            "inputs": spell_inputs,
-            "streams": _spell_streams,
+            "outputs": _plain_outputs,
+            "tokens": plain_tokens,
+            "inputs": plain_inputs,
+            "streams": _plain_streams,
         }
         plain = {}
         for key, value in declared.items():
@@ -249,11 +249,11 @@ def _shape(spec: StreamSpec) -> str:
     return f"{spec.modality} of width {spec.width} with {spec.frames} vectors a segment{averaged}"
 
 
-def _spell_outputs(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: spell_output(x) for field, x in outputs.items()}
+def _plain_outputs(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: plain_output(x) for field, x in outputs.items()}
 
 
-def _spell_streams(streams: Mapping[str, StreamSpec]) -> dict[str, Any]:
+def _plain_streams(streams: Mapping[str, StreamSpec]) -> dict[str, Any]:
     defaults = {"frames": 1, "averaged": 1}
     return {
         name: {key: x for key, x in asdict(spec).items() if x != defaults.get(key)} for name, spec in streams.items()

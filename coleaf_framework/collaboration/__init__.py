@@ -10,7 +10,7 @@ from coleaf_framework.collaboration.label_loss import (
     RawLoss,
     anchor_loss,
     custom_loss,
-    has_own_loss,
+    has_custom_loss,
     pseudo_label_terms,
     raw_loss_terms,
     reads_modality_labels,
@@ -27,9 +27,9 @@ from coleaf_framework.collaboration.noise_ratios import (
     unimodal_probs,
     write_noise_ratios,
 )
-from coleaf_framework.collaboration.reduction import Reduction, Term, share_of_step
+from coleaf_framework.collaboration.reduction import Reduction, Term, scaled_by_fraction
 from coleaf_framework.collaboration.terms import (
-    COLLABORATIVE_TERMS,
+    TEACHING_TERMS,
     anchor_terms,
     contrast,
     custom_modality_labels,
@@ -50,10 +50,10 @@ from coleaf_framework.collaboration.updates import (
 )
 
 __all__ = [
-    "COLLABORATIVE_TERMS",
     "OFFICIAL",
     "PSEUDO_LABEL_TERMS",
     "STRONG",
+    "TEACHING_TERMS",
     "VIDEO_ALONE",
     "AnchorPass",
     "CoLeaFConfig",
@@ -74,7 +74,7 @@ __all__ = [
     "custom_modality_labels",
     "denoised_labels",
     "event_weights",
-    "has_own_loss",
+    "has_custom_loss",
     "head_start_update",
     "mix_videos",
     "modality_labels",
@@ -85,7 +85,7 @@ __all__ = [
     "reference_teaches",
     "reference_terms",
     "reference_update",
-    "share_of_step",
+    "scaled_by_fraction",
     "supervised_outputs",
     "takes_progress",
     "teaching_labels",

@@ -216,8 +216,7 @@ class CoLeaFConfig(StrictConfig):
         ]
         if changed and not self.pseudo_label_weight:
             raise ValueError(f"{changed[0]} does nothing while pseudo_label_weight is 0")
-        teaching = self.contrast != "none" or self.cooccurrence_weight or self.pseudo_label_weight
-        if self.reference_ema and not (teaching or self.reference_labels):
+        if self.reference_ema and not (self.teaching or self.reference_labels):
             raise ValueError("reference_ema does nothing where the Reference teaches the Anchor nothing")
         if self.reference_labels and self.anchor_loss == "video":
             raise ValueError("reference_labels are read by the Anchor's own loss, which anchor_loss video replaces")
@@ -226,6 +225,16 @@ class CoLeaFConfig(StrictConfig):
         if self.positive_in_denominator and (self.contrast in ("bce", "none") or self.contrast_form == "official"):
             raise ValueError("positive_in_denominator is for the paper's form of contrast event_aware or nce alone")
         return self
+
+    @property
+    def teaching(self) -> tuple[str, ...]:
+        """Names of the terms by which the Reference teaches the Anchor, those of weight 0 left out."""
+        weights = {
+            "contrast": 0.0 if self.contrast == "none" else self.contrast_weight,
+            "cooccurrence": self.cooccurrence_weight,
+            "pseudo_labels": self.pseudo_label_weight,
+        }
+        return tuple(name for name, weight in weights.items() if weight)
 
     @property
     def reads_segment_labels(self) -> bool:

@@ -16,6 +16,7 @@ from coleaf_framework import losses
 from coleaf_framework._config import WrongTypeError
 from coleaf_framework.collaboration.config import CoLeaFConfig
 from coleaf_framework.collaboration.reduction import Reduction, Term
+from coleaf_framework.collaboration.terms import TEACHING_TERMS
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
 
 RawLoss = Callable[..., Any]
@@ -90,7 +91,7 @@ def raw_loss_terms(loss: RawLoss, raw: object, batch: Batch, progress: Progress)
     return returned if isinstance(returned, Mapping) else {SCALAR: returned}
 
 
-def has_own_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
+def has_custom_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
     """Whether the Anchor's own loss, or the one that `wrap` was given, is used."""
     return c.anchor_loss != "video" and (how.raw is not None or custom_loss(anchor) is not None)
 
@@ -98,7 +99,7 @@ def has_own_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALON
 def uses_default_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
     """Whether labels teach the Anchor by the default, which nothing in the configuration replaces."""
     replaced = c.anchor_loss == "video" or (c.anchor_loss == "official" and c.enabled)
-    return not replaced and not has_own_loss(c, anchor, how)
+    return not replaced and not has_custom_loss(c, anchor, how)
 
 
 def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
@@ -106,7 +107,7 @@ def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = V
 
     Of an own loss it is not known, so it counts. A default loss reads them where a batch has any (`anchor_update`).
     """
-    return c.enabled or has_own_loss(c, anchor, how) or uses_default_loss(c, anchor, how)
+    return c.enabled or has_custom_loss(c, anchor, how) or uses_default_loss(c, anchor, how)
 
 
 def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> tuple[str, ...]:
@@ -114,13 +115,13 @@ def supervised_outputs(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDE
     fields = set()
     if c.anchor_loss == "official" and c.enabled:
         fields |= {"modality_probs", "video_probs"}
-    elif not has_own_loss(c, anchor, how):
+    elif not has_custom_loss(c, anchor, how):
         fields.add("video_probs")
         if uses_default_loss(c, anchor, how) and how.default == "modalities":
             fields.add("modality_probs")
-    if c.enabled and c.contrast != "none":
-        fields.add("modality_probs" if c.contrast == "bce" else "tokens")
-    if (c.enabled and (c.cooccurrence_weight or c.pseudo_label_weight)) or c.modality_label_weight:
+    if c.enabled:
+        fields |= {term.reads(c) for term in TEACHING_TERMS if term.name in c.teaching}
+    if c.modality_label_weight:
         fields.add("modality_probs")
     if c.segment_label_weight:
         fields.add("segment_probs")
@@ -156,7 +157,7 @@ def anchor_loss(
         ValueError: as `pseudo_label_terms` does.
     """
     terms: Mapping[str, Tensor] = {}
-    if has_own_loss(c, anchor, how):
+    if has_custom_loss(c, anchor, how):
         own = custom_loss(anchor)
         if how.raw is not None:
             terms = raw_loss_terms(how.raw, raw, batch, progress)
@@ -169,7 +170,7 @@ def anchor_loss(
     elif uses_default_loss(c, anchor, how) and how.default == "modalities":
         audio, visual, video = _cross_entropies(output, batch.each_modality_labels(), batch)
         terms = {"video": video, "audio": audio, "visual": visual}
-    elif not has_own_loss(c, anchor, how):
+    elif not has_custom_loss(c, anchor, how):
         terms = {"video": losses.binary_cross_entropy(output.video_probs, batch.labels)}
     terms = {**terms, **pseudo_label_terms(c, output, batch, how)}
     return {name: Term(x, Reduction.MEAN) for name, x in terms.items()}

@@ -41,7 +41,7 @@ class Term:
     reduction: Reduction = Reduction.MEAN
 
 
-def share_of_step(terms: Mapping[str, Term], fraction: float) -> dict[str, Tensor]:
+def scaled_by_fraction(terms: Mapping[str, Term], fraction: float) -> dict[str, Tensor]:
     """The terms of a micro-batch, scaled so that those of all micro-batches add up to the undivided step's.
 
     Args:

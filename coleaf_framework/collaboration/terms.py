@@ -9,7 +9,7 @@ are sums where the paper's are means.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,6 @@ from coleaf_framework.collaboration.noise_ratios import denoised_labels
 from coleaf_framework.collaboration.reduction import Reduction, Term
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress, ReferenceOutput
 
-COLLABORATIVE_TERMS = ("contrast", "cooccurrence", "pseudo_labels")
-"""Names of the terms that teach the Anchor, which its own loss must not use."""
 # Audio, visual.
 CONTRAST_WEIGHTS = (0.009, 1.0)
 PSEUDO_THRESHOLDS = (0.5, 0.6)
@@ -58,21 +56,10 @@ def weak_modality_labels(c: CoLeaFConfig, batch: Batch) -> Tensor:
     return losses.smooth_visual_labels(weak) if c.labels == "refined" else weak
 
 
-def collaborating(c: CoLeaFConfig, progress: Progress) -> bool:
-    """Whether contrast, co-occurrence and refined labels are past the Anchor's warm-up in this epoch."""
-    return progress.epoch > c.anchor_warmup and (
-        c.contrast != "none" or c.cooccurrence_weight > 0 or c.reference_labels
-    )
-
-
-def pseudo_labelling(c: CoLeaFConfig, progress: Progress) -> bool:
-    """Whether the Anchor is taught the Reference's pseudo-labels in this epoch."""
-    return progress.epoch > c.pseudo_label_warmup and c.pseudo_label_weight > 0
-
-
 def reference_teaches(c: CoLeaFConfig, progress: Progress) -> bool:
-    """Whether the Reference teaches the Anchor anything in this epoch."""
-    return collaborating(c, progress) or pseudo_labelling(c, progress)
+    """Whether the Reference teaches the Anchor anything in this epoch, by a term or by refined labels."""
+    refines = c.reference_labels and progress.epoch > c.anchor_warmup
+    return refines or any(term.is_active(c, progress) for term in TEACHING_TERMS)
 
 
 def with_reference_labels(
@@ -88,32 +75,24 @@ def with_reference_labels(
 def anchor_terms(
     c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch, progress: Progress
 ) -> dict[str, Term]:
-    """What the Reference teaches the Anchor: contrast (eq. 8), co-occurrence (eq. 13) and pseudo-labels, weighted."""
-    terms: dict[str, Term] = {}
-    if pseudo_labelling(c, progress):
-        assert anchor.modality_probs is not None
-        term = losses.pseudo_label_cross_entropy(
-            anchor.modality_probs,
-            reference.modality_probs,
-            threshold=c.pseudo_label_thresholds,
-            soft=c.pseudo_label_form == "soft",
-            labels=batch.each_modality_labels() if c.pseudo_label_classes == "weak" else None,
-        )
-        terms["pseudo_labels"] = Term(c.pseudo_label_weight * term, Reduction.MEAN)
-    if not collaborating(c, progress):
-        return terms
-    if c.contrast != "none":
-        terms["contrast"] = Term(c.contrast_weight * contrast(c, anchor, reference, batch.mask), Reduction.MEAN)
-    if c.cooccurrence_weight:
-        assert anchor.modality_probs is not None
-        taught, teacher = anchor.modality_probs, reference.modality_probs
-        if c.cooccurrence_form == "official":
-            term = losses.confident_cooccurrence_distillation(teacher, taught, labels > 0.5)
-            terms["cooccurrence"] = Term(c.cooccurrence_weight * term, Reduction.SUM_TIMES_VIDEOS)
-        else:
-            term = losses.cooccurrence_distillation(teacher, taught)
-            terms["cooccurrence"] = Term(c.cooccurrence_weight * term, Reduction.MEAN)
-    return terms
+    """What the Reference teaches the Anchor, by `TEACHING_TERMS`, weighted; terms in their warm-up are absent.
+
+    Args:
+        c: which terms.
+        anchor: its answer, with `modality_probs`.
+        reference: the teacher's.
+        labels: (B,M,C) in [0,1], from `modality_labels`.
+        batch: the videos.
+        progress: for the epoch.
+
+    Returns:
+        Name of a term -> term.
+    """
+    return {
+        term.name: term.compute(c, anchor, reference, labels, batch)
+        for term in TEACHING_TERMS
+        if term.is_active(c, progress)
+    }
 
 
 def event_weights(c: CoLeaFConfig, reference: ReferenceOutput) -> Tensor:
@@ -168,6 +147,68 @@ def contrast(
         both_directions=c.contrast_directions == "both",
         mask=mask,
     )
+
+
+def _contrast_term(
+    c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch
+) -> Term:
+    return Term(c.contrast_weight * contrast(c, anchor, reference, batch.mask), Reduction.MEAN)
+
+
+def _cooccurrence_term(
+    c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch
+) -> Term:
+    assert anchor.modality_probs is not None
+    taught, teacher = anchor.modality_probs, reference.modality_probs
+    if c.cooccurrence_form == "official":
+        term = losses.confident_cooccurrence_distillation(teacher, taught, labels > 0.5)
+        return Term(c.cooccurrence_weight * term, Reduction.SUM_TIMES_VIDEOS)
+    return Term(c.cooccurrence_weight * losses.cooccurrence_distillation(teacher, taught), Reduction.MEAN)
+
+
+def _pseudo_label_term(
+    c: CoLeaFConfig, anchor: AnchorOutput, reference: ReferenceOutput, labels: Tensor, batch: Batch
+) -> Term:
+    assert anchor.modality_probs is not None
+    term = losses.pseudo_label_cross_entropy(
+        anchor.modality_probs,
+        reference.modality_probs,
+        threshold=c.pseudo_label_thresholds,
+        soft=c.pseudo_label_form == "soft",
+        labels=batch.each_modality_labels() if c.pseudo_label_classes == "weak" else None,
+    )
+    return Term(c.pseudo_label_weight * term, Reduction.MEAN)
+
+
+@dataclass(frozen=True)
+class TeachingTerm:
+    """A loss term by which the Reference teaches the Anchor. Whether it is on is said by `CoLeaFConfig.teaching`.
+
+    Args:
+        name: of the term; a custom loss must not use it.
+        warmup: the field of `CoLeaFConfig` with the number of epochs before it starts.
+        reads: `(config)` -> the field of `AnchorOutput` that it trains.
+        compute: `(config, anchor, reference, labels, batch)` -> the weighted term; see `anchor_terms`.
+    """
+
+    name: str
+    warmup: str
+    reads: Callable[[CoLeaFConfig], str]
+    compute: Callable[[CoLeaFConfig, AnchorOutput, ReferenceOutput, Tensor, Batch], Term]
+
+    def is_active(self, c: CoLeaFConfig, progress: Progress) -> bool:
+        """Whether the term is on and past its warm-up in this epoch."""
+        return self.name in c.teaching and progress.epoch > getattr(c, self.warmup)
+
+
+TEACHING_TERMS = (
+    TeachingTerm("pseudo_labels", "pseudo_label_warmup", lambda c: "modality_probs", _pseudo_label_term),
+    TeachingTerm(
+        "contrast", "anchor_warmup", lambda c: "modality_probs" if c.contrast == "bce" else "tokens", _contrast_term
+    ),
+    TeachingTerm("cooccurrence", "anchor_warmup", lambda c: "modality_probs", _cooccurrence_term),
+)
+"""Every term of this kind, in the order in which they are computed and summed."""
 
 
 def reference_terms(

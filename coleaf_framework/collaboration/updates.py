@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from coleaf_framework.collaboration.config import CoLeaFConfig
 from coleaf_framework.collaboration.label_loss import VIDEO_ALONE, LabelLoss, anchor_loss
-from coleaf_framework.collaboration.reduction import share_of_step
+from coleaf_framework.collaboration.reduction import scaled_by_fraction
 from coleaf_framework.collaboration.terms import (
     anchor_terms,
-    collaborating,
     event_weights,
     modality_labels,
     reference_terms,
@@ -77,7 +76,9 @@ class AnchorPass:
 def head_start_update(c: CoLeaFConfig, reference: ReferenceOutput, batch: Batch) -> StepOutput:
     """What trains the Reference while it is trained alone, by labels that are not refined yet."""
     terms = reference_terms(c, reference, None, weak_modality_labels(c, batch), Progress(0))
-    return StepOutput(share_of_step({f"reference/{name}": term for name, term in terms.items()}, batch.fraction), {})
+    return StepOutput(
+        scaled_by_fraction({f"reference/{name}": term for name, term in terms.items()}, batch.fraction), {}
+    )
 
 
 def reference_update(
@@ -85,7 +86,9 @@ def reference_update(
 ) -> StepOutput:
     """What trains the Reference: labels, and past its warm-up the Anchor's pseudo-labels."""
     terms = reference_terms(c, reference, own.output.modality_probs, own.labels, progress)
-    return StepOutput(share_of_step({f"reference/{name}": term for name, term in terms.items()}, batch.fraction), {})
+    return StepOutput(
+        scaled_by_fraction({f"reference/{name}": term for name, term in terms.items()}, batch.fraction), {}
+    )
 
 
 def anchor_update(
@@ -118,8 +121,8 @@ def anchor_update(
     observations: dict[str, Tensor] = {}
     if reference is not None:
         terms |= anchor_terms(c, own.output, reference, own.labels, batch, progress)
-        if c.contrast == "event_aware" and collaborating(c, progress):
+        if c.contrast == "event_aware" and "contrast" in terms:
             theta = event_weights(c, reference).mean(0) * batch.fraction
             observations = {f"theta/{name}": x for name, x in zip(MODALITIES, theta, strict=True)}
-    losses = share_of_step({f"anchor/{name}": term for name, term in terms.items()}, batch.fraction)
+    losses = scaled_by_fraction({f"anchor/{name}": term for name, term in terms.items()}, batch.fraction)
     return StepOutput(losses, observations)

@@ -34,7 +34,7 @@ from coleaf_framework.data.store import (
     Shard,
     ShardEntry,
     annotations_checksum,
-    described,
+    stream_entries,
 )
 from coleaf_framework.data.video_folder import SYNTHETIC_MARKER, VideoFolder, log_once
 from coleaf_framework.protocol import StreamSpec
@@ -112,8 +112,8 @@ def pack(
     for data in splits.values():
         require_precision(data, dtype)
     segment_seconds = next(iter(folders.values())).segment_seconds
-    described_streams = described(specs)
-    about: dict[str, Any] = {"dtype": dtype, "streams": described_streams, "shard_megabytes": shard_megabytes}
+    entries_of_streams = stream_entries(specs)
+    about: dict[str, Any] = {"dtype": dtype, "streams": entries_of_streams, "shard_megabytes": shard_megabytes}
     about["segment_seconds"] = segment_seconds
     about["videos"] = {split: checksum(torch.tensor(list("\n".join(d.ids).encode()))) for split, d in splits.items()}
     _begin(out, about)
@@ -128,7 +128,7 @@ def pack(
     for part, entry in zip(parts, entries, strict=True):
         if entry.pop("source") != part.source():
             raise ValueError(f"{root}: files of {part.data.split!r} changed while they were packed: pack again")
-    content: dict[str, Any] = {"format": FORMAT, "dtype": dtype, "streams": described_streams, "shards": entries}
+    content: dict[str, Any] = {"format": FORMAT, "dtype": dtype, "streams": entries_of_streams, "shards": entries}
     content["segment_seconds"] = segment_seconds
     content["sources"] = {split: _npy_digests(folder) for split, folder in folders.items()}
     content["annotations"] = {name: annotations_checksum(out / name) for name in annotations if (out / name).exists()}

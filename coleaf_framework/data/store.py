@@ -246,6 +246,6 @@ def annotations_checksum(path: Path) -> int:
     return zlib.crc32(path.read_bytes()) if path.is_file() else -1
 
 
-def described(streams: Mapping[str, StreamSpec]) -> dict[str, Any]:
+def stream_entries(streams: Mapping[str, StreamSpec]) -> dict[str, Any]:
     """Stream specs as plain values."""
     return {name: asdict(spec) for name, spec in streams.items()}

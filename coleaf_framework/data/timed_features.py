@@ -26,7 +26,7 @@ _MOST_APART = 2  # a stream that covers less than a half, or more than twice, of
 
 
 @dataclass
-class TimeReport:
+class RowCounts:
     """How the rows of a split's streams were brought to segments.
 
     Args:
@@ -87,7 +87,7 @@ class TimedFeatures(NpyFiles):
         self._spread = frozenset(spread)
         return specs
 
-    def survey(self, videos: Sequence[str], streams: Mapping[str, StreamSpec]) -> TimeReport:
+    def survey(self, videos: Sequence[str], streams: Mapping[str, StreamSpec]) -> RowCounts:
         """Look at the headers of all files.
 
         Args:
@@ -99,7 +99,7 @@ class TimedFeatures(NpyFiles):
             ValueError: A file is damaged, its width or number of rows does not fit, or the streams of a video differ
                 in length by more than a factor of two. The message names the file or video.
         """
-        report = TimeReport(len(videos), dict.fromkeys(streams, 0), dict.fromkeys(streams, 0))
+        counts = RowCounts(len(videos), dict.fromkeys(streams, 0), dict.fromkeys(streams, 0))
         for video in videos:
             rows, widths = self._rows(video)
             segments = self._lengths[video] = self._segments(video, rows)
@@ -107,33 +107,33 @@ class TimedFeatures(NpyFiles):
                 self._require_fitting(name, video, rows[name], widths[name], segments, spec)
                 if (a_segment := self._rows_a_segment(name)) is not None:
                     beyond = rows[name] - a_segment * segments
-                    report.cut[name] += beyond >= 1 - _ROUNDING
-                    report.padded[name] += beyond <= -1 + _ROUNDING
+                    counts.cut[name] += beyond >= 1 - _ROUNDING
+                    counts.padded[name] += beyond <= -1 + _ROUNDING
         for name, files in self.layout.streams.items():
             if files.resampling == "bicubic":
                 rows, _ = self._rows(videos[0])
-                report.resampled[name] = (
+                counts.resampled[name] = (
                     f"{rows[name]} rows of {videos[0]!r} are taken to span the whole video and are brought to its "
                     f"{self._segments(videos[0], rows)} segments by bicubic interpolation and pooling"
                 )
             elif name in self._spread:
                 rows, _ = self._rows(videos[0])
                 segments = self._segments(videos[0], rows)
-                report.resampled[name] = (
+                counts.resampled[name] = (
                     f"{rows[name]} rows of {videos[0]!r} are no multiple of its {segments} segments, so rows are "
                     "taken to span the whole video and are averaged over each segment, by time"
                 )
             elif not files.has_rate and streams[name].frames > 1:
-                report.resampled[name] = (
+                counts.resampled[name] = (
                     f"{streams[name].frames} rows a segment, as of the first video, are taken for frames in order of "
                     "time (frames in streams.yaml says so, groups that they are blocks)"
                 )
             elif files.row_seconds is not None:
-                report.resampled[name] = (
+                counts.resampled[name] = (
                     f"rows every {files.row_seconds:g} s are averaged over segments of "
                     f"{self.layout.segment_seconds:g} s, by time"
                 )
-        return report
+        return counts
 
     def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
         """See `Features.read`."""

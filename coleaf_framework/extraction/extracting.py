@@ -80,7 +80,7 @@ class FeatureExtractor:
         _require_window(kind, window)
         self._setup = Setup(kind, weights, str(device), projection, window)
         self._extractor = self._setup.make()
-        self.recipe = _described(self._extractor)
+        self.recipe = _recipe_of_extractor(self._extractor)
         self.notes = () if isinstance(features, str) else _require_asked(self.recipe, features)
 
     def extract(
@@ -229,7 +229,7 @@ def _require_window(kind: type[Recipe], window: int) -> None:
         raise ValueError(f"window is {window}, where the recipe {kind.name} takes {shortest} to {longest} seconds")
 
 
-def _described(extractor: FileExtractor) -> FeatureRecipe:
+def _recipe_of_extractor(extractor: FileExtractor) -> FeatureRecipe:
     recipe = extractor.recipe
     return FeatureRecipe(
         recipe=recipe.name,
@@ -243,17 +243,17 @@ def _described(extractor: FileExtractor) -> FeatureRecipe:
     )
 
 
-def _require_asked(described: FeatureRecipe, asked: FeatureRecipe) -> tuple[str, ...]:
+def _require_asked(found: FeatureRecipe, asked: FeatureRecipe) -> tuple[str, ...]:
     """Refuse to make other features than were asked for; a note where another decoder makes them."""
-    if asked.projection is not None and described.projection is None:
+    if asked.projection is not None and found.projection is None:
         raise ValueError(
             f"the features asked for are projected: give the projection, whose digest is {asked.projection}"
         )
-    if differences := described.differences(asked):
+    if differences := found.differences(asked):
         raise ValueError(f"these would be other features than those asked for: {'; '.join(differences)}")
-    if described.decoder == asked.decoder:
+    if found.decoder == asked.decoder:
         return ()
-    return (f"decoded by {described.decoder}; the features asked for were by {asked.decoder}, which differs slightly",)
+    return (f"decoded by {found.decoder}; the features asked for were by {asked.decoder}, which differs slightly",)
 
 
 def _layout(extractor: FileExtractor) -> Layout:

@@ -96,7 +96,7 @@ class Page:
         ]
         for seen in self.probe.seen:
             if seen.place.submodule is None:
-                shape, layout = str(tuple(seen.tensor.shape)), seen.described(self.classes)
+                shape, layout = str(tuple(seen.tensor.shape)), seen.axes_text(self.classes)
                 gradient = "" if seen.has_gradient else ", no gradient"
                 lines.append(
                     f"  {seen.place.path:<18} {shape:<20} {layout:<12} {seen.low:.3g} to {seen.high:.3g}{gradient}"

@@ -93,7 +93,7 @@ class Seen:
         """The tensor, or `x` of its shape, brought from its layout to `target`."""
         return arrange(self.tensor if x is None else x, layout, target, None, str(self.place), *BASE)
 
-    def described(self, num_classes: int | None) -> str:
+    def axes_text(self, num_classes: int | None) -> str:
         """Its axes for people: "b t m c"."""
         for target in ("b t m c e", "b t m c", "b m t c", "b t c", "b m c", "b c", "b t m d", "b t d"):
             layout = self.layout(target, num_classes or 0)

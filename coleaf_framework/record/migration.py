@@ -24,7 +24,7 @@ def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(decision, Mapping) and isinstance(model, Mapping) and has_class_thresholds(decision):
         values["decision"] = {**decision, "classes": decision.get("classes") or model.get("classes")}
     if isinstance(model, Mapping) and isinstance(model.get("adapter"), Mapping):
-        values["model"] = {**model, "adapter": {key: _respelt(x) for key, x in model["adapter"].items()}}
+        values["model"] = {**model, "adapter": {key: _in_todays_form(x) for key, x in model["adapter"].items()}}
     trainer = values.get("trainer")
     if isinstance(trainer, Mapping) and isinstance(trainer.get("tensorboard"), bool):
         others = {key: x for key, x in trainer.items() if key != "tensorboard"}
@@ -39,10 +39,10 @@ def has_class_thresholds(decision: Mapping[str, Any]) -> bool:
     return any(isinstance(value, list) for value in each)
 
 
-def _respelt(value: Any) -> Any:
-    """A part of a declaration, as it was spelt before declarations were files, in today's spelling."""
+def _in_todays_form(value: Any) -> Any:
+    """A part of a declaration, written as before declarations were files, in the form of today."""
     if isinstance(value, list):
-        parts = [_respelt(x) for x in value]
+        parts = [_in_todays_form(x) for x in value]
         return parts[0] if len(parts) == 1 and isinstance(value[0], Mapping) and "tap" in value[0] else parts
     if not isinstance(value, Mapping):
         return value
@@ -52,4 +52,4 @@ def _respelt(value: Any) -> Any:
         return {("tap" if key == "path" else key): x for key, x in value["tap"].items()}
     if "constant" in value:
         return value
-    return {key: _respelt(x) for key, x in value.items()}
+    return {key: _in_todays_form(x) for key, x in value.items()}

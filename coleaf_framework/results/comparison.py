@@ -245,5 +245,5 @@ def _conclude(
     empty = trivial["empty parser"][published]
     below = [row.name for row in rows if row.means()[published] < empty]
     which = "every row" if len(below) == len(rows) else f"{len(below)} of {len(rows)} rows"
-    floor = f"; in {published} the empty parser, with {empty:.1f}, is above {which}" if below else ""
-    return f"Conclusion, in {column} on {where}: {'; '.join(findings)}{floor}; {doubt}."
+    empty_note = f"; in {published} the empty parser, with {empty:.1f}, is above {which}" if below else ""
+    return f"Conclusion, in {column} on {where}: {'; '.join(findings)}{empty_note}; {doubt}."

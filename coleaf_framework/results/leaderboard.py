@@ -153,15 +153,15 @@ class Leaderboard:
         best = runs[0]
         low, high = best.intervals.get(self.column, (math.nan, math.nan))
         interval = "" if math.isnan(low) else f" (95 % interval {low:.1f} to {high:.1f})"
-        floor = max(
+        baseline = max(
             (x for x in self.standings if x.kind == "trivial"), key=lambda x: -_descending(x.scores[self.column])
         )
-        below = [x.name for x in runs if _descending(x.scores[self.column]) > _descending(floor.scores[self.column])]
+        below = [x.name for x in runs if _descending(x.scores[self.column]) > _descending(baseline.scores[self.column])]
         worse = f"{len(below)} of {len(runs)} systems" if below else "no system"
         score = f"{_percent(best.scores[self.column])}{interval}"
         return (
             f"Highest in {self.column} on {self.where}: {best.name} with {score}; "
-            f"{worse} below the {floor.name}, with {_percent(floor.scores[self.column])}."
+            f"{worse} below the {baseline.name}, with {_percent(baseline.scores[self.column])}."
         )
 
     def table(self, *, markdown: bool = False) -> str:

@@ -39,17 +39,17 @@ def as_output(raw: object, name: str) -> AnchorOutput:
         raw = AnchorOutput(**raw)
     if not isinstance(raw, AnchorOutput):
         raise WrongTypeError(
-            f"{name} returns {describe_value(raw)}, not an AnchorOutput or a mapping with its fields {list(FIELDS)}: "
+            f"{name} returns {type_and_shape(raw)}, not an AnchorOutput or a mapping with its fields {list(FIELDS)}: "
             "return one, or pass wrap(..., adapter=lambda net, streams: AnchorOutput(...))"
         )
     for field in FIELDS:
         value = getattr(raw, field)
         if not isinstance(value, Tensor) and not (field == "modality_probs" and value is None):
-            raise WrongTypeError(f"{name}: {field} is {describe_value(value)}, not a tensor")
+            raise WrongTypeError(f"{name}: {field} is {type_and_shape(value)}, not a tensor")
     return raw
 
 
-def describe_value(value: object) -> str:
+def type_and_shape(value: object) -> str:
     """A value's type, with the shapes of a tuple or list and the keys of a mapping, for error messages."""
     if isinstance(value, tuple | list):
         parts = [str(tuple(x.shape)) if isinstance(x, Tensor) else _kind(x) for x in value]

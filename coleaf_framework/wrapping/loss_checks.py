@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from coleaf_framework._config import WrongTypeError
 from coleaf_framework.adapters import the_only_value
 from coleaf_framework.collaboration import (
-    COLLABORATIVE_TERMS,
     PSEUDO_LABEL_TERMS,
+    TEACHING_TERMS,
     LabelLoss,
     custom_loss,
     custom_modality_labels,
@@ -20,7 +20,7 @@ from coleaf_framework.collaboration import (
     takes_progress,
 )
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
-from coleaf_framework.wrapping.checks import describe_value
+from coleaf_framework.wrapping.checks import type_and_shape
 
 # A custom loss may change over epochs and from step to step, so it is tried early and late in training.
 LOSS_PROGRESS = (Progress(1, 0), Progress(1000, 1))
@@ -45,7 +45,7 @@ def check_modality_labels(
     shape = (len(output.video_probs), 2, num_classes)
     valid = isinstance(labels, Tensor) and labels.shape == shape and labels.is_floating_point()
     if not valid or not ((labels >= 0) & (labels <= 1)).all():
-        actual = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else describe_value(labels)
+        actual = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type_and_shape(labels)
         raise ValueError(f"{name}.modality_labels: expected (B,M,C) = {shape} in [0, 1], got {actual}")
 
 
@@ -100,9 +100,9 @@ def _check_terms(terms: Any, name: str) -> None:
     if isinstance(terms, Mapping) and not terms:
         raise ValueError(f"{name} returns an empty mapping, where named scalar tensors were expected")
     if not isinstance(terms, Mapping):
-        raise WrongTypeError(f"{name} returns {describe_value(terms)}, not a mapping of named scalar tensors")
+        raise WrongTypeError(f"{name} returns {type_and_shape(terms)}, not a mapping of named scalar tensors")
     for term, value in terms.items():
-        if term in (*COLLABORATIVE_TERMS, *PSEUDO_LABEL_TERMS):
+        if term in (*(taught.name for taught in TEACHING_TERMS), *PSEUDO_LABEL_TERMS):
             raise ValueError(f"{name}: {term!r} is the name of a term of CoLeaF: call yours something else")
         valid = isinstance(value, Tensor) and not value.ndim and bool(torch.isfinite(value))
         if not valid or not (value.requires_grad or value == 0):  # a term that is not yet on may be a plain zero

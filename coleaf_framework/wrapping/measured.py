@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from coleaf_framework.collaboration import COLLABORATIVE_TERMS, LabelLoss
+from coleaf_framework.collaboration import TEACHING_TERMS, LabelLoss
 from coleaf_framework.model.signal import SubmoduleSignal, TrainingSignal
 from coleaf_framework.wrapping.reach import SegmentReach
 from coleaf_framework.wrapping.summary import submodule_rows
@@ -61,7 +61,7 @@ class Measured:
     def table(self, network: nn.Module) -> TrainingSignal:
         """The measured terms by submodule."""
         sizes = {name: x.numel() for name, x in network.named_parameters()}
-        terms = (*self.label_terms, *(term for term in COLLABORATIVE_TERMS if term in self.terms))
+        terms = (*self.label_terms, *(term.name for term in TEACHING_TERMS if term.name in self.terms))
         rows = []
         for path, names in submodule_rows(network).items():
             total = sum(sizes[name] for name in names)

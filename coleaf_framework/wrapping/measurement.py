@@ -19,7 +19,7 @@ from coleaf_framework.collaboration import (
     anchor_loss,
     anchor_terms,
     contrast,
-    has_own_loss,
+    has_custom_loss,
     modality_labels,
     uses_default_loss,
 )
@@ -136,7 +136,7 @@ class _Measuring:
             self.see_terms(*self.forward(training=True))
         for step, epoch in enumerate(EXTRA_EPOCHS):  # perhaps a term of its own loss is on in these epochs alone
             untrained = self.found.segment_head - self.found.reached_by(self.found.label_terms)
-            if not untrained or not has_own_loss(self.config, self.network, self.found.label_loss):
+            if not untrained or not has_custom_loss(self.config, self.network, self.found.label_loss):
                 break
             self.see_labels(*self.forward(training=True), (Progress(epoch, step),))
         return self.found

@@ -14,7 +14,7 @@ from torch import Tensor
 from coleaf_framework.adapters import Declaration, Out
 from coleaf_framework.adapters.outputs import find
 from coleaf_framework.protocol import MODALITIES, AnchorOutput
-from coleaf_framework.wrapping.checks import FIELDS, Call, describe_value, gradients_of
+from coleaf_framework.wrapping.checks import FIELDS, Call, gradients_of, type_and_shape
 
 
 def check_modalities_apart(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor]) -> None:
@@ -103,4 +103,4 @@ def _are_in_unit_interval(out: Out, returned: list[Any], field: str) -> bool:
 
 def returned_in_evaluation(values: list[Any]) -> str:
     """What the network itself returned before its adapter failed; empty where it did not return."""
-    return f" (There it returns {describe_value(values[-1])}.)" if values else ""
+    return f" (There it returns {type_and_shape(values[-1])}.)" if values else ""

@@ -228,7 +228,7 @@ def _anchor_entry(
 ) -> AnchorEntry:
     """What a run keeps to make the network again; nothing where it was made outside or cannot be imported."""
     name = network if isinstance(network, str) else None if isinstance(network, nn.Module) else importable_name(network)
-    options, declaration = without_namespaces(options), _spelt(adapter, streams)
+    options, declaration = without_namespaces(options), _plain_declaration(adapter, streams)
     whole = is_plain(options) and loss is not True and (adapter is None or declaration is not None)
     if name is None or not (whole or isinstance(network, str)):
         return AnchorEntry()
@@ -237,7 +237,7 @@ def _anchor_entry(
     return AnchorEntry(name=name, options=options, declaration=WrapArguments(**content) if content else None)
 
 
-def _spelt(adapter: Adapter | None, streams: Mapping[str, StreamSpec]) -> dict[str, Any] | None:
+def _plain_declaration(adapter: Adapter | None, streams: Mapping[str, StreamSpec]) -> dict[str, Any] | None:
     """An adapter or declaration as plain values; None where there is none, or no file can hold it."""
     if adapter is None:
         return None
@@ -257,7 +257,7 @@ def _model_entry(
     frozen: tuple[str, ...],
     label_loss: LabelLoss,
 ) -> ModelEntry:
-    declaration = _spelt(adapter, streams)
+    declaration = _plain_declaration(adapter, streams)
     return ModelEntry(
         anchor_class=f"{type(anchor).__module__}:{type(anchor).__qualname__}",
         streams={stream: StreamEntry(**asdict(spec)) for stream, spec in streams.items()},

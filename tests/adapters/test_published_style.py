@@ -25,7 +25,7 @@ SEGMENTS = 10
 
 
 def expected(net: nn.Module, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-    """Segment probabilities and tokens of every look-alike but the special ones, computed by hand."""
+    """Segment probabilities and tokens of every published-style network but the special ones, computed by hand."""
     a, v = net.fc_a(audio), net.fc_v(visual.unflatten(1, (-1, 2)).mean(2))
     tokens = torch.stack([a + net.encoder.mix(v), v + net.encoder.mix(a)], dim=2)
     return net.fc_prob(tokens).sigmoid(), tokens

@@ -23,7 +23,7 @@ from coleaf_framework import (
     losses,
     wrap,
 )
-from coleaf_framework.collaboration import COLLABORATIVE_TERMS, MovingAverage
+from coleaf_framework.collaboration import TEACHING_TERMS, MovingAverage
 from coleaf_framework.data import open_folder
 from coleaf_framework.metrics import DecisionConfig
 from coleaf_framework.protocol import AnchorOutput, Batch, Progress
@@ -267,7 +267,7 @@ def test_labels_that_go_from_smoothed_ones_become_smoothed_absences() -> None:
         torch.testing.assert_close(audio, batch.labels)
 
 
-@pytest.mark.parametrize("name", COLLABORATIVE_TERMS)
+@pytest.mark.parametrize("name", [term.name for term in TEACHING_TERMS])
 def test_a_custom_loss_may_not_take_the_name_of_a_term_that_would_replace_it(name: str) -> None:
     class Own(TinyNet):
         def loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -280,4 +280,4 @@ def test_a_custom_loss_may_not_take_the_name_of_a_term_that_would_replace_it(nam
 def test_every_term_that_teaches_the_anchor_has_its_name_kept_free() -> None:
     _, terms = terms_of(batch_of(), pseudo_label_weight=1.0)
     taught = {name.removeprefix("anchor/") for name in terms if name.startswith("anchor/")}
-    assert taught - {"video"} == set(COLLABORATIVE_TERMS)
+    assert taught - {"video"} == {term.name for term in TEACHING_TERMS}

@@ -197,5 +197,5 @@ DECLARED: Mapping[Callable[[], nn.Module], Mapping[str, Any]] = {
 
 
 def put_in(kind: Any, **changes: Any) -> CoLeaF:
-    """A look-alike, wrapped as it is declared; `changes` come before the declaration."""
+    """A published-style network, wrapped as it is declared; `changes` come before the declaration."""
     return wrap(kind(), streams=STREAMS, num_classes=C, **{**DECLARED[kind], **changes})

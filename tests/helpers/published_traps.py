@@ -1,4 +1,4 @@
-"""Every look-alike with a trap: name -> `Case`."""
+"""Every published-style network with a trap: name -> `Case`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the look-alikes with a trap share: a network to build on, and a list that they are entered in.
+"""What the published-style networks with a trap share: a network to build on, and a list that they are entered in.
 
 Each is a small network with one habit that misleads a reader of shapes and gradients. Its truth is what a careful
 reader of its code would declare.

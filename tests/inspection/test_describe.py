@@ -29,7 +29,7 @@ OTHER_TOKENS = {nets.ClassWise}
 
 
 def telling_apart(kind: Any) -> nn.Module:
-    """A look-alike whose tokens depend on their own modality far more than on the other, as trained networks' do."""
+    """A network in published style whose tokens depend mostly on their own modality, as trained ones' do."""
     net = kind()
     with torch.no_grad():
         net.encoder.mix.weight.mul_(0.2)

@@ -1,4 +1,4 @@
-"""How outputs, tokens and inputs are spelt in files: plain values that people can write by hand.
+"""Outputs, tokens and inputs as plain values, which people can write by hand in files.
 
 An output is a position or name, a pair [audio, visual], "derive", or a mapping with `path` and other arguments of
 `Out`; a tap is {tap: encoder, at: input, ...}; a constant is {constant: 1.0, repeat: b}.
@@ -24,34 +24,34 @@ _FIRST = {Out: "path", Tap: "tap", Constant: "constant"}  # the key by which eac
 Declared = TypeVar("Declared", Out, Tap, Constant)
 
 
-def spell_output(given: Any) -> Any:
+def plain_output(given: Any) -> Any:
     """An `Out`, position, name, pair or "derive", as plain values.
 
     Raises:
         TypeError, ValueError: it is none of these.
     """
     if not isinstance(given, Out):
-        return given if given == DERIVE else spell_output(as_out(given))
+        return given if given == DERIVE else plain_output(as_out(given))
     if given == Out(given.path) and given.path != DERIVE:
         return given.path
     if given.visual is not None and given == Out(given.path, visual=given.visual):
         return [given.path, given.visual]
-    return _spelt(given)
+    return _plain(given)
 
 
-def spell_tokens(given: Any) -> Any:
-    """`tokens` as plain values: a `Tap`, two of them, or as `spell_output`; None where there are none."""
+def plain_tokens(given: Any) -> Any:
+    """`tokens` as plain values: a `Tap`, two of them, or as `plain_output`; None where there are none."""
     if given is None:
         return None
     if isinstance(given, Tap):
-        return _spelt(given)
+        return _plain(given)
     if isinstance(given, tuple | list) and any(isinstance(x, Tap) for x in given):
-        taps = [_spelt(tap) for tap in as_taps(given)]
+        taps = [_plain(tap) for tap in as_taps(given)]
         return taps[0] if len(taps) == 1 else taps
-    return spell_output(given)
+    return plain_output(given)
 
 
-def spell_inputs(given: Any) -> Any:
+def plain_inputs(given: Any) -> Any:
     """`inputs` as plain values: names and constants, in order or by argument.
 
     Raises:
@@ -60,12 +60,12 @@ def spell_inputs(given: Any) -> Any:
     if given is None:
         return None
     parts = given.items() if isinstance(given, Mapping) else enumerate(given)
-    spelt = {key: _spell_constant(x, key) if isinstance(x, Constant) else x for key, x in parts}
-    return spelt if isinstance(given, Mapping) else list(spelt.values())
+    plain = {key: _plain_constant(x, key) if isinstance(x, Constant) else x for key, x in parts}
+    return plain if isinstance(given, Mapping) else list(plain.values())
 
 
 def read_outputs(given: Any) -> dict[str, Any] | None:
-    """What `spell_output` wrote, for each field.
+    """What `plain_output` wrote, for each field.
 
     Raises:
         LocatedError: a value is no output; says where.
@@ -78,7 +78,7 @@ def read_outputs(given: Any) -> dict[str, Any] | None:
 
 
 def read_output(given: Any, where: tuple[str | int, ...] = ()) -> Any:
-    """What `spell_output` wrote: an `Out`, or "derive". Errors as in `read_outputs`."""
+    """What `plain_output` wrote: an `Out`, or "derive". Errors as in `read_outputs`."""
     if isinstance(given, Mapping):
         if "path" not in given:
             raise LocatedError(
@@ -92,7 +92,7 @@ def read_output(given: Any, where: tuple[str | int, ...] = ()) -> Any:
 
 
 def read_tokens(given: Any) -> Any:
-    """What `spell_tokens` wrote. Errors as in `read_outputs`."""
+    """What `plain_tokens` wrote. Errors as in `read_outputs`."""
     if given is None:
         return None
     if isinstance(given, list) and given and all(isinstance(x, Mapping) for x in given):
@@ -106,7 +106,7 @@ def read_tokens(given: Any) -> Any:
 
 
 def read_inputs(given: Any) -> Any:
-    """What `spell_inputs` wrote. Errors as in `read_outputs`."""
+    """What `plain_inputs` wrote. Errors as in `read_outputs`."""
     if given is None:
         return None
     if isinstance(given, Mapping):
@@ -161,7 +161,7 @@ def _read(kind: type[Declared], given: Mapping[str, Any], where: tuple[str | int
         if key not in known.values():
             hint = nearest(str(key), known.values())
             raise LocatedError((*where, key), f"unknown key {key!r}.{hint} Known keys: {', '.join(known.values())}")
-        name = next(argument for argument, spelt in known.items() if spelt == key)
+        name = next(argument for argument, written in known.items() if written == key)
         arguments[name] = value if kind is Constant else _as_tuples(value)
     try:
         return kind(**arguments)
@@ -186,7 +186,7 @@ def _as_tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _spelt(given: Out | Tap | Constant) -> dict[str, Any]:
+def _plain(given: Out | Tap | Constant) -> dict[str, Any]:
     first, *rest = fields(given)
     changed = {about.name: getattr(given, about.name) for about in rest if getattr(given, about.name) != about.default}
     return {_FIRST[type(given)]: getattr(given, first.name)} | {key: _as_lists(x) for key, x in changed.items()}
@@ -198,7 +198,7 @@ def _as_lists(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _spell_constant(given: Constant, argument: str | int) -> dict[str, Any]:
+def _plain_constant(given: Constant, argument: str | int) -> dict[str, Any]:
     value = given.value
     repeat = {} if given.repeat is None else {"repeat": given.repeat}
     if isinstance(value, Tensor):
