@@ -126,7 +126,7 @@ def find_plugin(kind: str, name: str) -> Any:
         known = sorted({plugin.name for plugin, _ in declared})
         raise ValueError(
             f"no {kind} is called {name!r}.{nearest(name, known)} "
-            f"Known {kind}s: {', '.join(known) or 'none (is the distribution installed?)'}"
+            f"Known {kind}s: {', '.join(known) or 'none'}. A new name is known once its distribution is installed again"
         )
     if len(named) > 1:
         owners = " and ".join(f"{plugin.distribution} ({plugin.target})" for plugin, _ in named)

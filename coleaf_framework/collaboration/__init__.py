@@ -30,6 +30,7 @@ from coleaf_framework.collaboration.noise_ratios import (
 from coleaf_framework.collaboration.reduction import Reduction, Term, scaled_by_fraction
 from coleaf_framework.collaboration.terms import (
     TEACHING_TERMS,
+    TeachingTerm,
     anchor_terms,
     contrast,
     custom_modality_labels,
@@ -64,6 +65,7 @@ __all__ = [
     "RawLoss",
     "Reduction",
     "StepOutput",
+    "TeachingTerm",
     "Term",
     "Update",
     "anchor_loss",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coleaf_framework import DERIVE, AnchorOutput, CoLeaF, CoLeaFConfig, Out, Tap, load_anchor, wrap
-from coleaf_framework.adapters import spelling
+from coleaf_framework.adapters import plain_values
 from coleaf_framework.protocol import Progress
 from tests.helpers import published_style as nets
 from tests.helpers.networks import NUM_CLASSES, STREAMS, batch_of
@@ -115,7 +115,7 @@ def test_a_declaration_comes_back_with_the_weights(tmp_path: Path) -> None:
 def test_a_declaration_with_a_large_tensor_must_be_passed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spelling, "_MOST_NUMBERS", 2)
+    monkeypatch.setattr(plain_values, "_MOST_NUMBERS", 2)
     model = put_in(nets.LabelEmbeddings)
     model.save(tmp_path)
     with pytest.raises(ValueError, match="was wrapped with an adapter: pass adapter="):

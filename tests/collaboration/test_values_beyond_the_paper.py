@@ -281,3 +281,13 @@ def test_every_term_that_teaches_the_anchor_has_its_name_kept_free() -> None:
     _, terms = terms_of(batch_of(), pseudo_label_weight=1.0)
     taught = {name.removeprefix("anchor/") for name in terms if name.startswith("anchor/")}
     assert taught - {"video"} == {term.name for term in TEACHING_TERMS}
+
+
+@pytest.mark.parametrize("name", [term.name for term in TEACHING_TERMS])
+def test_a_term_that_is_the_only_one_on_is_computed_and_measured(name: str) -> None:
+    off: dict[str, Any] = {"contrast": "none", "cooccurrence_weight": 0.0, "pseudo_label_weight": 0.0}
+    on = {"contrast": ("contrast", "event_aware"), "pseudo_labels": ("pseudo_label_weight", 1.0)}
+    field, value = on.get(name, (f"{name}_weight", 1.0))
+    model = wrap(TinyNet(), config=CoLeaFConfig(**{**off, field: value}))
+    assert {term for term in model(batch_of()) if term.startswith("anchor/")} == {"anchor/video", f"anchor/{name}"}
+    assert name in model.training_signal().terms

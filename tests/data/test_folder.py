@@ -387,6 +387,22 @@ def test_npy_files_are_read_as_numpy_reads_them(tmp_path: Path, array: np.ndarra
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_read_that_a_fault_of_python_interrupts_is_repeated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CPython 3.11's parser, which numpy reads headers by, may raise SystemError on an intact file."""
+    np.save(tmp_path / "x.npy", np.ones((2, 3), dtype=np.float32))
+    read, faults = np.lib.format.read_array, [SystemError("AST constructor recursion depth mismatch")]
+
+    def faulty(*args: object, **kwargs: object) -> np.ndarray:
+        if faults:
+            raise faults.pop()
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(np.lib.format, "read_array", faulty)
+    assert load_array(tmp_path / "x.npy").shape == (2, 3)
+
+
 def test_the_faulty_published_file_is_mended_as_upstream_did(
     published_llp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
