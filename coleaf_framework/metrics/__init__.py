@@ -20,6 +20,7 @@ from coleaf_framework.metrics.scores import (
     video_label_parser,
 )
 from coleaf_framework.metrics.thresholds import ChosenGates, choose_gates
+from coleaf_framework.metrics.totals import ScoreTotals
 
 if TYPE_CHECKING:
     from coleaf_framework.metrics.meter import ParsingScores
@@ -37,6 +38,7 @@ __all__ = [
     "ModalityThresholds",
     "ParsedSplit",
     "ParsingScores",
+    "ScoreTotals",
     "all_scores",
     "choose_gates",
     "decide",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from coleaf_framework._extras import require_library
-from coleaf_framework.metrics import empty_parser, video_label_parser
+from coleaf_framework.metrics import ScoreTotals, empty_parser, video_label_parser
 from coleaf_framework.protocol import Batch
 from coleaf_framework.record.config import TrainerConfig
 from coleaf_framework.record.run_record import RunRecord
@@ -67,28 +67,22 @@ class TrivialParsers:
     """Scores of the two trivial parsers, gathered while the model is scored."""
 
     def __init__(self) -> None:
-        from coleaf_framework.metrics import ParsingScores  # here, since torchmetrics takes a second to import
+        self._totals = {"empty parser": ScoreTotals(), "video-label parser": ScoreTotals()}
 
-        self._meters = {"empty parser": ParsingScores(), "video-label parser": ParsingScores()}
-
-    def update(self, batch: Batch) -> None:
+    def add(self, batch: Batch) -> None:
         """Add the videos of a batch with ground truth."""
         assert batch.segment_labels is not None
         truth, labels = batch.segment_labels.cpu(), batch.labels.cpu()
         mask = torch.ones(truth.shape[:2], dtype=torch.bool) if batch.mask is None else batch.mask.cpu()
-        self._meters["empty parser"].update(empty_parser(truth), truth)
-        self._meters["video-label parser"].update(video_label_parser(labels, mask), truth)
+        self._totals["empty parser"].add(empty_parser(truth), truth)
+        self._totals["video-label parser"].add(video_label_parser(labels, mask), truth)
 
-    def compute(self, columns: Iterable[str]) -> dict[str, dict[str, float]]:
-        """Name of a parser -> column -> percent, over all ranks."""
-        columns, found = tuple(columns), {}
-        for name, meter in self._meters.items():
-            if not meter.update_called:  # a rank without videos
-                none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
-                meter.update(none, none)
-            scores = meter.compute()
-            found[name] = {column: scores[column] for column in columns}
-        return found
+    def scores(
+        self, columns: Sequence[str], total: Callable[[list[float]], list[float]]
+    ) -> dict[str, dict[str, float]]:
+        """Name of a parser -> column -> percent, over all ranks; see `ScoreTotals.scores`."""
+        every = {name: totals.scores(total) for name, totals in self._totals.items()}
+        return {name: {column: scores[column] for column in columns} for name, scores in every.items()}
 
 
 class TrackedTraining:

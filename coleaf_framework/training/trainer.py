@@ -15,7 +15,7 @@ from coleaf_framework.collaboration import CoLeaFConfig
 from coleaf_framework.data import AVVPDataset
 from coleaf_framework.data.dataset import truth_of
 from coleaf_framework.data.recipe_file import recipe_of, require_same_features
-from coleaf_framework.metrics import DecisionConfig, decide
+from coleaf_framework.metrics import DecisionConfig, ScoreTotals, decide
 from coleaf_framework.model.coleaf import CoLeaF, require_record
 from coleaf_framework.plugins import published_decision
 from coleaf_framework.protocol import AnchorOutput, Batch
@@ -276,20 +276,15 @@ class CoLeaFTrainer:
         return self.predict(data, truth=True, name=name).evaluation()
 
     def _score(self, loader: BatchLoader, tracked: TrackedTraining | None = None) -> dict[str, float]:
-        from coleaf_framework.metrics import ParsingScores  # here, since torchmetrics takes a second to import
-
-        meter, trivial = ParsingScores(), None if tracked is None else tracked.trivial
+        totals, trivial = ScoreTotals(), None if tracked is None else tracked.trivial
         for batch, output in self._run(loader, self.distributed.part(len(loader.data))):
             assert batch.segment_labels is not None
-            meter.update(decide(output, self.decision, batch.mask).cpu(), batch.segment_labels.cpu())
+            totals.add(decide(output, self.decision, batch.mask).cpu(), batch.segment_labels.cpu())
             if trivial is not None:
-                trivial.update(batch)
-        if not meter.update_called:  # a rank without videos
-            none = torch.zeros(0, 1, 2, 1, dtype=torch.bool)
-            meter.update(none, none)
-        scores, columns = meter.compute(), columns_of(truth_of(loader.data))
+                trivial.add(batch)
+        scores, columns = totals.scores(self.distributed.total), columns_of(truth_of(loader.data))
         if tracked is not None and trivial is not None:
-            tracked.measured(trivial.compute(columns))
+            tracked.measured(trivial.scores(columns, self.distributed.total))
         return {column: scores[column] for column in columns}
 
     def _run(self, loader: BatchLoader, videos: Sequence[int]) -> Iterator[tuple[Batch, AnchorOutput]]:

@@ -18,6 +18,8 @@ from coleaf_framework.metrics import (
     ALL_KEYS,
     KEYS,
     ParsingScores,
+    ScoreTotals,
+    all_scores,
     empty_parser,
     over_seeds,
     parsing_scores,
@@ -77,6 +79,19 @@ def test_batches_add_up(videos: tuple[torch.Tensor, torch.Tensor]) -> None:
         meter.update(*(x[i : i + 1] for x in videos))
     scores = meter.compute()
     same({key: scores[key] for key in KEYS}, parsing_scores(*videos))
+
+
+@settings(max_examples=50, deadline=None)
+@given(parsed_videos(), st.integers(0, 3))
+def test_totals_of_batches_and_ranks_are_the_scores_of_all(
+    videos: tuple[torch.Tensor, torch.Tensor], of_other_rank: int
+) -> None:
+    ours, other = ScoreTotals(), ScoreTotals()
+    for i in range(len(videos[0])):
+        (other if i < of_other_rank else ours).add(*(x[i : i + 1] for x in videos))
+    sent: list[float] = []
+    other.scores(lambda numbers: sent.extend(numbers) or numbers)  # type: ignore[func-returns-value]
+    same(ours.scores(lambda numbers: [a + b for a, b in zip(numbers, sent, strict=True)]), all_scores(*videos))
 
 
 def score_a_part(rank: int, folder: str) -> None:
