@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from coleaf_framework._extras import require_library
 from coleaf_framework.metrics.decision import DecisionConfig, ModalityThresholds, decide
 from coleaf_framework.metrics.events import EVENT_TYPES, Event, list_events
 from coleaf_framework.metrics.parsed import ParsedSplit
@@ -53,9 +54,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`ParsingScores`, imported when it is first asked for (PEP 562): torchmetrics takes a second to import."""
+    """`ParsingScores`, imported when it is first asked for (PEP 562): torchmetrics is an extra, and slow to import."""
     if name != "ParsingScores":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_library("torchmetrics", "metrics.ParsingScores", "torchmetrics")
     from coleaf_framework.metrics.meter import ParsingScores
 
     globals()[name] = ParsingScores
