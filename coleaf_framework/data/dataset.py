@@ -210,8 +210,12 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
         videos: At least one video.
         streams: Specs of their streams.
 
+    Returns:
+        Batch of B videos in the given order, T that of the longest. `mask` is None where all have T segments, and so is
+        a field that a video lacks.
+
     Raises:
-        ValueError: Some of the videos have labels per modality, or pseudo-labels, and others have not. Names one.
+        ValueError: some of the videos have labels per modality, or pseudo-labels, and others have not. Names one.
 
     Example:
         >>> from coleaf_framework.data import SyntheticLLP, collate

@@ -37,6 +37,9 @@ def label_targets(pseudo_labels: Tensor, *, hard: bool = False, smoothing: float
         hard: whether labels above 0.5 become 1 and the others 0.
         smoothing: s in [0,1); a label y becomes (1 - s) y + s / 2.
 
+    Returns:
+        Targets in [0,1], of the shape of `pseudo_labels`, and of their dtype where that is floating.
+
     Example:
         >>> label_targets(torch.tensor([0.6, 0.2]), hard=True, smoothing=0.1)
         tensor([0.9500, 0.0500])
