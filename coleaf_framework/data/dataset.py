@@ -126,6 +126,13 @@ def no_ground_truth(where: str) -> str:
 def further_scores_of(dataset: AVVPDataset, parsed: ParsedSplit) -> dict[str, float]:
     """A data set's own scores of a parser, its `further_scores(parsed)`: name -> percent; empty if it has none.
 
+    Args:
+        dataset: The data set.
+        parsed: A parser's probabilities and decisions on it, with the truth.
+
+    Returns:
+        Name -> percent, or NaN.
+
     Raises:
         TypeError: it does not give names and numbers; names the data set.
     """

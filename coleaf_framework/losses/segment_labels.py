@@ -24,6 +24,9 @@ def said_by_labels(pseudo_labels: Tensor, mask: Tensor | None, label_mask: Tenso
         pseudo_labels: (B,T,M,C) in [0,1].
         mask: (B,T) bool, True = real segment; None where all are.
         label_mask: (B,T,M,C) bool, True where the labels say something; None where they do everywhere.
+
+    Returns:
+        (B,T,M,C) bool.
     """
     said = torch.ones_like(pseudo_labels, dtype=torch.bool) if label_mask is None else label_mask
     return said if mask is None else said & mask[:, :, None, None]

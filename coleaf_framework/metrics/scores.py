@@ -35,6 +35,13 @@ def event_counts(predicted: Tensor, true: Tensor) -> Tensor:
 
     A predicted event is a TP if it has IoU >= 0.5 with a true event of its class, else an FP. A true event without such
     a predicted event is an FN.
+
+    Args:
+        predicted: (K,T,C) bool.
+        true: (K,T,C) bool.
+
+    Returns:
+        (3,K,C) int64.
     """
     predicted, true = predicted.mT, true.mT  # (K,C,T)
     p_runs, t_runs = run_starts(predicted).sum(-1), run_starts(true).sum(-1)

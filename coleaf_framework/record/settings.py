@@ -65,6 +65,10 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
 def require_sections(values: Mapping[str, Any], source: str) -> None:
     """Check that what is named as a section of `RunConfig` is one.
 
+    Args:
+        values: section -> key -> value.
+        source: for the message.
+
     Raises:
         ValueError: one is a value; names `source` and the section.
     """
