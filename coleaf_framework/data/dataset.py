@@ -28,6 +28,12 @@ class Video:
         modality_labels: Weak labels of either modality, (M,C) float32 in {0,1}, or None.
         pseudo_labels: Labels of segments that a teacher made, (T,M,C) float32 in [0,1], or None.
         pseudo_label_mask: Where `pseudo_labels` say something, (T,M,C) bool; None where they do everywhere.
+
+    Example:
+        >>> streams = {"audio": torch.zeros(10, 128), "visual": torch.zeros(80, 2048)}  # T=10, 8 frames a segment
+        >>> video = Video("a", streams, labels=torch.tensor([1.0, 0.0]))  # C=2, the first class is in it
+        >>> video.segment_labels is None  # only weak labels
+        True
     """
 
     id: str
@@ -57,6 +63,28 @@ class AVVPDataset(Protocol):
         streams: Stream name -> its width, modality and frames per segment.
         ids: Ids of the videos, in order.
         has_ground_truth: Whether the videos have `segment_labels`.
+
+    Example:
+        >>> class Constant:  # two videos of three segments, of which one has an event
+        ...     name, split, classes, ids = "Constant", "train", ("Dog", "Car"), ("a", "b")
+        ...     streams = {"audio": StreamSpec(4, "audio"), "visual": StreamSpec(6, "visual")}
+        ...     has_ground_truth = False
+        ...
+        ...     def __len__(self):
+        ...         return len(self.ids)
+        ...
+        ...     def __getitem__(self, index):
+        ...         streams = {name: torch.full((3, spec.width), float(index)) for name, spec in self.streams.items()}
+        ...         return Video(self.ids[index], streams, labels=torch.tensor([float(index), 0.0]))
+        ...
+        ...     def statistics(self):
+        ...         return stream_statistics(self)
+        ...
+        ...     def segments(self, index):
+        ...         return 3
+        >>> data = Constant()
+        >>> collate([data[0], data[1]], data.streams).streams["visual"].shape
+        torch.Size([2, 3, 6])
     """
 
     name: str
@@ -282,6 +310,11 @@ def stream_statistics(dataset: AVVPDataset) -> dict[str, Tensor]:
 
     Returns:
         Stream name -> (2, width) float32. Constant features get deviation 1.
+
+    Example:
+        >>> from coleaf_framework.data import SyntheticLLP, stream_statistics
+        >>> {name: tuple(x.shape) for name, x in stream_statistics(SyntheticLLP("train", 4)).items()}
+        {'audio': (2, 128), 'visual': (2, 2048), 'visual_st': (2, 512)}
     """
     sums = {name: torch.zeros(2, spec.width, dtype=torch.float64) for name, spec in dataset.streams.items()}
     counts = dict.fromkeys(dataset.streams, 0)

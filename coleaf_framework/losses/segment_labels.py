@@ -163,6 +163,11 @@ def modality_label_cross_entropy(
 
     Returns:
         Scalar, at least 0.
+
+    Example:
+        >>> labels = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 2, 1)  # in the second of two segments
+        >>> modality_label_cross_entropy(torch.full((1, 2, 1), 0.5), labels)  # 2 log 2, one for each modality
+        tensor(1.3863)
     """
     labels, said = modality_from_segments(pseudo_labels.detach(), mask, label_mask, hard=hard)
     targets = label_targets(labels, smoothing=smoothing)
