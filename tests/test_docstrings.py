@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_api_pages import documented, found
+from tests.helpers.api_pages import documented, found
 
 # All public functions of these, besides what the API pages document.
 PACKAGES = ("collaboration", "data", "losses", "metrics", "model", "record", "wrapping")
