@@ -201,6 +201,9 @@ def create_anchor(name: str, /, **kwargs: Any) -> nn.Module:
         name: of a plugin, or "module:Class" or "module:function".
         kwargs: arguments of its constructor. Such code gets `streams` and `num_classes` only if it takes them.
 
+    Returns:
+        The network, as the plugin's constructor or function returned it.
+
     Raises:
         ValueError: unknown name (lists the known ones), or a name that two distributions declare (names both).
         ImportError: the plugin cannot be imported; says why.
@@ -267,6 +270,13 @@ def takes_option(kind: str, name: str, option: str) -> bool:
 
 def create_reference(name: str, /, **kwargs: Any) -> nn.Module:
     """Create a Reference: `create_reference("class_token", streams=..., num_classes=25, width=512)`.
+
+    Args:
+        name: of a plugin, or "module:Class" or "module:function".
+        kwargs: arguments of its constructor.
+
+    Returns:
+        The network, as the plugin's constructor or function returned it.
 
     Raises:
         ValueError, ImportError, TypeError: as `create_anchor` does.

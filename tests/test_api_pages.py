@@ -6,30 +6,13 @@ import importlib.util
 import re
 from collections import Counter
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+from tests.helpers.api_pages import DOCS, documented, found
+
 PACKAGES = ("", ".data", ".deployment", ".extraction", ".losses", ".media", ".metrics", ".parsing", ".results")
-
-
-def found(name: str) -> Any:
-    home, _, attribute = name.rpartition(".")
-    return getattr(import_module(home), attribute)
-
-
-def documented() -> list[str]:
-    """The full name of everything that docs/api/*.md document."""
-    names = []
-    for page in sorted((DOCS / "api").glob("*.md")):
-        text = page.read_text()
-        for module, inside in re.findall(r"^\.\. symbols:: (\S+)\n\n((?: {3}\S+\n)+)", text, re.MULTILINE):
-            names += [f"{module}.{name}" for name in inside.split()]
-        names += re.findall(r"^\.\. py:data:: (\S+)$", text, re.MULTILINE)
-    return names
 
 
 def test_every_public_name_is_documented_once() -> None:

@@ -179,6 +179,10 @@ class ClassTokenReference(nn.Module):
             need_class_probs: False skips the class probabilities.
             streams: name -> (B, frames * T, width) float.
 
+        Returns:
+            Probabilities (B,T,M,C) and (B,M,C) in [0,1], and tokens (B,T,M,D); class probabilities (B,M,C), or None
+            where they are skipped or the network has no class tokens.
+
         Raises:
             ValueError: a stream is missing or unknown.
         """

@@ -52,10 +52,12 @@ class CMPAE(StreamProjections):
             of one modality are then concatenated and fused. Published checkpoints have LLP's three. Frames pass an ELU
             before they are averaged, so data with averaged frames is refused.
         width: width, D, 512 as published.
-        layers, heads: of the encoder, 1 and 1 as published.
+        layers: of the encoder, 1 as published.
+        heads: of the encoder's attention, 1 as published.
         hidden: width of the feed-forward block; D where None.
-        dropout: of the encoder; absence_dropout: before absence evidence; visual_dropout: of visual tokens before
-            the classifiers; each in [0,1).
+        dropout: of the encoder, in [0,1).
+        absence_dropout: before absence evidence, in [0,1).
+        visual_dropout: of visual tokens before the classifiers, in [0,1).
         noise_ratios: share of wrong labels, "audio" and "visual" -> one value or one per class, in [0,1]. Where
             None, those published for LLP's 25 classes; with other classes labels are then not denoised, with a
             warning. {"audio": 0, "visual": 0} denoises nothing.
@@ -113,7 +115,15 @@ class CMPAE(StreamProjections):
         self.noise_ratios: Tensor  # (M,C)
 
     def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> CMPAEOutput:
-        """Streams, name -> (B, frames * T, width), and a mask (B,T) bool, True = real segment, or None.
+        """Run the network, with cross-attention and without it.
+
+        Args:
+            mask: (B,T) bool, True = real segment; None where all segments are real.
+            streams: name -> (B, frames * T, width) float.
+
+        Returns:
+            Probabilities (B,T,M,C), (B,C) and (B,M,C) in [0,1], tokens (B,T,M,D), uncertainties in (0,1), and the
+            answer without cross-attention.
 
         Raises:
             ValueError: a stream is missing or unknown.

@@ -121,6 +121,10 @@ class CVCMS(StreamProjections):
             mask: (B,T) bool, True = real segment; None where all segments are real.
             streams: name -> (B, frames * T, width) float.
 
+        Returns:
+            Probabilities (B,T,M,C), (B,C) and (B,M,C) in [0,1], and tokens (B,T,M,D); what the cross-video loss reads
+            besides is None in evaluation, without that loss, and for one video.
+
         Raises:
             ValueError: a stream is missing or unknown.
         """
@@ -168,6 +172,11 @@ class CVCMS(StreamProjections):
 
         Labels are those of either modality; a video has the classes of both. Before `cross_video_from` visual labels
         are smoothed to 0.95 and 0.05.
+
+        Args:
+            output: what `forward` returned for the batch.
+            batch: the videos, with labels.
+            progress: its epoch decides which terms there are.
 
         Returns:
             "audio", "visual", "video" and, later, "cross_video", weighted -> scalar, a mean over videos. Mixed videos

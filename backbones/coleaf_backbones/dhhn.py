@@ -37,8 +37,13 @@ class DHHN(nn.Module):
     Args:
         num_classes: number of classes, C.
         streams: as for HCMN; both students read all of them.
-        width, heads, hidden, dropout, helpers, helper_heads, helper_rates: as for HCMN, the same for both students,
-            each of which has helpers of its own.
+        width: width, D, 512 as published; as all that follows the same for both students.
+        heads: number of attention heads, 1 as published.
+        hidden: width of the feed-forward blocks; D with None.
+        dropout: rate, in [0,1).
+        helpers: with AudioNet and VideoNet, which take part in training only; each student has its own.
+        helper_heads: number of attention heads of these two, 8 as published.
+        helper_rates: learning rates of AudioNet and VideoNet, as multiples of the run's; see `HCMN`.
 
     Raises:
         ValueError: as HCMN does.
@@ -86,6 +91,9 @@ class DHHN(nn.Module):
             audio: whose answers are taken for audio; copied, without its helpers.
             visual: likewise.
 
+        Returns:
+            Network with copies of both students, without helpers.
+
         Raises:
             ValueError: one is no HCMN, or they were made for other classes, streams or widths.
         """
@@ -109,6 +117,10 @@ class DHHN(nn.Module):
             mask: (B,T) bool, True = real segment, real ones first; None where all segments are real.
             streams: name -> (B, frames * T, width) float.
 
+        Returns:
+            Probabilities (B,T,M,C), (B,C) and (B,M,C) in [0,1], tokens (B,T,M,D), and the whole answers of both
+            students.
+
         Raises:
             ValueError: a stream is missing or unknown.
         """
@@ -125,6 +137,14 @@ class DHHN(nn.Module):
         """Each term of HCMN's loss, of both students in sum: each learns by its own loss, with helpers of its own.
 
         This joint training is ours: the published students are two epochs of one student's training.
+
+        Args:
+            output: what `forward` returned for the batch, in training mode where there are helpers.
+            batch: the videos, with labels.
+            progress: not read.
+
+        Returns:
+            Name of a term of `HCMN.loss` -> scalar, a mean over videos.
 
         Raises:
             ValueError: as `HCMN.loss`.

@@ -139,6 +139,10 @@ class HCMN(MMILAnchor):
             mask: (B,T) bool, True = real segment, real ones first; None where all segments are real.
             streams: name -> (B, frames * T, width) float.
 
+        Returns:
+            Probabilities (B,T,M,C), (B,C) and (B,M,C) in [0,1], means over the levels of the pyramid; the tokens
+            (B,T,M,D) of its top; and in training with helpers their answers (B,M,C).
+
         Raises:
             ValueError: a stream is missing or unknown.
         """
@@ -196,6 +200,11 @@ class HCMN(MMILAnchor):
 
         Each network gets the gradient of its own loss alone, so that one optimiser stands for the published three: the
         student follows the helpers without teaching them, and the term between the helpers is in the sum once.
+
+        Args:
+            output: what `forward` returned for the batch, in training mode where there are helpers.
+            batch: the videos, with labels.
+            progress: not read.
 
         Returns:
             "video", "audio", "visual": see `guided_loss`. "apart": -MSE between the student's modalities.

@@ -102,7 +102,15 @@ class JoMoLD(HAN):
         self.noise_ratios: Tensor  # (M,C)
 
     def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> JoMoLDOutput:
-        """Streams, name -> (B, frames * T, width), and a mask (B,T) bool, True = real segment, or None.
+        """Run the network; in training also without cross-attention.
+
+        Args:
+            mask: (B,T) bool, True = real segment; None where all segments are real.
+            streams: name -> (B, frames * T, width) float.
+
+        Returns:
+            Probabilities (B,T,M,C), (B,C) and (B,M,C) in [0,1], tokens (B,T,M,D), and in training, with
+            cross-attention, also the answer without it, which has no gradient.
 
         Raises:
             ValueError: a stream is missing or unknown.
@@ -126,11 +134,24 @@ class JoMoLD(HAN):
 
         A visual label is 0.95 where the class is present, 0.05 where it is absent, and 0 where it was removed. Videos
         are ranked within the given batch. Without `output.unimodal`, as in evaluation mode, nothing is removed.
+
+        Args:
+            output: what `forward` returned for the batch.
+            batch: the videos, with labels.
+            progress: nothing is removed in epoch 1.
+
+        Returns:
+            (B,M,C) in [0,1], without gradient.
         """
         return guided_labels(self._denoised(output, batch, progress))
 
     def loss(self, output: JoMoLDOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:  # type: ignore[override]
         """The guided loss on denoised labels, audio twice, and the contrast; in stage 1 each once, on all labels.
+
+        Args:
+            output: what `forward` returned for the batch.
+            batch: the videos, with labels.
+            progress: labels are not denoised in epoch 1.
 
         Returns:
             "video", "audio", "visual" and "audio_visual_contrast" -> scalar.

@@ -47,7 +47,15 @@ class MA(HAN):
     }
 
     def forward(self, *, mask: Tensor | None = None, **streams: Tensor) -> MAOutput:
-        """Streams, name -> (B, frames * T, width), and a mask (B,T) bool, True = real segment, or None.
+        """Run the network.
+
+        Args:
+            mask: (B,T) bool, True = real segment; None where all segments are real.
+            streams: name -> (B, frames * T, width) float.
+
+        Returns:
+            Probabilities (B,T,M,C), (B,C) and (B,M,C) in [0,1], tokens (B,T,M,D), and the visual tokens before the
+            encoder (B,T,D).
 
         Raises:
             ValueError: a stream is missing or unknown.
@@ -58,6 +66,11 @@ class MA(HAN):
 
     def loss(self, output: AnchorOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """HAN's guided loss, which reads labels per modality where a recipe removed some, and the contrast.
+
+        Args:
+            output: what `forward` returned for the batch, a `MAOutput`.
+            batch: the videos, with labels.
+            progress: not read.
 
         Returns:
             "video", "audio", "visual" and "audio_visual_contrast" -> scalar, each of weight 1.

@@ -132,6 +132,9 @@ class MGN(StreamProjections):
         Args:
             streams: name -> (B, frames * T, width) float, with the T that the network was made for.
 
+        Returns:
+            Probabilities (B,T,M,C), (B,C) and (B,M,C) in [0,1], tokens (B,T,M,D), and the tokens and logits of classes.
+
         Raises:
             ValueError: a stream is missing or unknown, or T is another one.
         """
@@ -176,6 +179,11 @@ class MGN(StreamProjections):
 
     def loss(self, output: MGNOutput, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The guided loss, and cross-entropy of each learned class token against its own class.
+
+        Args:
+            output: what `forward` returned for the batch.
+            batch: the videos, with labels.
+            progress: not read.
 
         Returns:
             "video", "audio", "visual", "audio_tokens" and "visual_tokens" -> scalar, each of weight 1. The last two do

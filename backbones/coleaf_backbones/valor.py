@@ -135,6 +135,14 @@ class VALOR(MMILAnchor):
         """BCE of video probabilities against weak labels, beside pseudo-labels; HAN's guided loss without them.
 
         The cross-entropies against pseudo-labels of segments are the framework's: `coleaf.segment_label_weight`.
+
+        Args:
+            output: what `forward` returned for the batch.
+            batch: the videos, with labels, and pseudo-labels or none.
+            progress: not read.
+
+        Returns:
+            "video", and without pseudo-labels "audio" and "visual" -> scalar, means over videos and classes.
         """
         if batch.pseudo_labels is None:
             return guided_loss(output, batch)

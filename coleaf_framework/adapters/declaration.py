@@ -188,6 +188,9 @@ class Declaration:
             streams: the streams that its inputs name.
             trust: whether its adapter, a "module:function", may be imported.
 
+        Returns:
+            The declaration; its adapter is imported where it had one.
+
         Raises:
             ValueError, TypeError, KeyError: `content` is not a declaration, or its adapter is not trusted.
         """

@@ -20,6 +20,9 @@ def read_declaration(path: Path | str) -> DeclarationFile:
     Args:
         path: the file; relative to the current folder.
 
+    Returns:
+        The file's content, checked: network, its arguments, and the arguments of `wrap`.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not YAML, or a key or value is wrong; names the file, the line, the key and what would be

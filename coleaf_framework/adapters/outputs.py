@@ -116,6 +116,10 @@ class Out:
             batch: number of videos, B.
             segments: number of segments, T.
 
+        Returns:
+            The field as `AnchorOutput` has it: probabilities in [0,1] of shape (B,T,M,C), (B,C) or (B,M,C), or tokens
+            (B,T,M,D).
+
         Raises:
             ValueError: there is no tensor at the path, or it has another layout; names the field.
         """

@@ -86,6 +86,9 @@ def raw_loss_terms(loss: RawLoss, raw: object, batch: Batch, progress: Progress)
         raw: what the network returned.
         batch: the videos.
         progress: epoch and step.
+
+    Returns:
+        Name -> scalar; a loss that returns one scalar has a single name, `SCALAR`.
     """
     returned = loss(raw, batch, progress) if takes_progress(loss) else loss(raw, batch)
     return returned if isinstance(returned, Mapping) else {SCALAR: returned}
@@ -106,6 +109,14 @@ def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = V
     """Whether a training may read `Batch.modality_labels`: by the Reference's loss, the Anchor's own, or the default.
 
     Of an own loss it is not known, so it counts. A default loss reads them where a batch has any (`anchor_update`).
+
+    Args:
+        c: which loss terms there are.
+        anchor: for its own loss.
+        how: the loss given to `wrap`, and which default.
+
+    Returns:
+        False only where it is certain that none is read.
     """
     return c.enabled or has_custom_loss(c, anchor, how) or uses_default_loss(c, anchor, how)
 
@@ -153,6 +164,9 @@ def anchor_loss(
         how: the loss given to `wrap`, and which default.
         raw: what the network itself returned, for the loss given to `wrap`.
 
+    Returns:
+        Name -> weighted term, a mean over videos.
+
     Raises:
         ValueError: as `pseudo_label_terms` does.
     """
@@ -182,6 +196,15 @@ def pseudo_label_terms(
     """The weighted terms of the data's pseudo-labels, means over videos; empty where their weights are 0.
 
     Empty too where only the Anchor's moving average makes them and has not begun (`label_teacher_warmup`).
+
+    Args:
+        c: weights, form, smoothing and balance.
+        output: the Anchor's answer.
+        batch: the videos, with pseudo-labels.
+        how: the share of positive labels, where they are balanced.
+
+    Returns:
+        Name -> scalar.
 
     Raises:
         ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and how many

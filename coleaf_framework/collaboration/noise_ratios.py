@@ -77,9 +77,12 @@ def read_noise_ratios(path: Path) -> NoiseRatios:
     Args:
         path: npz with the keys audio and visual, (C,) each; "classes" may name the classes.
 
+    Returns:
+        The ratios of both modalities, C values in [0,1] each, and the class names, if the file has them.
+
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no such file. The message names it.
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file. The message names it.
     """
     require_file(path)
     if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it

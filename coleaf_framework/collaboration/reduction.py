@@ -22,6 +22,9 @@ class Reduction(Enum):
         Args:
             fraction: the micro-batch's share of its step's videos, in [0,1]; 0 for a placeholder on a rank without
                 videos, whose terms count nothing.
+
+        Returns:
+            At least 0: `fraction` for a mean, 1 for a sum, and otherwise 1 / `fraction`; 0 for a placeholder.
         """
         if fraction == 0.0 or self is Reduction.MEAN:
             return fraction

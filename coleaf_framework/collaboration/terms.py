@@ -41,6 +41,16 @@ def modality_labels(
     Weak labels, those of either modality where the data set gives them; or the Anchor's own
     `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak labels smoothed as in the authors'
     code but not denoised; or weak labels denoised by given ratios.
+
+    Args:
+        c: which labels: weak, refined or denoised.
+        anchor: for its own `modality_labels`.
+        output: its answer.
+        batch: the videos, with weak labels.
+        progress: epoch and step.
+
+    Returns:
+        (B,M,C) in [0,1], without gradient.
     """
     if c.noise_ratios is not None:
         return denoised_labels(c.noise_ratios, output, batch, progress)
@@ -222,6 +232,9 @@ def reference_terms(
         anchor_probs: (B,M,C) in [0,1], the Anchor's modality probabilities; None where it is not trained yet.
         labels: (B,M,C) in [0,1], from `modality_labels`.
         progress: for the epoch.
+
+    Returns:
+        Name -> weighted term, with its reduction over videos.
     """
     teaching = anchor_probs is not None and progress.epoch > c.reference_warmup and c.self_modality_weight > 0
     pupil = anchor_probs if teaching else None

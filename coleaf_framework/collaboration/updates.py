@@ -110,6 +110,10 @@ def anchor_update(
         batch: the videos.
         progress: of the epochs that train the Anchor.
         how: how labels teach the Anchor; where the batch has labels of either modality, a default loss reads them.
+
+    Returns:
+        Losses, "anchor/..." -> scalar, as the micro-batch's part of the step's; and the observed means of theta over
+        videos, where the contrast weighs by them.
     """
     seen = with_reference_labels(c, batch, reference, progress)
     labels = own.labels if seen is batch else modality_labels(c, anchor, own.output, seen, progress)

@@ -58,9 +58,16 @@ class Interval:
 def find_file(root: Path, name: str) -> Path | None:
     """Find an annotation file: `root/name` or `root/annotations/name`, or None if neither exists.
 
+    Args:
+        root: Folder of the data set.
+        name: Name of the file.
+
+    Returns:
+        Path of the one that exists, or None.
+
     Raises:
         FileNotFoundError: `root` is not a folder.
-        ValueError: Both exist, or the one that exists is not a regular file.
+        ValueError: both exist, or the one that exists is not a regular file.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
@@ -157,8 +164,11 @@ def plain_name(where: str, name: str) -> str:
         where: Its row, as FILE:LINE.
         name: The name.
 
+    Returns:
+        `name`.
+
     Raises:
-        ValueError: It could be a path outside the folder of features.
+        ValueError: it could be a path outside the folder of features.
     """
     if not _SAFE_ID.fullmatch(name):
         raise ValueError(f"{where}: {name!r} is not a plain name of letters, digits, '_', '-' and '.'")

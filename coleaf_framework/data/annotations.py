@@ -35,6 +35,9 @@ def overlap_lines(shared: Mapping[tuple[str, str], Sequence[str]], split: str | 
     Args:
         shared: Two splits -> ids of the videos that are in both.
         split: Only pairs with it, if it is given.
+
+    Returns:
+        Sentences, with the number of videos and an example each; none where no pair has any.
     """
     return [
         f"{len(videos)} videos are in both {a!r} and {b!r}, such as {videos[0]!r}"
@@ -113,9 +116,12 @@ def read_annotations(root: Path, classes: tuple[str, ...]) -> Annotations:
         root: Folder of the data set.
         classes: Class names, in index order.
 
+    Returns:
+        Annotations of all splits that have a file, with everything odd that was found.
+
     Raises:
-        FileNotFoundError: There are no annotation files.
-        ValueError: A row is malformed. The message says file, line, what was found and what would be right.
+        FileNotFoundError: there are no annotation files.
+        ValueError: a row is malformed. The message says file, line, what was found and what would be right.
     """
     index = {name: i for i, name in enumerate(classes)}
     issues = AnnotationIssues()

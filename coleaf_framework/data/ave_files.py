@@ -132,9 +132,12 @@ def read_order(path: Path, rows: int) -> tuple[int, ...]:
         path: Such as `train_order.h5`, with the key `order`.
         rows: Number of rows of `Annotations.txt`.
 
+    Returns:
+        Row numbers from 0, each once, at least one.
+
     Raises:
         ImportError: h5py is not installed.
-        ValueError: It holds something else, a row twice, or a row that `Annotations.txt` has not.
+        ValueError: it holds something else, a row twice, or a row that `Annotations.txt` has not.
     """
     order = h5_array(path, ORDER_KEY)
     if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
@@ -151,8 +154,15 @@ def read_order(path: Path, rows: int) -> tuple[int, ...]:
 def read_orders(root: Path, rows: int) -> dict[str, tuple[int, ...]]:
     """Split -> its row numbers, of the splits that have a file; errors as in `read_order`.
 
+    Args:
+        root: Folder of the data set.
+        rows: Number of rows of `Annotations.txt`.
+
+    Returns:
+        Split -> row numbers from 0.
+
     Raises:
-        ValueError: A row is in two splits.
+        ValueError: a row is in two splits.
     """
     paths = {split: find_file(root, name) for split, name in ORDER_FILES.items()}
     orders = {split: read_order(path, rows) for split, path in paths.items() if path is not None}

@@ -28,6 +28,12 @@ class Video:
         modality_labels: Weak labels of either modality, (M,C) float32 in {0,1}, or None.
         pseudo_labels: Labels of segments that a teacher made, (T,M,C) float32 in [0,1], or None.
         pseudo_label_mask: Where `pseudo_labels` say something, (T,M,C) bool; None where they do everywhere.
+
+    Example:
+        >>> streams = {"audio": torch.zeros(10, 128), "visual": torch.zeros(80, 2048)}  # T=10, 8 frames a segment
+        >>> video = Video("a", streams, labels=torch.tensor([1.0, 0.0]))  # C=2, the first class is in it
+        >>> video.segment_labels is None  # only weak labels
+        True
     """
 
     id: str
@@ -57,6 +63,28 @@ class AVVPDataset(Protocol):
         streams: Stream name -> its width, modality and frames per segment.
         ids: Ids of the videos, in order.
         has_ground_truth: Whether the videos have `segment_labels`.
+
+    Example:
+        >>> class Constant:  # two videos of three segments, of which one has an event
+        ...     name, split, classes, ids = "Constant", "train", ("Dog", "Car"), ("a", "b")
+        ...     streams = {"audio": StreamSpec(4, "audio"), "visual": StreamSpec(6, "visual")}
+        ...     has_ground_truth = False
+        ...
+        ...     def __len__(self):
+        ...         return len(self.ids)
+        ...
+        ...     def __getitem__(self, index):
+        ...         streams = {name: torch.full((3, spec.width), float(index)) for name, spec in self.streams.items()}
+        ...         return Video(self.ids[index], streams, labels=torch.tensor([float(index), 0.0]))
+        ...
+        ...     def statistics(self):
+        ...         return stream_statistics(self)
+        ...
+        ...     def segments(self, index):
+        ...         return 3
+        >>> data = Constant()
+        >>> collate([data[0], data[1]], data.streams).streams["visual"].shape
+        torch.Size([2, 3, 6])
     """
 
     name: str
@@ -125,6 +153,13 @@ def no_ground_truth(where: str) -> str:
 
 def further_scores_of(dataset: AVVPDataset, parsed: ParsedSplit) -> dict[str, float]:
     """A data set's own scores of a parser, its `further_scores(parsed)`: name -> percent; empty if it has none.
+
+    Args:
+        dataset: The data set.
+        parsed: A parser's probabilities and decisions on it, with the truth.
+
+    Returns:
+        Name -> percent, or NaN.
 
     Raises:
         TypeError: it does not give names and numbers; names the data set.
@@ -210,8 +245,12 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
         videos: At least one video.
         streams: Specs of their streams.
 
+    Returns:
+        Batch of B videos in the given order, T that of the longest. `mask` is None where all have T segments, and so is
+        a field that a video lacks.
+
     Raises:
-        ValueError: Some of the videos have labels per modality, or pseudo-labels, and others have not. Names one.
+        ValueError: some of the videos have labels per modality, or pseudo-labels, and others have not. Names one.
 
     Example:
         >>> from coleaf_framework.data import SyntheticLLP, collate
@@ -271,6 +310,11 @@ def stream_statistics(dataset: AVVPDataset) -> dict[str, Tensor]:
 
     Returns:
         Stream name -> (2, width) float32. Constant features get deviation 1.
+
+    Example:
+        >>> from coleaf_framework.data import SyntheticLLP, stream_statistics
+        >>> {name: tuple(x.shape) for name, x in stream_statistics(SyntheticLLP("train", 4)).items()}
+        {'audio': (2, 128), 'visual': (2, 2048), 'visual_st': (2, 512)}
     """
     sums = {name: torch.zeros(2, spec.width, dtype=torch.float64) for name, spec in dataset.streams.items()}
     counts = dict.fromkeys(dataset.streams, 0)

@@ -154,8 +154,15 @@ class ExtractedVideos(VideoFolder):
     def ground_truth(self, video: str, segments: int) -> Tensor:
         """There is none.
 
+        Args:
+            video: its id.
+            segments: number of segments, T.
+
+        Returns:
+            Nothing, since it always raises an error.
+
         Raises:
-            ValueError: Always.
+            ValueError: always.
         """
         raise ValueError(f"video {video!r} has no ground truth")
 

@@ -200,9 +200,17 @@ class NpyFeatures(NpyFiles):
 def finite_rows(path: Path, video: str, stream: str) -> Tensor:
     """The rows of a video's stream, (rows, width) float32.
 
+    Args:
+        path: The npy file.
+        video: Its id, for the message.
+        stream: Name of the stream, for the message.
+
+    Returns:
+        (rows, width) float32.
+
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, or contains NaN or inf. The message names it.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or contains NaN or inf. The message names it.
     """
     x = torch.from_numpy(load_array(path).astype(np.float32))
     if not torch.isfinite(x).all():

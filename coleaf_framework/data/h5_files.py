@@ -25,8 +25,11 @@ def require_h5py(path: Path) -> Any:
     Args:
         path: The file that needs it, for the message.
 
+    Returns:
+        The module.
+
     Raises:
-        ImportError: It is not installed; says how to install it.
+        ImportError: it is not installed; says how to install it.
     """
     try:
         import h5py
@@ -59,10 +62,17 @@ def _dataset(path: Path, key: str) -> Iterator[Any]:
 def h5_shape(path: Path, key: str) -> tuple[int, ...]:
     """The shape of the array `key` of an HDF5 file.
 
+    Args:
+        path: The file.
+        key: Name of the array.
+
+    Returns:
+        Sizes, one per dimension.
+
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: there is no such file.
         ImportError: h5py is not installed.
-        ValueError: The file is damaged, or holds no array of numbers of that name. The message names it.
+        ValueError: the file is damaged, or holds no array of numbers of that name. The message names it.
     """
     with _dataset(path, key) as found:
         return tuple(int(n) for n in found.shape)

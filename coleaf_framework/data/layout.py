@@ -139,8 +139,15 @@ def read_layout(path: Path) -> Layout:
 def find_layout(root: Path, given: Path | str | None) -> Layout | None:
     """The layout that `given` or the data folder's own `streams.yaml` declares; None without either.
 
+    Args:
+        root: Folder of the data set.
+        given: A file such as `streams.yaml`; None for that of the folder.
+
+    Returns:
+        What the file says, or None.
+
     Raises:
-        FileNotFoundError, ValueError: As `read_layout` and `find_file` do.
+        FileNotFoundError, ValueError: as `read_layout` and `find_file` do.
     """
     path = Path(given) if given is not None else find_file(root, STREAMS_FILE)
     return None if path is None else read_layout(path)

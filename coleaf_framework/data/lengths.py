@@ -37,8 +37,15 @@ class KnownLengths:
     def read(self, video: str, streams: Mapping[str, StreamSpec]) -> dict[str, Tensor]:
         """See `Features.read`.
 
+        Args:
+            video: Its id.
+            streams: Specs of its streams.
+
+        Returns:
+            Nothing, since it always raises an error.
+
         Raises:
-            ValueError: Always.
+            ValueError: always.
         """
         raise ValueError(f"video {video!r} has no features here: this folder was opened for its annotations alone")
 

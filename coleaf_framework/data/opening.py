@@ -62,9 +62,12 @@ def open_folder(
         skip_incomplete: Leave out the videos that lack a file of a stream, and say so, instead of refusing the split.
         classes: Class names of the model that will answer for videos without annotations. Other folders have their own.
 
+    Returns:
+        The split. The features of a video are read when it is indexed.
+
     Raises:
-        FileNotFoundError: A file is missing. The message names it.
-        ValueError: The split is unknown or has no videos, or an annotation or `streams.yaml` is malformed; or the
+        FileNotFoundError: a file is missing. The message names it.
+        ValueError: the split is unknown or has no videos, or an annotation or `streams.yaml` is malformed; or the
             folder holds videos without annotations, and `classes` are not given.
 
     Example:

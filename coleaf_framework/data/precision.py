@@ -19,8 +19,12 @@ def require_precision(data: AVVPDataset, dtype: str) -> None:
 
     Unreadable videos, and values beyond the dtype's range, are left out here: packing names them.
 
+    Args:
+        data: The split.
+        dtype: "float16", or another dtype in which a store keeps features.
+
     Raises:
-        ValueError: The root mean square of the rounding error is above 1 % of the deviation about each feature's mean.
+        ValueError: the root mean square of the rounding error is above 1 % of the deviation about each feature's mean.
             The message names the stream and a dtype that would do.
     """
     videos = []

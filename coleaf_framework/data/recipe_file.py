@@ -81,9 +81,16 @@ def read_recipe(path: Path) -> FeatureRecipe:
 def projection_of(folder: Path, recipe: FeatureRecipe) -> Path | None:
     """The projection in a folder, by which a recipe's streams are projected; None where they are not.
 
+    Args:
+        folder: Folder of the features.
+        recipe: What the folder's `extraction.yaml` says.
+
+    Returns:
+        The file, whose digest is the one in the recipe; or None.
+
     Raises:
-        FileNotFoundError: It is missing.
-        ValueError: It is another one than the recipe names.
+        FileNotFoundError: it is missing.
+        ValueError: it is another one than the recipe names.
     """
     if recipe.projection is None:
         return None
@@ -102,8 +109,11 @@ def recipe_of(dataset: object) -> tuple[FeatureRecipe, Path | None] | None:
     Args:
         dataset: A data set on disk, also within `AveragedFrames` and the like.
 
+    Returns:
+        The recipe, and the file of its projection or None; None where the data set has no folder with features.
+
     Raises:
-        FileNotFoundError, ValueError: As `read_recipe` and `projection_of` do.
+        FileNotFoundError, ValueError: as `read_recipe` and `projection_of` do.
     """
     root = _root_of(dataset)
     if root is None:

@@ -94,9 +94,12 @@ class TimedFeatures(NpyFiles):
             videos: Ids of the videos.
             streams: Specs of their streams.
 
+        Returns:
+            Numbers of videos whose rows were cut or padded, and how rows were resampled, for each stream.
+
         Raises:
-            FileNotFoundError: A file is missing.
-            ValueError: A file is damaged, its width or number of rows does not fit, or the streams of a video differ
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, its width or number of rows does not fit, or the streams of a video differ
                 in length by more than a factor of two. The message names the file or video.
         """
         counts = RowCounts(len(videos), dict.fromkeys(streams, 0), dict.fromkeys(streams, 0))

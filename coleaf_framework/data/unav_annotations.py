@@ -84,9 +84,12 @@ def read_unav(path: Path | str, classes: Sequence[str] | None = None) -> UnAVAnn
         path: The JSON file.
         classes: Class names in index order; those of the file if None, which must then have an event of each.
 
+    Returns:
+        The classes, the videos of every split with times in seconds, and the file's digest.
+
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no such file, a video is listed twice or is in no known subset, a segment is reversed,
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file, a video is listed twice or is in no known subset, a segment is reversed,
             negative or ends after the video, an event is listed twice, or a label and its index do not belong together.
             The message names the file, the video and the value.
 

@@ -50,8 +50,11 @@ def open_features(
         seconds: Length of a video in seconds, or None where it is not known.
         usual: Layout of the data set without a `streams.yaml`; None for LLP's.
 
+    Returns:
+        A reader of the features, which opens each video's files when they are asked for.
+
     Raises:
-        ValueError: There are two kinds of features, or a store and a `streams.yaml`.
+        ValueError: there are two kinds of features, or a store and a `streams.yaml`.
     """
     if (root / INDEX).exists():
         if declared is not None:
@@ -146,8 +149,12 @@ class VideoFolder(Dataset[Video]):
     def require_length(self, video: str, segments: int) -> None:
         """Check the number of segments of a video's features.
 
+        Args:
+            video: Its id.
+            segments: Number of segments of its features, T.
+
         Raises:
-            ValueError: It is not what the annotations say.
+            ValueError: it is not what the annotations say.
         """
 
     def __len__(self) -> int:

@@ -72,6 +72,9 @@ def export_onnx(
         trust: as in `CoLeaF.load`.
         declaration: as in `training.experiment.load_run`.
 
+    Returns:
+        The file, the largest difference of its probabilities to PyTorch's, the T that it is bound to, and notes.
+
     Raises:
         FileNotFoundError: there is no such run.
         ImportError: a library of the extra `onnx` is missing, or PyTorch is too old.

@@ -139,11 +139,14 @@ def extract(
         progress: Called with a file, and the seconds of it that were done since the last call; once with all of them
             for a file that the folder holds already.
 
+    Returns:
+        The files done and failed, with notes, and the seconds of video whose features this call made.
+
     Raises:
-        FileExistsError: The folder holds something else, or another process is writing to it.
-        FileNotFoundError, ImportError: Weights or libraries are missing.
-        OSError: Nothing can be written any more, as where the disk is full.
-        ValueError: The folder holds features of another recipe; two files have the same name; or as `FeatureExtractor`
+        FileExistsError: the folder holds something else, or another process is writing to it.
+        FileNotFoundError, ImportError: weights or libraries are missing.
+        OSError: nothing can be written any more, as where the disk is full.
+        ValueError: the folder holds features of another recipe; two files have the same name; or as `FeatureExtractor`
             does.
     """
     made = FeatureExtractor(features, projection=projection, weights=weights, window=window, device=device)

@@ -55,6 +55,9 @@ def describe(
         anchor_options: as for `wrap`.
         progress: is told each step of the inspection.
 
+    Returns:
+        Description, and the call of `wrap` that passes the dry run, if one was found; `print` shows both.
+
     Raises:
         ValueError, TypeError: the network cannot be constructed or run; says why.
 

@@ -24,6 +24,9 @@ def said_by_labels(pseudo_labels: Tensor, mask: Tensor | None, label_mask: Tenso
         pseudo_labels: (B,T,M,C) in [0,1].
         mask: (B,T) bool, True = real segment; None where all are.
         label_mask: (B,T,M,C) bool, True where the labels say something; None where they do everywhere.
+
+    Returns:
+        (B,T,M,C) bool.
     """
     said = torch.ones_like(pseudo_labels, dtype=torch.bool) if label_mask is None else label_mask
     return said if mask is None else said & mask[:, :, None, None]
@@ -36,6 +39,9 @@ def label_targets(pseudo_labels: Tensor, *, hard: bool = False, smoothing: float
         pseudo_labels: any shape, in [0,1].
         hard: whether labels above 0.5 become 1 and the others 0.
         smoothing: s in [0,1); a label y becomes (1 - s) y + s / 2.
+
+    Returns:
+        Targets in [0,1], of the shape of `pseudo_labels`, and of their dtype where that is floating.
 
     Example:
         >>> label_targets(torch.tensor([0.6, 0.2]), hard=True, smoothing=0.1)
@@ -157,6 +163,11 @@ def modality_label_cross_entropy(
 
     Returns:
         Scalar, at least 0.
+
+    Example:
+        >>> labels = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 2, 1)  # in the second of two segments
+        >>> modality_label_cross_entropy(torch.full((1, 2, 1), 0.5), labels)  # 2 log 2, one for each modality
+        tensor(1.3863)
     """
     labels, said = modality_from_segments(pseudo_labels.detach(), mask, label_mask, hard=hard)
     targets = label_targets(labels, smoothing=smoothing)

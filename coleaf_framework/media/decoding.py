@@ -105,10 +105,13 @@ def decode(
             done, so it should be small.
         frame_size: (width, height) to which FFmpeg scales each frame first; as it is if None.
 
+    Yields:
+        Pieces in order of time, `window` whole seconds each; the last is as long as what is left. See `Piece`.
+
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: there is no such file.
         ImportError: PyAV is not installed.
-        ValueError: It is no media file; it is damaged, or ends before the length that its header says. The message
+        ValueError: it is no media file; it is damaged, or ends before the length that its header says. The message
             names it. Damage is found as far as the file has been read, so pieces before it have been given.
     """
     frames, samples = read_frames, read_samples

@@ -130,6 +130,9 @@ def calibration(segment_probs: Tensor, ground_truth: Tensor, mask: Tensor, bins:
         mask: (N,T) bool, True = real segment.
         bins: number of bins of equal width.
 
+    Returns:
+        Curve with (bins,) float64 values, and the expected calibration error in percent.
+
     Example:
         >>> probs = torch.tensor([0.8, 0.8, 0.8, 0.8]).view(1, 4, 1)
         >>> truth = torch.tensor([True, True, True, False]).view(1, 4, 1)

@@ -115,6 +115,14 @@ def _require_fitting(output: AnchorOutput, config: DecisionConfig, mask: Tensor 
 def gate_and_segments(output: AnchorOutput, config: DecisionConfig, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """The gate's probabilities (B, 1 or M, C), and the thresholded segments (B,T,M,C) bool before gating.
 
+    Args:
+        output: the Anchor's probabilities; `modality_probs` must be given where the gate is on them.
+        config: the thresholds.
+        mask: (B,T) bool, True = real segment; None where all are.
+
+    Returns:
+        (B, 1 or M, C) in [0,1], and (B,T,M,C) bool, False in padding.
+
     Raises:
         ValueError: as `decide` does.
     """

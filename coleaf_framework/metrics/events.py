@@ -103,6 +103,9 @@ def list_events(
         segment_probs: (T,M,C) in [0,1], from which confidences are computed; None leaves them out.
         seconds: length of a segment.
 
+    Returns:
+        Events with times in seconds, sorted by onset, then by label and modality.
+
     Example:
         >>> segments = torch.tensor([[1, 0], [1, 1], [0, 0]], dtype=torch.bool).unsqueeze(-1)  # T=3, M=2, C=1
         >>> for event in list_events(segments, ("Dog",)):

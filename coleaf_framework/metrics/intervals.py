@@ -51,6 +51,9 @@ class VideoScores:
         Args:
             predictions: one tensor per seed, (N,T,M,C) bool.
             ground_truth: (N,T,M,C) bool.
+
+        Returns:
+            Scores of S seeds and N videos, both (S,14,N).
         """
         by_seed = [video_scores(predicted, ground_truth) for predicted in predictions]
         f, supported = (torch.stack(x) for x in zip(*by_seed, strict=True))
@@ -117,6 +120,10 @@ def paired_difference(treated: VideoScores, control: VideoScores) -> Difference:
     Args:
         treated: scores of the S trainings under test, on N videos.
         control: scores of the S trainings to compare to, on the same videos.
+
+    Returns:
+        Differences, interval ends and p-values, (K,) each, in percentage points but for p. With one video, interval and
+        p are NaN.
 
     Raises:
         ValueError: the numbers of videos or seeds differ.

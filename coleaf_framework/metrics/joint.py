@@ -21,6 +21,9 @@ def joint_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
         predictions: (N,T,M,C) bool, False in padding; N at least 1.
         ground_truth: (N,T,M,C) bool, False in padding.
 
+    Returns:
+        Two columns -> percent in [0,100].
+
     Raises:
         ValueError: another shape or dtype, or no video.
 

@@ -82,6 +82,9 @@ def join_events(parts: Sequence[TimedEvents]) -> TimedEvents:
 
     Args:
         parts: each with scores; at least one.
+
+    Returns:
+        The events of all parts, one part after the other.
     """
     columns = zip(*((x.video, x.label, x.start, x.end, x.score) for x in parts), strict=True)
     return TimedEvents(*(np.concatenate(column) for column in columns))
@@ -144,6 +147,10 @@ def localization_scores(predictions: TimedEvents, truth: TimedEvents, tious: Arr
         predictions: predicted events with scores; there may be none.
         truth: true events of all videos that are scored, at least one.
         tious: thresholds in (0,1], at least one.
+
+    Returns:
+        AP of K thresholds and G classes, (K,G) in [0,1], from which it computes mAP; and the number of predictions that
+        no AP counts.
 
     Raises:
         ValueError: predictions without scores, no true event, a threshold out of range, or ids of another kind in

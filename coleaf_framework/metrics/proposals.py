@@ -64,6 +64,9 @@ def propose(
         duration: of the video in seconds, to which proposals are clipped.
         config: thresholds and soft-NMS.
 
+    Returns:
+        At most `config.most` events with times in seconds and scores in [0,1], by descending score over all classes.
+
     Raises:
         ValueError: probabilities of another shape or outside [0,1], or a duration that is not above 0.
 
@@ -114,6 +117,9 @@ def propose_videos(
         durations: N durations in seconds.
         grid: where the segments lie in time.
         config: thresholds and soft-NMS.
+
+    Returns:
+        The proposals of all videos, video after video in the order of `ids`, each video's best first.
 
     Raises:
         ValueError: as `propose` does, or the numbers of videos differ.

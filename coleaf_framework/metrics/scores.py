@@ -35,6 +35,13 @@ def event_counts(predicted: Tensor, true: Tensor) -> Tensor:
 
     A predicted event is a TP if it has IoU >= 0.5 with a true event of its class, else an FP. A true event without such
     a predicted event is an FN.
+
+    Args:
+        predicted: (K,T,C) bool.
+        true: (K,T,C) bool.
+
+    Returns:
+        (3,K,C) int64.
     """
     predicted, true = predicted.mT, true.mT  # (K,C,T)
     p_runs, t_runs = run_starts(predicted).sum(-1), run_starts(true).sum(-1)
@@ -131,6 +138,9 @@ def parsing_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float
         predictions: (N,T,M,C) bool, N at least 1.
         ground_truth: (N,T,M,C) bool.
 
+    Returns:
+        Column -> percent in [0,100], in the order of `KEYS`.
+
     Raises:
         ValueError: another shape or dtype, or no video.
 
@@ -154,6 +164,9 @@ def support_only_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, 
         predictions: (N,T,M,C) bool, N at least 1.
         ground_truth: (N,T,M,C) bool.
 
+    Returns:
+        Name in `KEYS` -> percent in [0,100]; NaN where no video has support.
+
     Raises:
         ValueError: another shape or dtype, or no video.
 
@@ -172,6 +185,10 @@ def all_scores(predictions: Tensor, ground_truth: Tensor) -> dict[str, float]:
     Args:
         predictions: (N,T,M,C) bool, N at least 1.
         ground_truth: (N,T,M,C) bool.
+
+    Returns:
+        Column -> percent in [0,100], in the order of `ALL_KEYS`; a support-only column is NaN where no video has
+        support.
 
     Raises:
         ValueError: another shape or dtype, or no video.
@@ -247,6 +264,13 @@ def over_seeds(by_seed: Tensor) -> tuple[dict[str, float], dict[str, float] | No
 
 def mean_of(scores: Mapping[str, float], columns: tuple[str, ...]) -> float:
     """Mean of the named columns that are defined; NaN where none is.
+
+    Args:
+        scores: column -> percent, NaN where it is undefined.
+        columns: names of those that are averaged.
+
+    Returns:
+        The mean, in the unit of the columns.
 
     Example:
         >>> mean_of({"segment/Ao": 40.0, "segment/Vo": math.nan}, ("segment/Ao", "segment/Vo"))

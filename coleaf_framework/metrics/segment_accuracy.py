@@ -39,8 +39,11 @@ def segment_accuracy(segment_probs: Tensor, decided: Tensor, truth: Tensor, mask
         truth: (N,T,M,C) bool, at most one class a segment, the same in both modalities.
         mask: (N,T) bool, True = real segment.
 
+    Returns:
+        Percent of the real segments, in [0,100].
+
     Raises:
-        ValueError: The ground truth has two classes in a segment or differs between modalities, or there is no segment.
+        ValueError: the ground truth has two classes in a segment or differs between modalities, or there is no segment.
 
     Example:
         >>> truth = torch.zeros(1, 2, 2, 1, dtype=torch.bool)

@@ -55,6 +55,9 @@ def snippet_map(segment_probs: Tensor, truth: Tensor, mask: Tensor) -> dict[str,
         truth: (N,T,M,C) bool.
         mask: (N,T) bool, True = real segment; others are not ranked.
 
+    Returns:
+        Four names -> percent in [0,100], or NaN.
+
     Example:
         >>> probs = torch.tensor([[0.9, 0.8], [0.3, 0.6], [0.7, 0.1]]).view(1, 3, 2, 1)  # three segments, one class
         >>> truth = torch.tensor([[1, 1], [0, 1], [1, 0]], dtype=torch.bool).view(1, 3, 2, 1)

@@ -143,6 +143,9 @@ def choose_gates(
         grid: candidate thresholds, in [0,1].
         mask: (N,T) bool, True = real segment.
 
+    Returns:
+        The gates (M,C), and the column in percent before and after.
+
     Raises:
         ValueError: an unknown column, modality or search, or no candidate.
 

@@ -196,6 +196,13 @@ class CoLeaF(PersistentModule):
         """The Anchor's forward pass, for all updates of a step; None where there is one update, which makes its own.
 
         In a step of several micro-batches each has its own, kept until its last update. Errors as in `forward`.
+
+        Args:
+            batch: the videos, on the model's device.
+            progress: epoch and step, which say how many updates there are.
+
+        Returns:
+            The pass, for the argument `shared` of `update`; or None.
         """
         return self._anchor_pass(batch, progress) if len(self.updates(progress)) > 1 else None
 

@@ -26,6 +26,9 @@ def recorded_loss(source: Path, recorded: bool | str, *, trust: bool) -> RawLoss
         recorded: from `named`.
         trust: whether code that the record names may be imported.
 
+    Returns:
+        The function, one that raises an error, or None where the record says that there was no such loss.
+
     Raises:
         ValueError: it may be imported, and cannot be.
     """

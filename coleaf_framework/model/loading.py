@@ -24,6 +24,16 @@ def load_anchor(
 
     It takes raw streams: where the run standardised them, it comes as a `StandardizedAnchor`, which then calls
     the adapter too.
+
+    Args:
+        directory: the run folder, or the repository.
+        anchor: the network to fill, where a network was passed to `wrap`, or a class that cannot be imported.
+        adapter: as it was passed to `wrap`.
+        trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
+
+    Returns:
+        The network. It returns an `AnchorOutput`; or its own outputs, where it was wrapped by an adapter or a
+        declaration and its streams are not standardised.
     """
     directory = find_run(directory).folder
     parts = read_parts(directory, anchor=anchor, adapter=adapter, with_reference=False, trust=trust)

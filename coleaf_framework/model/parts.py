@@ -88,6 +88,9 @@ def read_parts(
         with_reference: whether the Reference is wanted too.
         trust: whether code that the folder names and that is no plugin may be imported.
 
+    Returns:
+        Networks with fresh weights, the arguments of `CoLeaF`, and the saved weights, with which `fill` fills it.
+
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or code is not trusted; names the folder.

@@ -63,6 +63,9 @@ class PersistentModule(nn.Module):
             loss: as it was passed to `wrap`. Without it and without `trust`, the model answers but cannot be trained.
             trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
 
+        Returns:
+            Model with the saved weights and record, and with a Reference where one was saved.
+
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged, or the weights do not fit the networks; names both. Or code is not trusted.
@@ -154,6 +157,9 @@ class PersistentModule(nn.Module):
             adapter: see `anchor`.
             loss: see `anchor`.
             trust: see `anchor`. Do not trust a repository before you have read the code that its config.yaml names.
+
+        Returns:
+            Model, as `load` returns it.
 
         Raises:
             FileNotFoundError, PermissionError, ImportError, ValueError: as `record.hub.find_run` and `load`.

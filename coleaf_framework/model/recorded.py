@@ -30,6 +30,10 @@ def require_record(model: Recorded) -> RunRecord:
 def require_adapter(model: Recorded, directory: Path | str) -> None:
     """Refuse to go without the adapter that a folder's Anchor was wrapped with.
 
+    Args:
+        model: with a record.
+        directory: the folder, for the message.
+
     Raises:
         ValueError: there was one, and the model has none.
     """

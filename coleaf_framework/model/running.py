@@ -24,6 +24,9 @@ def batch_shape(streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec]) 
     Args:
         streams: stream name -> (B, frames * T, width).
         specs: what they are; the first says T.
+
+    Returns:
+        Number of videos, and number of segments.
     """
     name, spec = next(iter(specs.items()))
     return streams[name].shape[0], streams[name].shape[1] // spec.frames
@@ -48,6 +51,9 @@ def take_streams(
         specs: what the network takes.
         segments: number of segments, T, where the network has a fixed one.
         network: for messages.
+
+    Returns:
+        Stream name -> (B, frames * T, width), the same tensors.
 
     Raises:
         ValueError: the batch lacks one, or has another T.
@@ -81,6 +87,9 @@ def run_anchor(
         shape: (B,T) of the batch.
         copies: give the network copies of the streams, since it changes them in place.
         keeps_raw: whether a loss needs what the network itself returned.
+
+    Returns:
+        The output with every field; and the raw outputs, or None.
 
     Raises:
         ValueError: it answers for another (B,T), as a network with its T written into it does.

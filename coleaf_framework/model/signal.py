@@ -38,6 +38,13 @@ class TrainingSignal:
     def share(self, path: str, term: str) -> float:
         """The share of a submodule's parameters that a term trains, in [0,1].
 
+        Args:
+            path: of the submodule, as in `submodules`.
+            term: name of a loss term.
+
+        Returns:
+            Share of its numbers, in [0,1].
+
         Raises:
             KeyError: no such submodule or term.
         """

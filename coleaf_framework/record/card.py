@@ -91,6 +91,9 @@ def model_card(
         epochs_done: how many epochs it was trained for; None where that is not known.
         has_decision: whether thresholds lie beside the weights.
 
+    Returns:
+        Text of the file README.md.
+
     Raises:
         ImportError: huggingface_hub is not installed.
         ValueError: the licence is misspelt.

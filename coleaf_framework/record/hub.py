@@ -63,6 +63,10 @@ class FoundRun:
     def require_own(self, what: str, instead: str) -> None:
         """Refuse to write into a folder of the Hub's cache, whose files are those of the commit.
 
+        Args:
+            what: what would be written, for the message.
+            instead: what to do instead, for the message.
+
         Raises:
             ValueError: the run was fetched; says what cannot be written and what to do instead.
         """
@@ -84,6 +88,9 @@ def find_run(run: Path | str, *, revision: str | None = None, **how: Any) -> Fou
         run: its name.
         revision: branch, tag or commit; the repository's main branch if neither this nor `run` names one.
         how: `token`, `cache_dir`, `force_download` and `local_files_only` of `huggingface_hub.snapshot_download`.
+
+    Returns:
+        Its folder on this machine; with the repository and commit where it was fetched.
 
     Raises:
         FileNotFoundError: there is no such repository or revision, or the Hub cannot be reached and its cache lacks it.

@@ -18,6 +18,9 @@ def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         values: section -> key -> value, from a file.
+
+    Returns:
+        A new mapping of sections; what is not changed is shared with `values`.
     """
     values = dict(values)
     decision, model = values.get("decision"), values.get("model")

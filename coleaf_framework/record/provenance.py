@@ -46,6 +46,9 @@ def made_of(
         splits: those whose videos count.
         functions: "adapter" and "loss" that the Anchor was wrapped with, and "maker", the function that made it; None
             for none. Their source files count as the Anchor's.
+
+    Returns:
+        The version, and digests by file, and by split and part; `accepted` is empty.
     """
     installed = None
     with contextlib.suppress(PackageNotFoundError):  # on the path without being installed
@@ -70,6 +73,9 @@ def changes(before: MadeOf, now: MadeOf) -> list[str]:
     Args:
         before: of the run.
         now: of what there is now.
+
+    Returns:
+        Clauses, none where nothing has changed.
     """
     found = []
     if before.version and now.version and before.version != now.version:
@@ -90,6 +96,9 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     Args:
         before: split -> part -> digest.
         now: the same of the current data.
+
+    Returns:
+        Clauses, none where nothing differs.
     """
     found = []
     for split in sorted(before.keys() & now.keys()):
@@ -113,6 +122,9 @@ def rewritten(before: MadeOf, now: MadeOf) -> list[str]:
     Args:
         before: of the run.
         now: of what there is now, on data in the same folder.
+
+    Returns:
+        Clauses, none where nothing was rewritten.
     """
     old, new = before.data, now.data
     found = []

@@ -158,6 +158,9 @@ class RunRecord(StrictConfig):
             settings: changes to it, "section.key=value" each.
             source: for error messages.
 
+        Returns:
+            The configuration, checked; the record itself does not change.
+
         Raises:
             ValueError: a setting is wrong, or a value out of range; names it.
         """

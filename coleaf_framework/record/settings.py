@@ -32,6 +32,9 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
         settings: "section.key=value" each, the value as in YAML; they win over the file.
         trust: whether the file may name code that is no plugin, "module:Class", which is imported.
 
+    Returns:
+        The configuration, with every key that was not given at its recipe's value or its default.
+
     Raises:
         ValueError: an unknown section or key (names the nearest), or a value out of range; names the source. Or the
             file names code, and neither `trust` nor a setting allows it.
@@ -61,6 +64,10 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
 
 def require_sections(values: Mapping[str, Any], source: str) -> None:
     """Check that what is named as a section of `RunConfig` is one.
+
+    Args:
+        values: section -> key -> value.
+        source: for the message.
 
     Raises:
         ValueError: one is a value; names `source` and the section.
@@ -194,6 +201,9 @@ def recipe(name: Recipe, *settings: str) -> RunConfig:
     Args:
         name: "paper", "official" or "strong".
         settings: "section.key=value" each, as for `load_config`.
+
+    Returns:
+        The configuration, complete and checked.
     """
     return load_config(settings=(f"recipe={name}", *settings))
 

@@ -145,6 +145,9 @@ class Predictions:
         Args:
             data: the data set, with ground truth.
 
+        Returns:
+            The copy; these predictions themselves where the data set has no scores of its own.
+
         Raises:
             TypeError: as `data.dataset.further_scores_of` does.
         """

@@ -110,6 +110,9 @@ def read_predictions(run: Path, split: str) -> Predictions:
         run: its folder.
         split: "train", "val" or "test".
 
+    Returns:
+        Predictions of all videos of the split, on the CPU.
+
     Raises:
         FileNotFoundError: the run has no predictions of the split; says how to make them.
         ValueError: the file is damaged, or the run's weights have changed since.

@@ -51,6 +51,10 @@ def select_thresholds(
             truth has no V.
         how: modalities, search and grid, as for `choose_gates`.
 
+    Returns:
+        Decision with the gates (M,C), rounded to 6 decimals; the column in percent before and after; and how they were
+        chosen.
+
     Raises:
         ValueError: it is the test split, it has only weak labels, or its ground truth has no such column; or as
             `choose_gates` does.

@@ -44,6 +44,9 @@ def import_checkpoint(path: Path | str, name: str, **options: Any) -> nn.Module:
         options: of its constructor, such as `num_classes`; its attribute `published_options` says those that a
             published checkpoint needs.
 
+    Returns:
+        The network, with every parameter filled.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, is no checkpoint, or lacks parameters of the network or has them in another shape;

@@ -247,6 +247,9 @@ class CoLeaFTrainer:
             truth: whether it must have ground truth.
             name: what tables call the model; the class of its Anchor, and whether in CoLeaF, where None.
 
+        Returns:
+            Predictions of N videos, in the data set's order, on the CPU.
+
         Raises:
             ValueError: the data set does not fit the model, its features were made otherwise than the training
                 features, or it has no ground truth though it must.
@@ -268,6 +271,9 @@ class CoLeaFTrainer:
         Args:
             data: the split.
             name: the model's row in the table; the class of its Anchor, and whether in CoLeaF, where None.
+
+        Returns:
+            Scores in percent by column, with caveats, which `print` shows as a table.
 
         Raises:
             ValueError: the data set does not fit the model, or has no ground truth.

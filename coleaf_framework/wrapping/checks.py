@@ -24,6 +24,13 @@ Call = Callable[[Mapping[str, Tensor], Tensor | None], AnchorOutput]
 def as_output(raw: object, name: str) -> AnchorOutput:
     """Convert a network's outputs, an `AnchorOutput` or a mapping with its field names, to an `AnchorOutput`.
 
+    Args:
+        raw: what the network returned.
+        name: of the network, for the message.
+
+    Returns:
+        The output; shapes and values are not checked.
+
     Raises:
         ValueError, TypeError: they are something else, or lack a field.
     """
@@ -80,6 +87,9 @@ def failure(
         batch: number of videos, B.
         length: number of segments, T.
         worked_at: another T at which it ran, for a hint; None where there is none.
+
+    Returns:
+        A sentence, with a hint where one is known.
     """
     given = ", ".join(f"{s} ({batch}, {spec.frames * length}, {spec.width})" for s, spec in streams.items())
     hint = ""
@@ -196,6 +206,14 @@ def check_gradients(output: AnchorOutput, name: str, inputs: Mapping[str, Tensor
 
 def gradients_of(scalar: Tensor, of: list[Tensor], name: str) -> tuple[Tensor | None, ...]:
     """Gradients of a scalar to the tensors `of`, None where it does not depend on one.
+
+    Args:
+        scalar: what is differentiated; its graph is kept.
+        of: the tensors.
+        name: of the network, for the message.
+
+    Returns:
+        One for each tensor, of its shape, or None.
 
     Raises:
         ValueError: they cannot be computed.

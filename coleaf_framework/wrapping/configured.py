@@ -28,6 +28,9 @@ def wrap_configured(
         num_classes: number of classes, C.
         statistics: as for `wrap`.
 
+    Returns:
+        Model with fresh weights and a record of how it was made.
+
     Raises:
         ValueError: the Anchor has no name, or its declaration does not fit the data; or as `wrap` does.
     """

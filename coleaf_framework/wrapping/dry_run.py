@@ -100,6 +100,9 @@ def dry_run(
         label_loss: has the loss that `wrap` was given.
         teaches: whether a Reference will teach it through its tokens.
 
+    Returns:
+        Token width D, the parameters without a gradient, and what the run found out about the network.
+
     Raises:
         ValueError, TypeError: the first requirement that is not met, in one sentence.
     """

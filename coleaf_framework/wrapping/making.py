@@ -29,6 +29,9 @@ def plain_options(what: str, options: Any, set_elsewhere: Collection[str] = ()) 
         options: a mapping of argument names to values, or None.
         set_elsewhere: names that it must not contain.
 
+    Returns:
+        A new dict; empty for None.
+
     Raises:
         TypeError, ValueError: not such a mapping; names `what` and the first wrong key.
     """
@@ -44,6 +47,12 @@ def plain_options(what: str, options: Any, set_elsewhere: Collection[str] = ()) 
 
 def require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None:
     """Check the types of `wrap`'s arguments of these names, and that the loss is used and has nothing to train.
+
+    Args:
+        config: a `CoLeaFConfig`.
+        adapter: a function, or None.
+        reference: name of a Reference.
+        loss: a function, or None.
 
     Raises:
         TypeError, ValueError: one is wrong; names it.
@@ -69,6 +78,10 @@ def require_types(config: Any, adapter: Any, reference: Any, loss: Any) -> None:
 def require_classes(what: str, num_classes: Any) -> None:
     """Check a number of classes.
 
+    Args:
+        what: beginning of the message.
+        num_classes: the number.
+
     Raises:
         TypeError: it is no whole number above 0; the sentence begins with `what`.
     """
@@ -78,6 +91,11 @@ def require_classes(what: str, num_classes: Any) -> None:
 
 def require_shape(name: str, streams: Any, num_classes: Any) -> None:
     """Check that `streams` maps each name to a `StreamSpec` and that `num_classes` is a positive integer.
+
+    Args:
+        name: of the network, for the message.
+        streams: stream name -> its spec, at least one.
+        num_classes: number of classes, C.
 
     Raises:
         TypeError, ValueError: one of them is invalid; names it.
@@ -99,6 +117,9 @@ def declared_segments(anchor: nn.Module, name: str, given: int | None) -> int | 
         anchor: the network.
         name: of its class, for messages.
         given: to `wrap`; None where it was left out.
+
+    Returns:
+        T, at least 1; None where neither fixes one.
 
     Raises:
         ValueError: one of them is no whole number of at least 1, or the two differ.
@@ -162,6 +183,14 @@ def make_network(
 def read_attribute(network: nn.Module, name: str, what: str) -> Any:
     """An attribute of a network, None where it has none.
 
+    Args:
+        network: the network.
+        name: of its class, for the message.
+        what: name of the attribute.
+
+    Returns:
+        Its value, unchecked, or None.
+
     Raises:
         ValueError: the attribute is a property that raises an error; says which.
     """
@@ -183,6 +212,9 @@ def declared(anchor: nn.Module, name: str, what: str, given: Any, *, given_wins:
         what: "streams" or "num_classes".
         given: to `wrap`; None where it was left out.
         given_wins: whether `given` may differ from the attribute, as where the latter counts a background class.
+
+    Returns:
+        Streams by name, or the number of classes.
 
     Raises:
         ValueError: neither says it, or the two differ.

@@ -75,6 +75,9 @@ def measure(
         dead: parameters that no loss reaches, to be looked for behind all that the network returns.
         decide: whether to decide the default loss; False keeps the one of `label_loss`.
         on_original: run the network itself and restore it, since no copy can stand for it (`DryRun.on_original`).
+
+    Returns:
+        What each loss term and each field of the output reaches, as parameter names, and which default loss is used.
     """
     with ExitStack() as stack:
         if on_original:

@@ -92,7 +92,18 @@ def checked_signal(
     dead: tuple[str, ...] = (),
     on_original: bool = False,
 ) -> SignalChecks:
-    """Measure a network and check what was found; arguments as for `signal.measure`.
+    """Measure a network and check what was found; see `measurement.measure`.
+
+    Args:
+        anchor: the Anchor.
+        run: `(network, streams, mask) -> raw outputs`.
+        streams: its input streams.
+        num_classes: number of classes, C.
+        segments: number of segments, T, where it has a fixed one.
+        config: the loss terms.
+        label_loss: has the loss that `wrap` was given.
+        dead: parameters that no loss reaches, to be looked for behind all that the network returns.
+        on_original: run the network itself and restore it, since no copy can stand for it.
 
     Returns:
         The checks that passed, with what was measured, for the one of the parameters that turn out to be frozen.
@@ -117,6 +128,14 @@ def still_dead(dead: tuple[str, ...], found: Measured, supervised: tuple[str, ..
     """The parameters that the dry run found dead and that the supervised outputs do not depend on either.
 
     The default loss is decided after the dry run, and may read more than it knew of.
+
+    Args:
+        dead: names of the parameters that the dry run found dead.
+        found: what was measured since.
+        supervised: fields of the output that losses read.
+
+    Returns:
+        Names, in the order of `dead`.
     """
     read = set().union(*(found.fields[field] for field in supervised))
     return tuple(name for name in dead if name not in read)

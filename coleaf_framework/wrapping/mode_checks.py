@@ -48,6 +48,11 @@ def check_modalities_apart(output: AnchorOutput, name: str, inputs: Mapping[str,
 def check_repeatable(call: Call, name: str, inputs: Mapping[str, Tensor]) -> None:
     """Check that evaluation mode gives the same outputs again, also after another batch.
 
+    Args:
+        call: (streams, mask) -> output.
+        name: of the network, for the message.
+        inputs: stream name -> (B, frames * T, width).
+
     Raises:
         ValueError: it does not; names the first field that changes.
     """

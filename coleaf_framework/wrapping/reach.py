@@ -45,6 +45,9 @@ def measure_reach(
         inputs: the streams, with gradient.
         streams: what they are.
         name: of the network.
+
+    Returns:
+        Whether tokens, and segment probabilities, are local to their segment.
     """
     length = output.segment_probs.shape[1]
     middle = length // 2

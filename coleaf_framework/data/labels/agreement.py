@@ -116,6 +116,9 @@ def check_labels(data: WithPseudoLabels) -> Agreement:
 
     Args:
         data: The split; every video is read.
+
+    Returns:
+        Counts (M,C) int64, and the number of videos.
     """
     shape = len(MODALITIES), len(data.classes)
     counts = {

@@ -21,9 +21,12 @@ def read_label_array(path: Path, video: str, segments: int, classes: Sequence[st
         segments: T of the video.
         classes: The C class names.
 
+    Returns:
+        (T,C) float32 in [0,1].
+
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, has another shape, or holds NaN or a value outside [0,1]. The message names file,
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, has another shape, or holds NaN or a value outside [0,1]. The message names file,
             video, and class and segment of the value.
     """
     array = load_any_array(path)

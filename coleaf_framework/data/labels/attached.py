@@ -113,6 +113,9 @@ class WithPseudoLabels(Dataset[Video]):
 
         Args:
             index: Of the video.
+
+        Returns:
+            Labels (T,M,C) float32 in [0,1], and mask (T,M,C) bool.
         """
         kept, mask = self._kept[index]
         labels = kept.float()

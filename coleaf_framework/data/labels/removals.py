@@ -58,9 +58,12 @@ def read_removals(
         order: Ids of the rows of the file of weak labels.
         weak: Video -> class indices of its weak label.
 
+    Returns:
+        The (video id, class index) to remove, of audio and of visual.
+
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It has another form, names a row, id or class that does not exist, or removes a class that the
+        FileNotFoundError: there is no such file.
+        ValueError: it has another form, names a row, id or class that does not exist, or removes a class that the
             weak label lacks, as lists that were made for another order of the rows do.
     """
     if path.suffix == ".pkl":

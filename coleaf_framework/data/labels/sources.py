@@ -100,8 +100,11 @@ class SegmentFolder:
             weak: (C,) in {0,1}, its weak label.
             segments: T of the video.
 
+        Returns:
+            Labels (T,M,C) float32 in [0,1], and mask (T,M,C) bool.
+
         Raises:
-            ValueError: As `read_label_array`; or labels that its kind confines to the weak label are outside it.
+            ValueError: as `read_label_array`; or labels that its kind confines to the weak label are outside it.
         """
         labels = torch.zeros(segments, len(MODALITIES), len(self.classes))
         mask = torch.zeros_like(labels, dtype=torch.bool)

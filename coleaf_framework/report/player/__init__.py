@@ -50,8 +50,11 @@ def make_player(title: str, videos: Sequence[ParsedVideo], sources: Mapping[str,
         videos: The parsed files, at least one, with different ids.
         sources: Id of a video -> URL of its media: `linked`, `embedded`, or one on the server that serves the page.
 
+    Returns:
+        HTML with its own style, scripts and data, at most `LARGEST` bytes in UTF-8.
+
     Raises:
-        ValueError: There are no videos, two have the same id, one has no source, or the page would be larger than
+        ValueError: there are no videos, two have the same id, one has no source, or the page would be larger than
             `LARGEST`.
     """
     ids = [video.id for video in videos]
@@ -110,6 +113,9 @@ def linked(path: Path, page: Path) -> str:
     Args:
         path: The media file.
         page: The page's own file, which need not exist.
+
+    Returns:
+        A relative URL, without a scheme; a file:// URL where the two are on different drives of Windows.
 
     Example:
         >>> linked(Path("clips/a clip.mp4"), Path("pages/page.html"))
