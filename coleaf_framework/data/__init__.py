@@ -3,7 +3,8 @@
 from coleaf_framework.data.annotations import AnnotationIssues
 from coleaf_framework.data.ave import AVE
 from coleaf_framework.data.ave_files import AVE_CLASSES
-from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, Video, collate, stream_statistics
+from coleaf_framework.data.averaging import AveragedFrames
+from coleaf_framework.data.dataset import AVVPDataset, Video, collate, stream_statistics
 from coleaf_framework.data.folder import LLP, LLP_CLASSES, AVVPFolder
 from coleaf_framework.data.lfav import LFAV
 from coleaf_framework.data.lfav_files import LFAV_CLASSES

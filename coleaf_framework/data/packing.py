@@ -18,7 +18,8 @@ from torch import Tensor
 
 from coleaf_framework._config import shown, validated
 from coleaf_framework.data.annotation_files import WEAK_FILES, find_file
-from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset, stream_statistics
+from coleaf_framework.data.averaging import AveragedFrames
+from coleaf_framework.data.dataset import AVVPDataset, stream_statistics
 from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.features import Features
 from coleaf_framework.data.labels.config import LABELS_FILE

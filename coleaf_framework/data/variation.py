@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset
+from coleaf_framework.data.averaging import AveragedFrames
+from coleaf_framework.data.dataset import AVVPDataset
 from coleaf_framework.data.opening import open_folder
 from coleaf_framework.data.synthetic import SyntheticLLP
 

@@ -52,4 +52,5 @@ class ScoreTotals:
             total: adds up lists of numbers over ranks, such as `DistributedContext.total`; every rank calls it.
         """
         summed = torch.tensor(total([*torch.cat(self._sums).tolist(), self._videos]), dtype=torch.float64)
-        return _finish(*summed[:-1].chunk(3), summed[-1])
+        sums, supported_sums, supports = summed[:-1].chunk(3)
+        return _finish(sums, supported_sums, supports, summed[-1])

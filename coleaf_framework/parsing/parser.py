@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from coleaf_framework.data.dataset import AveragedFrames, AVVPDataset
+from coleaf_framework.data.averaging import AveragedFrames
+from coleaf_framework.data.dataset import AVVPDataset
 from coleaf_framework.data.extracted import ExtractedVideos
 from coleaf_framework.data.recipe_file import FeatureRecipe, projection_of
 from coleaf_framework.extraction import FeatureExtractor

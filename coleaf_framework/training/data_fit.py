@@ -14,7 +14,8 @@ from coleaf_framework._config import WrongTypeError, reason, shown
 from coleaf_framework.adapters import takes_mask
 from coleaf_framework.collaboration import reads_modality_labels, reference_teaches, teaching_labels
 from coleaf_framework.data import AVVPDataset, collate
-from coleaf_framework.data.dataset import Truth, averaged, no_ground_truth, segment_seconds_of, truth_of
+from coleaf_framework.data.averaging import averaged
+from coleaf_framework.data.dataset import Truth, no_ground_truth, segment_seconds_of, truth_of
 from coleaf_framework.data.labels import WithPseudoLabels
 from coleaf_framework.metrics import SUPPORT, DecisionConfig
 from coleaf_framework.model.coleaf import CoLeaF
