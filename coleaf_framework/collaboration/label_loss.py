@@ -105,7 +105,7 @@ def uses_default_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO
 def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
     """Whether a training may read `Batch.modality_labels`: by the Reference's loss, the Anchor's own, or the default.
 
-    Of an own loss it is not known, so it counts. A default loss reads them where a batch has any (`anchor_update`).
+    An Anchor's own loss is assumed to read them. A default loss does where a batch has any (`anchor_update`).
     """
     return c.enabled or has_custom_loss(c, anchor, how) or uses_default_loss(c, anchor, how)
 
@@ -181,11 +181,11 @@ def pseudo_label_terms(
 ) -> dict[str, Tensor]:
     """The weighted terms of the data's pseudo-labels, means over videos; empty where their weights are 0.
 
-    Empty too where only the Anchor's moving average makes them and has not begun (`label_teacher_warmup`).
+    Also empty until `label_teacher_warmup` ends, if the Anchor's moving average alone makes the pseudo-labels.
 
     Raises:
-        ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and how many
-            are positive is not known.
+        ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and the share
+            of positive ones is unknown.
     """
     if not c.reads_segment_labels:
         return {}

@@ -124,7 +124,7 @@ def unimodal_probs(output: AnchorOutput) -> Tensor:
 
 
 def denoised_labels(ratios: NoiseRatios, output: AnchorOutput, batch: Batch, progress: Progress) -> Tensor:
-    """The batch's modality labels without those that JoMoLD's rule takes for wrong; in the first epoch all of them.
+    """The batch's modality labels minus those that JoMoLD's rule finds wrong; the first epoch keeps all.
 
     Losses are ranked within the given batch, so within a micro-batch where a step is divided. They are taken against
     visual labels smoothed to 0.95, as published.

@@ -112,8 +112,8 @@ class CoLeaF(PersistentModule):
         """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
 
         Each term stops gradients on its teacher's side, so one backward updates both branches as the paper's
-        two do. Terms of weight 0, or before their warm-up ends, are absent. Those of a batch that is a part of a
-        step (`batch.fraction`) are that part of the step's.
+        two do. Terms of weight 0, or before their warm-up ends, are absent. The terms of a micro-batch are scaled
+        (`batch.fraction`), so that those of all micro-batches add up to the step's.
 
         Args:
             batch: streams and weak labels (B,C).

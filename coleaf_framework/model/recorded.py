@@ -1,4 +1,4 @@
-"""The record that belongs to a model, and what it asks for."""
+"""Access to the record of a model, and checks of what it requires."""
 
 from __future__ import annotations
 

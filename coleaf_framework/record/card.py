@@ -138,7 +138,7 @@ def _code(text: str) -> str:
 
 
 def _head(record: RunRecord, repo_id: str, licence: str | None, measured: Sequence[Measured]) -> str:
-    """What the Hub reads of the card: its search, and the box of scores."""
+    """The card's YAML metadata, for the Hub's search and its box of scores."""
     hub = require_library("huggingface_hub", "a model card", "hub")
     results = [
         hub.EvalResult(

@@ -1,7 +1,7 @@
 """Runs on the Hugging Face Hub: which files of a repository are a run, and fetching them.
 
-A repository is somebody else's: nothing but the files named here is fetched, none of them is code or a pickle, and they
-are read as those of any other run folder, which says how large they may be and that what they name is not imported.
+A repository is somebody else's: only the files named here are fetched, up to a size each, and none is code or a pickle.
+They are read as those of any other run folder, so code that they name is not imported.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class FoundRun:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """By what to cite the run: a sentence to stand beside what it answers."""
+        """A sentence that names repository and commit, shown beside the run's results."""
         if self.repository is None:
             return ()
         return (f"the run is {self.repository} of the Hugging Face Hub, commit {self.commit}",)

@@ -71,7 +71,7 @@ def require_sections(values: Mapping[str, Any], source: str) -> None:
 
 
 def _without_record(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run folder's record without the sections that follow from the others."""
+    """A run folder's record without the sections that are written when a model is made or trained."""
     return {key: value for key, value in values.items() if key not in ("model", "train", "features", "made_of")}
 
 

@@ -37,9 +37,8 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
 
     Raises:
         TypeError: it is no data set.
-        ValueError: it is empty, has other classes or streams, or videos of another length than the only one that the
-            network works for; says of its segments or its ground truth what cannot be; or lacks the ground truth. Names
-            what differs.
+        ValueError: it is empty; has other classes, other streams or videos of another T than the model; its segment
+            length or kind of ground truth is invalid; or it lacks the ground truth. Names what differs.
     """
     if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
         raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
@@ -100,7 +99,7 @@ def _require_fitting_length(model: CoLeaF, data: AVVPDataset, where: str) -> Non
 
 
 def require_answer(model: CoLeaF, data: AVVPDataset) -> None:
-    """Check that a model answers two videos of a split, whose number of segments its Anchor may not take.
+    """Run a model on two videos of a split, since its Anchor may not support their number of segments.
 
     Args:
         model: takes the split's streams.

@@ -113,7 +113,7 @@ class CapturedSteps:
         """Make one training step; `note` is told what the forwards returned, and must copy what it keeps.
 
         Raises:
-            ValueError: the step computes on the host what would be the same in each replay.
+            ValueError: the step uses a value of the host that each replay would repeat.
             RuntimeError: the step cannot be captured.
         """
         if progress.epoch != self._epoch:  # gives back the memory of the last epoch's graphs
@@ -151,7 +151,10 @@ class CapturedSteps:
                 _refuse(f"changes the attribute {name}")
 
     def _kept(self) -> dict[str, Any]:
-        """What Python keeps from step to step: tensors, which a graph knows by their memory, and plain values."""
+        """Plain values and tensors of model and optimiser, which a captured step must not replace.
+
+        A graph knows tensors by their memory, and a replay would not change plain values.
+        """
         return {
             f"{type(module).__name__}.{name}" + f" of {path}" * bool(path): value
             for path, module in self._model.named_modules()

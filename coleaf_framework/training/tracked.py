@@ -1,4 +1,4 @@
-"""What the trackers of a run are told: numbers of every epoch, timelines of a few videos, a table at the end."""
+"""What trackers get from a run: numbers and timelines of a few videos after each epoch, a table at the end."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class TrackedTraining:
     Nothing here changes the training: a random state is put back, and an error is a warning.
 
     Args:
-        trackers: of the first rank; without any there, nothing is told.
+        trackers: of the first rank; without any, nothing is tracked.
         name: what tables call the model.
         measure: whether the trivial parsers are scored too, on every rank or on none.
         timelines: given to trackers after each epoch; None draws none.
@@ -118,7 +118,7 @@ class TrackedTraining:
 
     @contextmanager
     def running(self, run: TrackedRun, history: Sequence[Mapping[str, Any]], *, resuming: bool) -> Iterator[None]:
-        """A context in which the run is tracked; how it is left is the run's status.
+        """A context in which the run is tracked: "finished" at its end, else "interrupted" or "failed".
 
         Args:
             run: the run.

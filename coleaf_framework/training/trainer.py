@@ -134,8 +134,8 @@ class CoLeaFTrainer:
 
         Returns:
             One entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
-            eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor"; "lrs", the rates of all
-            groups of parameters, where they differ.
+            the weights of eq. 9-11, while the event-aware contrast is active), "val" (column -> percent) and "monitor";
+            "lrs", the rates of all groups of parameters, where they differ.
 
         Raises:
             ValueError: a data set does not fit the model, or a tracker cannot start.

@@ -92,10 +92,11 @@ def checked_signal(
     dead: tuple[str, ...] = (),
     on_original: bool = False,
 ) -> SignalChecks:
-    """Measure a network and check what was found; arguments as for `signal.measure`.
+    """Measure a network and check what was found; arguments as for `measurement.measure`.
 
     Returns:
-        The checks that passed, with what was measured, for the one of the parameters that turn out to be frozen.
+        The checks, which have passed, and the measurement. `run_on_dead` is left to the caller, who knows the
+        parameters to freeze only later.
 
     Raises:
         ValueError: a loss term does not reach what it should.

@@ -74,7 +74,8 @@ class GivenEvents:
         notes: the caveats that the file holds.
         in_segments: whether times are the number of segments times their length, as `coleaf predict` writes them;
             False for the time of the media.
-        untold: name of a video -> "audible" or "visible", the events of which no file tells; see `joined`.
+        untold: of two files, name of a video that only one names -> "audible" or "visible", the kind of events in the
+            other; see `joined`.
     """
 
     source: str
@@ -140,7 +141,7 @@ def joined(audio: GivenEvents, visual: GivenEvents) -> GivenEvents:
 
 
 def of_one_modality(given: GivenEvents, modality: int) -> GivenEvents:
-    """A file of one modality that stands alone, with the caveat that nothing is said of the other one."""
+    """A file of one modality without one of the other; the caveat says which columns are left."""
     kind, other = KINDS[modality], KINDS[1 - modality]
     column = "AV"[modality]
     told = (

@@ -1,4 +1,4 @@
-"""Names in a file of events held to those of a data set: which video, which class."""
+"""Match the video and class names of a file of events to those of a data set."""
 
 from __future__ import annotations
 
