@@ -32,7 +32,7 @@ AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 1.0, 2.0
 
 @dataclass(frozen=True)
 class LabelLoss:
-    """How labels teach an Anchor, as `wrap` was told or has decided.
+    """How labels teach an Anchor, as given to `wrap` or decided by it.
 
     Args:
         raw: a loss of what the network itself returns, in place of the Anchor's own; None without one.

@@ -2,8 +2,8 @@
 
 Those of labels alone are in `label_loss`. Shape letters: see `protocol.py`.
 
-Each term stops gradients on its teacher's side. Numbers in capitals are those of the authors' code, some of whose forms
-are sums where the paper's are means.
+Each term stops gradients on its teacher's side. Constants in capitals are from the authors' code, which sums in some
+terms where the paper takes means.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _pseudo_label_term(
 
 @dataclass(frozen=True)
 class TeachingTerm:
-    """A loss term by which the Reference teaches the Anchor. Whether it is on is said by `CoLeaFConfig.teaching`.
+    """A loss term by which the Reference teaches the Anchor; `CoLeaFConfig.teaching` lists those that are on.
 
     Args:
         name: of the term; a custom loss must not use it.

@@ -1,4 +1,4 @@
-"""The updates of a training step: what each is made of, from the outputs of both branches.
+"""The updates of a training step: the losses of each, from the outputs of both branches.
 
 Shape letters: see `protocol.py`.
 """

@@ -61,7 +61,7 @@ def read_jobs(folder: Path) -> dict[str, str]:
 class ClusterExecutor:
     """Runs each cell as a job.
 
-    A cell that has a job in the queue, or that runs, is not submitted again, whichever command submitted it.
+    A cell with a queued or running job is not submitted again, whichever command submitted it.
 
     Args:
         backend: submitit's executor, whose folder is OUT/jobs.

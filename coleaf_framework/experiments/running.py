@@ -72,7 +72,7 @@ def cell_commands(grid: Grid) -> list[str]:
 
 
 class _Display:
-    """Progress bar over the epochs of all cells, with the what runs."""
+    """Progress bar over the epochs of all cells, with the cells that run."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

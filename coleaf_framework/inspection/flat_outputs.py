@@ -37,7 +37,7 @@ class FlatOutput:
         values: (B,C).
         responses: to the logits of the first and of the second half of the segment probabilities.
         reads: whether it depends on the tokens of the first and of the second half; neither where that is not known.
-        name: what the network's code calls it; its path where it calls it nothing.
+        name: its name in the network's code, or its path where it has none.
     """
 
     seen: Seen

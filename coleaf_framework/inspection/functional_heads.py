@@ -1,4 +1,4 @@
-"""Find the tokens of a network whose segment probabilities no submodule makes, as a product with prototypes.
+"""Find the tokens of a network whose segment probabilities no submodule makes, but, say, a product with prototypes.
 
 Shape letters: see `protocol.py`.
 """
@@ -23,7 +23,7 @@ _MOST = 10
 
 @dataclass(frozen=True, eq=False)
 class FunctionalHead:
-    """The tensors that segment probabilities are made of, each segment of its own: one with an axis m, or two.
+    """The tensors from which each segment's probabilities are computed: one with an axis m, or two.
 
     Args:
         sources: one, or one for each half, in the order of the halves.

@@ -1,6 +1,6 @@
-"""What the names of a network's arguments, outputs and submodules say about modality and role.
+"""Hints on modality and role in the names of a network's arguments, outputs and submodules.
 
-Names are hints: `find_inputs` and `propose` overrule them where the structure says otherwise, and say so.
+`find_inputs` and `propose` overrule names where the structure contradicts them, with a note.
 """
 
 from __future__ import annotations

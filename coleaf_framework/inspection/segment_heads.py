@@ -1,6 +1,6 @@
 """Find the classifier that makes a network's segment probabilities; its input is the output token, as in the paper.
 
-Shape letters: see `protocol.py`. Here a half is what a network says of one modality, before it is known of which.
+Shape letters: see `protocol.py`. A half is a network's output for one modality, before it is known which.
 """
 
 from __future__ import annotations

@@ -45,12 +45,11 @@ class CoLeaF(PersistentModule):
     Made by `wrap`, which checks the Anchor first. `anchor` is the user's network itself; it expects
     standardised streams where `standardizer` is set.
 
-    Three ways to train it, from the shortest to the closest:
+    Three ways to train it, from the shortest to the most detailed:
 
-    - `CoLeaFTrainer`, which does all that follows.
+    - `CoLeaFTrainer`, which does all of the following.
     - A loop of one's own: `losses = model(batch)`, one backward of their sum, one update; both branches at once.
-    - A loop that follows the configuration to the letter, as `config.update` "reference_first" and `config.mixup`
-      need::
+    - A loop that follows the whole configuration, which `config.update` "reference_first" and `config.mixup` need::
 
         batch = model.mix(batch)
         shared = model.shared_pass(batch, progress)

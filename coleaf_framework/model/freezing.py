@@ -1,4 +1,4 @@
-"""Parameters of an Anchor that no loss reaches, frozen while a model is around it."""
+"""Freezing the parameters of an Anchor that no loss reaches, while it is part of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss that `wrap` was given, named in a record and found again."""
+"""The loss that was given to `wrap`: its name in a record, and the function for a name."""
 
 from __future__ import annotations
 

@@ -21,14 +21,14 @@ from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors
 
 @dataclass(frozen=True)
 class SavedParts:
-    """What a saved model is built of; the arguments of `CoLeaF`, and the weights to fill it with.
+    """Parts of a saved model: the arguments of `CoLeaF`, and the weights to load into it.
 
     Args:
         anchor: with fresh weights, or the one that was given.
-        reference: with fresh weights; None where it is not wanted or the Anchor was trained alone.
+        reference: with fresh weights; None if not asked for, or if the Anchor was trained alone.
         arguments: the other arguments of `CoLeaF`.
         tensors: name -> weights.
-        source: the file that they are from.
+        source: the file of the weights.
     """
 
     anchor: nn.Module

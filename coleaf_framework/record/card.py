@@ -1,4 +1,4 @@
-"""The model card of a run, README.md of its repository, as far as the run's record and given measurements say it."""
+"""The model card of a run, README.md of its repository, from the run's record and given measurements."""
 
 from __future__ import annotations
 

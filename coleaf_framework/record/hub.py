@@ -45,8 +45,8 @@ class FoundRun:
 
     Args:
         folder: where it is.
-        repository: "user/name" of the Hub that it was fetched from; None for a folder that was there.
-        commit: the commit's full hash; None for a folder that was there.
+        repository: "user/name" of the Hub that it was fetched from; None for a local folder.
+        commit: the commit's full hash; None for a local folder.
     """
 
     folder: Path

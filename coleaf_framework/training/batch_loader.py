@@ -1,4 +1,4 @@
-"""Batches of a data set: read by `torch.utils.data.DataLoader`, or gathered from tensors that hold all of it."""
+"""Batches of a data set: read by `torch.utils.data.DataLoader`, or gathered from tensors that hold all videos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BatchLoader:
 
     Args:
         data: the data set.
-        device: where batches are to be.
+        device: of the batches.
         workers: processes that read videos.
         cache: "none" reads each video anew; "memory" keeps all in the main memory, "device" on the device, both
             from the first time on.
@@ -178,7 +178,7 @@ class _Order(Sampler[tuple[int, ...]]):
 
 
 class _Readable(Dataset[Any]):
-    """A data set that returns its errors, so that they arrive as errors and not as a traceback in a text."""
+    """A data set that returns its errors, since a worker's exception would arrive as text with a traceback."""
 
     def __init__(self, data: AVVPDataset) -> None:
         self.data = data

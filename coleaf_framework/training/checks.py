@@ -1,4 +1,4 @@
-"""What a trainer checks before it trains: its options, and that its data can teach the model."""
+"""Checks before training: the trainer's options, and that the data can train the model."""
 
 from __future__ import annotations
 

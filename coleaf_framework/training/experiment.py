@@ -1,4 +1,4 @@
-"""From a configuration to data sets, a trained model, and back from a run folder to a trainer."""
+"""Data sets, model and trainer from a configuration; a trainer again from a run folder."""
 
 from __future__ import annotations
 

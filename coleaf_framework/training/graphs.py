@@ -3,13 +3,13 @@
 A captured step repeats its kernels with the numbers that Python gave them, on the very tensors it was captured with. So
 whatever Python computes must be the same in every step that is replayed:
 
-- Within an epoch learning rate and loss terms are; each epoch captures anew, after a few steps that run as they are.
-- Batches are copied into the tensors that were captured. Those of another shape, as an epoch's last one, have a graph
-  of their own, or run as they are where there are few of them.
-- A loss may read the step's number as `step % n` alone: there is a graph for each remainder.
+- Learning rate and loss terms are constant within an epoch; each epoch captures anew, after a few uncaptured steps.
+- Batches are copied into the tensors that were captured. Batches of another shape, such as an epoch's last one, have a
+  graph of their own, or are not captured if there are few of them.
+- A loss may read the step's number only as `step % n`: there is a graph for each remainder.
 - Random numbers of the device follow from the seed at each replay, as without graphs: a replay takes the generator's
-  seed and offset of that moment. Those of the host would be the same ones in each replay, so a step that draws any is
-  refused; and so is a step that changes plain attributes of a module or of the optimiser, puts another tensor in place
+  seed and offset of that moment. Random numbers of the host would be the same in each replay, so a step that draws any
+  is refused. So is a step that changes plain attributes of a module or of the optimiser, puts another tensor in place
   of one that a module keeps, or reads the names of videos.
 """
 
@@ -39,7 +39,7 @@ MakeStep = Callable[[Sequence[Batch], Progress, Note], None]
 
 
 class GraphBackend(Protocol):
-    """What captures and replays; the device's, or a test's."""
+    """Captures and replays steps: on the device, or in a test."""
 
     def warm_up(self, run: Callable[[], None]) -> None:
         """Run on the stream that will capture."""
@@ -95,8 +95,8 @@ class CapturedSteps:
 
     Args:
         make: makes a step as it is: forward, backward, update and moving averages.
-        model: whose plain attributes a step must leave as they are; tensors that it keeps may change in place.
-        optimizer: likewise.
+        model: a step must not change its plain attributes; tensors that it keeps may change in place.
+        optimizer: the same holds for it.
         backend: captures and replays.
     """
 
@@ -187,7 +187,7 @@ class CapturedSteps:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A captured step: the tensors it reads, what it told, and what runs it."""
+    """A captured step: the tensors it reads, its outputs, and the function that replays it."""
 
     batches: Sequence[Batch]
     outputs: Sequence[StepOutput]
@@ -203,7 +203,7 @@ class _Graph:
 
 
 class _StepNumber:
-    """The number of a step as a loss may read it where steps are captured: `step % n`, which is written down."""
+    """The number of a captured step, which a loss may read only as `step % n`; each n is noted."""
 
     def __init__(self, number: int, moduli: set[int]) -> None:
         self._number, self._moduli = number, moduli
@@ -221,7 +221,7 @@ class _StepNumber:
 
 
 class _Names:
-    """In place of a batch's `ids`, which are other ones in each replay."""
+    """Placeholder for a batch's `ids`, which differ in each replay."""
 
     def _unknown(self, *_: object) -> NoReturn:
         _refuse("reads the names of videos, batch.ids")

@@ -1,4 +1,4 @@
-"""What the record of a model says of a training."""
+"""What a training adds to the record of its model."""
 
 from __future__ import annotations
 

@@ -92,9 +92,9 @@ class TrivialParsers:
 
 
 class TrackedTraining:
-    """Tells the trackers of a training of its epochs.
+    """Reports the epochs of a training to its trackers.
 
-    Nothing here changes the training: a random state is put back, and an error is a warning.
+    Nothing here changes the training: random states are restored, and errors become warnings.
 
     Args:
         trackers: of the first rank; without any, nothing is tracked.

@@ -57,7 +57,7 @@ class CoLeaFTrainer:
         cache: "memory" or "device" keeps videos there after they were first read.
         quiet: no progress bar.
         profile: write a trace of some steps into `out` and print where their time went.
-        accept_changes: resume a run though its code or data have changed since; its scores then come with a note.
+        accept_changes: resume a run although its code or data have changed; its scores then have a caveat.
         optimizer: makes the optimiser from the list of parameters to train, in place of the one that `config` names:
             `optimizer=lambda parameters: torch.optim.NAdam(parameters, lr=1e-3)`.
         schedule: makes the learning-rate schedule of an optimiser, in place of the one that `config` names. It is
@@ -65,10 +65,10 @@ class CoLeaFTrainer:
             `schedule=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)`.
         trackers: follow the run, in place of `config.trackers`: their names, or objects of one's own that have the
             methods of `tracking.Tracker`: `trackers=["wandb", MyTracker()]`.
-        group: what trackers show the run with.
+        group: the group under which trackers show the run.
 
-    A run that is resumed needs the same `optimizer` and `schedule` as it began with. Their classes are recorded and
-    checked, and of the optimiser the numbers that it was made with.
+    A resumed run needs the `optimizer` and `schedule` that it began with. Their classes and the optimiser's
+    hyper-parameters are recorded and checked.
 
     Under torchrun each process makes the same trainer and the same calls. `fit` and `evaluate` divide the videos among
     them; only the first process writes.

@@ -71,7 +71,7 @@ def measure(
         num_classes: number of classes, C.
         segments: number of segments, T, where it has a fixed one.
         config: the loss terms.
-        label_loss: has the loss that `wrap` was given.
+        label_loss: holds the loss that was given to `wrap`.
         dead: parameters that no loss reaches; the raw outputs that depend on them are searched for.
         decide: whether to decide the default loss; False keeps the one of `label_loss`.
         on_original: run the network itself and restore it, since no copy can stand for it (`DryRun.on_original`).

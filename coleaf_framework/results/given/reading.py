@@ -1,4 +1,4 @@
-"""Which form a file of events has, by its content, and what it says."""
+"""Read a file of events, whose form is recognised by its content."""
 
 from __future__ import annotations
 
