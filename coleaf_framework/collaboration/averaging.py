@@ -51,7 +51,7 @@ class MovingAverage(nn.Module):
             its.copy_(kept)
 
     def train(self, mode: bool = True) -> MovingAverage:
-        """Evaluation mode, whatever is asked for."""
+        """Keep evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def forward(self, *args: object, **kwargs: object) -> object:

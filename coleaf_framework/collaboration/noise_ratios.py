@@ -100,7 +100,7 @@ def read_noise_ratios(path: Path) -> NoiseRatios:
 
 
 def write_noise_ratios(path: Path, ratios: Tensor, classes: Sequence[str]) -> None:
-    """Write ratios (M,C) atomically as the published file has them, with the names of the classes beside them."""
+    """Write ratios (M,C) atomically in the form of the published file, with the names of the classes."""
     arrays = dict(zip(MODALITIES, ratios.double().numpy(), strict=True))
 
     def write(temporary: Path) -> None:

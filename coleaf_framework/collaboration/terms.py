@@ -36,7 +36,7 @@ def custom_modality_labels(anchor: nn.Module) -> Callable[..., Tensor] | None:
 def modality_labels(
     c: CoLeaFConfig, anchor: nn.Module, output: AnchorOutput, batch: Batch, progress: Progress
 ) -> Tensor:
-    """What each modality is taught to contain: (B,M,C) in [0,1], without gradient.
+    """The labels that each modality is trained on: (B,M,C) in [0,1], without gradient.
 
     Weak labels, those of either modality where the data set gives them; or the Anchor's own
     `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak labels smoothed as in the authors'

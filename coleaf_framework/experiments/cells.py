@@ -119,7 +119,7 @@ def _network_of(anchor: str) -> str:
 
 
 def folder_stem(anchor: str) -> str:
-    """How the folders of an Anchor's cells begin: its name, of a declaration file the file's without its ending."""
+    """The beginning of the names of an Anchor's cell folders: its name, or a declaration file's without its ending."""
     return Path(anchor).stem if is_declaration_file(anchor) else anchor.replace(":", ".")
 
 

@@ -132,7 +132,7 @@ class ClusterExecutor:
         return Polled(tuple(f"{n} {state}" for state, n in sorted(states.items())), failed)
 
     def cancel(self) -> None:
-        """Leave the jobs alone: they are the cluster's."""
+        """Leave the jobs running: they belong to the cluster."""
         if self._open:
             ids = " ".join(str(job.job_id) for _, job in self._open.values())
             ids = ids if len(self._open) <= _MOST_NAMED else f"and the ids in {self._folder / RECORD}"
@@ -140,7 +140,7 @@ class ClusterExecutor:
         self._open = {}
 
     def close(self) -> None:
-        """Leave the jobs alone, too."""
+        """Leave the jobs running."""
 
     def _job(self, job_id: str) -> Job[Any]:
         """A job that was submitted before; submitit asks the cluster for all of them at once."""

@@ -42,9 +42,9 @@ class Executor(Protocol):
         ...
 
     def cancel(self) -> None:
-        """React to SIGINT or SIGTERM; `poll` then says when nothing is under way any more."""
+        """React to SIGINT or SIGTERM; `poll` then tells when nothing is under way any more."""
         ...
 
     def close(self) -> None:
-        """Leave nothing behind that nobody watches; called once, whatever happened."""
+        """Leave no unwatched process behind; called once, also after an error."""
         ...

@@ -140,7 +140,7 @@ def _is_half(seen: Seen, half: Tensor) -> bool:
 
 
 def _reads_all_channels(halves: Sequence[Tensor], head: FunctionalHead) -> bool:
-    """Whether one class depends on most channels of what may be the tokens, as it does not of logits of each class."""
+    """Whether one class depends on most channels of a candidate for the tokens; of per-class logits it does not."""
     half, sources = halves[0], head.token_tensors()
     weights = torch.zeros_like(half)
     weights[..., 0] = torch.randn_like(weights[..., 0])

@@ -57,7 +57,7 @@ def spatiotemporal(name: str) -> bool:
 
 
 def role_of(name: str) -> Role | None:
-    """What the name of an output says that it is; None where it says nothing."""
+    """The role that the name of an output suggests; None if it suggests none."""
     found = words(name)
     return next((role for role, known in _ROLES if found & known), None)
 

@@ -27,7 +27,8 @@ class Description:
         lines: the description, line by line.
         call: a `wrap(...)` call that passes the dry run; None where something is open.
         problem: why there is no call; None otherwise.
-        proposed: "inputs" and the fields of the protocol, as `Declaration` takes them; open ones are absent. Empty for a network that follows the protocol.
+        proposed: "inputs" and the fields of the protocol, as `Declaration` takes them; open ones are absent. Empty for
+            a network that follows the protocol.
         arguments: the arguments of the call; None where there is none.
     """
 

@@ -33,7 +33,7 @@ class Proposal:
 
 
 def agreed(proposals: Sequence[Proposal]) -> Proposal:
-    """What several proposals have in common; what they differ in is open."""
+    """What several proposals agree on; the fields in which they differ are open."""
     first = proposals[0]
     common = Proposal(open=dict(first.open))
     for name, value in first.fields.items():

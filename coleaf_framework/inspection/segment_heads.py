@@ -116,7 +116,7 @@ class Classifier:
 
 
 def find_classifier(probe: Probe, halves: Sequence[Tensor], num_classes: int) -> Classifier | None:
-    """The classifier of two halves (B,T,C) of segment probabilities; None where no submodule is it.
+    """The classifier of two halves (B,T,C) of segment probabilities; None if it is not a submodule.
 
     Of submodules inside one another it is the outermost that works on each segment alone: the input of an MLP, and not
     its hidden layer, is the token.

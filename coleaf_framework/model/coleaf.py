@@ -130,8 +130,8 @@ class CoLeaF(PersistentModule):
     def updates(self, progress: Progress) -> tuple[Update, ...]:
         """The updates of a training step, in their order.
 
-        One of both branches; or, where `config.update` is "reference_first", the Reference's and then the Anchor's
-        against the updated Reference. One branch alone in the Reference's head start, and without a Reference.
+        One update of both branches; or, if `config.update` is "reference_first", the Reference's and then the
+        Anchor's against the updated Reference. One branch alone in the head start, and without a Reference.
         """
         if self.reference is None:
             return ("anchor",)
@@ -146,7 +146,7 @@ class CoLeaF(PersistentModule):
         which: Update = "both",
         shared: AnchorPass | None = None,
     ) -> StepOutput:
-        """The forward of one update: its losses, and what was observed on the way.
+        """The forward of one update: its losses, and observations to be logged.
 
         Args:
             batch: streams and weak labels (B,C).
@@ -188,11 +188,11 @@ class CoLeaF(PersistentModule):
         return StepOutput(losses | of_reference, observations)
 
     def mix(self, batch: Batch) -> Batch:
-        """The batch that a step trains on: its videos mixed where `config.mixup` asks for it; see `mix_videos`."""
+        """The batch that a step trains on, with mixed videos if `config.mixup` is set; see `mix_videos`."""
         return mix_videos(batch, self.config.mixup) if self.config.mixup else batch
 
     def shared_pass(self, batch: Batch, progress: Progress) -> AnchorPass | None:
-        """The Anchor's forward pass, for all updates of a step; None where there is one update, which makes its own.
+        """The Anchor's forward pass, shared by all updates of a step; None if there is one update, which runs its own.
 
         In a step of several micro-batches each has its own, kept until its last update. Errors as in `forward`.
         """
@@ -271,7 +271,7 @@ class CoLeaF(PersistentModule):
         return self._signal
 
     def strip(self) -> nn.Module:
-        """The user's network alone, as it came: same object, same state-dict keys, no hooks.
+        """The user's network alone, unchanged: same object, same state-dict keys, no hooks.
 
         What `wrap` froze can be trained again.
 

@@ -19,7 +19,7 @@ def freeze(anchor: nn.Module, names: tuple[str, ...]) -> None:
 
 
 def unfreeze(anchor: nn.Module, also: tuple[str, ...] = ()) -> None:
-    """Let the parameters be trained again that a model around this network froze.
+    """Make the parameters trainable again that a model around this network froze.
 
     Args:
         anchor: the network.

@@ -38,7 +38,7 @@ class SavedParts:
     source: Path
 
     def fill(self, model: nn.Module) -> None:
-        """Give the model made of these parts its weights.
+        """Load the weights into the model made of these parts.
 
         Raises:
             ValueError: they do not fit it, or parameters are to be frozen that it lacks; names the file and up to five
@@ -124,7 +124,7 @@ def read_parts(
 
 
 def _loss(source: Path, record: RunRecord, given: RawLoss | None, *, trust: bool) -> RawLoss | None:
-    """The loss that the Anchor was wrapped with: given again, or found by its record."""
+    """The loss that the Anchor was wrapped with: as given, or imported by its recorded name."""
     if given is None:
         return recorded_loss(source, record.model.loss, trust=trust)
     if record.model.loss is False:

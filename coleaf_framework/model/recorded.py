@@ -28,7 +28,7 @@ def require_record(model: Recorded) -> RunRecord:
 
 
 def require_adapter(model: Recorded, directory: Path | str) -> None:
-    """Refuse to go without the adapter that a folder's Anchor was wrapped with.
+    """Check that a model has the adapter that a folder's Anchor was wrapped with, if any.
 
     Raises:
         ValueError: there was one, and the model has none.

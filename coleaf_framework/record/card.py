@@ -122,7 +122,7 @@ def model_card(
 
 
 def escaped(text: str) -> str:
-    """A text on one line, of which Markdown and HTML read nothing as theirs.
+    """A text on one line, in which no character is markup in Markdown or HTML.
 
     Example:
         >>> escaped("a_b | <i>")
@@ -261,7 +261,7 @@ def _training(record: RunRecord, epochs_done: int | None) -> str:
 
 
 def _settings(record: RunRecord) -> list[str]:
-    """Each setting that is not the default and that no sentence of the card tells, in Markdown."""
+    """Each setting that is not the default and is not in the card's text, in Markdown."""
     told = {"seed", "epochs", "root", "streams"}
     sections: tuple[tuple[str, BaseModel | None, BaseModel], ...] = (
         ("coleaf", record.coleaf, CoLeaFConfig()),

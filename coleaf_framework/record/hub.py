@@ -78,7 +78,7 @@ def find_run(run: Path | str, *, revision: str | None = None, **how: Any) -> Fou
     """The folder of a run that is named by its path, or by its repository on the Hub, which is then fetched.
 
     What exists here is a path. "user/name" and "user/name@revision" are repositories, unless there is a folder "user"
-    here; "hf://user/name" always is one. Anything else is a path too, whose reader says that it is missing.
+    here; "hf://user/name" always is one. Anything else is a path too; reading it fails if it is missing.
 
     Args:
         run: its name.
@@ -162,12 +162,12 @@ def _fetched(name: str, revision: str | None, how: Mapping[str, Any]) -> FoundRu
 
 
 def first_line(problem: BaseException) -> str:
-    """What an error of huggingface_hub says first; where to read more of HTTP follows."""
+    """The first line of an error of huggingface_hub; references on HTTP follow it."""
     return str(problem).strip().partition("\n")[0] or type(problem).__name__
 
 
 def _refuse_token(where: str, problem: BaseException) -> None:
-    """Say so where the Hub does not take the token."""
+    """Raise PermissionError if the Hub rejected the token."""
     if getattr(getattr(problem, "response", None), "status_code", None) in (401, 403):
         raise PermissionError(f"{where}: the Hub does not accept the token: `hf auth login`, or HF_TOKEN") from None
 

@@ -50,7 +50,7 @@ def push_folder(folder: Path, repo_id: str, **how: Any) -> str:
     )
 
     class Pushed(hub.ModelHubMixin):  # type: ignore[misc,name-defined]
-        """Defined in a function, since its base is from an extra; without arguments, which would be published."""
+        """Defined in a function, since its base is from an extra. Its arguments would be published: it has none."""
 
         def _save_pretrained(self, save_directory: Path) -> None:
             for path in sorted(folder.iterdir()):

@@ -106,7 +106,7 @@ class BatchLoader:
             yield batch
 
     def _begin(self, loader: DataLoader[Any]) -> Iterator[Any]:
-        """Start the loader's iterator; the death of a reading process is noticed in its `next` alone."""
+        """Start the loader's iterator; only its `next` notices the death of a reading process."""
         if not (self.workers and hasattr(signal, "SIGCHLD")):
             return iter(loader)
         # Processes that start now inherit the mask, so no signal comes before `_begin_reading` has run.

@@ -25,7 +25,7 @@ from coleaf_framework.training.run_folder import OnExisting
 def require_options(
     config: object, decision: object, out: object, cache: object, on_existing: object, factories: Mapping[str, object]
 ) -> None:
-    """Check the arguments of `CoLeaFTrainer`, which it describes.
+    """Check the arguments of `CoLeaFTrainer`; see there.
 
     Raises:
         WrongTypeError: one has another type; names it.

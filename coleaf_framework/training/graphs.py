@@ -110,7 +110,7 @@ class CapturedSteps:
         self._moduli: set[int] = {1}
 
     def step(self, batches: Sequence[Batch], progress: Progress, note: Note) -> None:
-        """Make one training step; `note` is told what the forwards returned, and must copy what it keeps.
+        """Make one training step; `note` gets the outputs of the forwards, and must copy what it keeps.
 
         Raises:
             ValueError: the step uses a value of the host that each replay would repeat.
@@ -249,7 +249,7 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
 
 
 def _layout(batch: Batch) -> tuple[Any, ...]:
-    """What must be equal for one graph to serve two batches."""
+    """The properties that two batches of one graph must share."""
     return batch.fraction, *((name, x.shape, x.dtype) for name, x in _tensors(batch).items())
 
 

@@ -56,7 +56,7 @@ def recorded(
 def with_made(
     record: RunRecord, stepper: Stepper, optimizer: OptimizerFactory | None, schedule: ScheduleFactory | None
 ) -> RunRecord:
-    """The record with the classes of what the user's factories made, which the configuration lacks.
+    """The record with the classes of the optimiser and schedule from the user's factories.
 
     Args:
         record: from `recorded`.

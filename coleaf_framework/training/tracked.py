@@ -43,7 +43,7 @@ def hyperparameters(record: RunRecord | None) -> dict[str, Plain]:
 
 
 def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
-    """What trackers are told of an epoch.
+    """The numbers of an epoch for trackers.
 
     Args:
         entry: as `CoLeaFTrainer.fit` returns it.
@@ -109,7 +109,7 @@ class TrackedTraining:
 
     @property
     def trivial(self) -> TrivialParsers | None:
-        """What gathers the trivial parsers' scores in a pass over the validation split; None where they are known."""
+        """Meters of the trivial parsers for a pass over the validation split; None if their scores are known."""
         return TrivialParsers() if self._measure and not self._trivial else None
 
     def measured(self, scores: Mapping[str, dict[str, float]]) -> None:
@@ -147,7 +147,7 @@ class TrackedTraining:
                 self.trackers.finish(status)
 
     def epoch_done(self, entry: Mapping[str, Any], best: int) -> None:
-        """Tell of an epoch, with the model as it was scored.
+        """Report an epoch, with the model as it was scored.
 
         Args:
             entry: of the history.
@@ -164,7 +164,7 @@ class TrackedTraining:
             self.trackers.scalars([(entry["epoch"], numbers_of(entry) | {"best_epoch": float(best)})])
 
     def trained(self, history: Sequence[Mapping[str, Any]], best: int) -> None:
-        """Tell of the validation scores of the best epoch, beside the trivial parsers'."""
+        """Report the validation scores of the best epoch, beside the trivial parsers'."""
         scores = history[best - 1].get("val") if best else None
         if scores is None:
             return

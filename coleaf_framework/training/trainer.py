@@ -123,7 +123,7 @@ class CoLeaFTrainer:
         The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
         or without columns, it is the last. Where the ground truth of `val` has only the columns AV, the default of
         `monitor` is the mean of those. With a run folder, an interrupted run goes on from its last checkpoint and
-        ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
+        ends with the same weights as an uninterrupted one. SIGINT and SIGTERM end it after the current step, with a
         checkpoint. With `config.anchor_ema` the Anchor's weights are the averaged ones.
 
         Args:
@@ -228,7 +228,7 @@ class CoLeaFTrainer:
     def _tracked(
         self, trackers: dict[str, Tracker], val: BatchLoader | None, folder: Path | None, epochs: int
     ) -> TrackedTraining:
-        """What tells the trackers, on the first rank, of a training of which so many epochs are done."""
+        """What reports a training, of which so many epochs are done, to the trackers of the first rank."""
         known = Trackers(trackers if self.distributed.first else {}, folder)
         if epochs == self.config.epochs and known.done(epochs):  # nothing is left to be trained or told
             known = Trackers({}, None)

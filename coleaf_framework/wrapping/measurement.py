@@ -255,7 +255,7 @@ class _Measuring:
 
 
 def _random_reference(output: AnchorOutput) -> ReferenceOutput:
-    """The answer of a Reference that knows nothing."""
+    """Random outputs of a Reference."""
     assert output.modality_probs is not None
     probs = torch.rand_like(output.modality_probs.float())
     return ReferenceOutput(torch.rand_like(output.segment_probs), probs, torch.randn_like(output.tokens))

@@ -65,7 +65,7 @@ class Rows:
 
 
 def read_rows(path: Path, text: str) -> Rows:
-    """Divide a text into cells: by tabs where its first line has one, by commas, with quotes, where it has not.
+    """Divide a text into cells: by tabs if its first line has one, else by commas, with quotes.
 
     Raises:
         ValueError: it cannot be divided; names the line.

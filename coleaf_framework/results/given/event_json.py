@@ -97,7 +97,7 @@ def _events(where: str, what: str, events: Iterable[EventEntry]) -> list[GivenEv
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON file, of which Python would keep the last of two equal keys without a word."""
+    """An object of a JSON file whose keys must differ, since Python would silently keep the last of two equal ones."""
     content = dict(pairs)
     if len(content) < len(pairs):
         seen: set[str] = set()
