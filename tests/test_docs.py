@@ -124,7 +124,8 @@ def test_code_on_a_page_runs(
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *(page for page in PAGES if not page.startswith(AS_PRINTED))]
+    "page",
+    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", *(page for page in PAGES if not page.startswith(AS_PRINTED))],
 )
 def test_lines_are_short_enough_for_two_beside_each_other(page: str) -> None:
     """100 characters; aside from tables, pictures and printed output, whose fences name no language."""

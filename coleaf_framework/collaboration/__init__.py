@@ -1,4 +1,4 @@
-"""What Anchor and Reference teach each other, as the paper has it and as the authors' code has it."""
+"""What Anchor and Reference teach each other, in the paper's form and in that of the authors' code."""
 
 from coleaf_framework.collaboration.averaging import MovingAverage
 from coleaf_framework.collaboration.config import OFFICIAL, STRONG, CoLeaFConfig

@@ -1,4 +1,4 @@
-"""A moving average of a network, to teach or to answer in its place."""
+"""A moving average of a network, used as a teacher or in its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MovingAverage(nn.Module):
     Never trained and always in evaluation mode. Calls pass to the copy.
 
     Args:
-        network: to be followed; the copy begins as it is.
+        network: to be followed; the copy begins with its weights.
         decay: of one call of `follow`, in [0, 1).
     """
 
@@ -51,7 +51,7 @@ class MovingAverage(nn.Module):
             its.copy_(kept)
 
     def train(self, mode: bool = True) -> MovingAverage:
-        """Evaluation mode, whatever is asked for."""
+        """Keep evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def forward(self, *args: object, **kwargs: object) -> object:

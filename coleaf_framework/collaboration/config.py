@@ -243,7 +243,7 @@ class CoLeaFConfig(StrictConfig):
 
     @classmethod
     def strong(cls, **changes: Any) -> CoLeaFConfig:
-        """The paper's values with what was measured to help both HAN and CMPAE; `changes` on top."""
+        """The paper's values plus those measured to help both HAN and CMPAE; `changes` on top."""
         return cls(**{**STRONG, **changes})
 
     @classmethod

@@ -32,7 +32,7 @@ AUDIO_WEIGHT, VISUAL_WEIGHT, VIDEO_WEIGHT = 2.0, 1.0, 2.0
 
 @dataclass(frozen=True)
 class LabelLoss:
-    """How labels teach an Anchor, as `wrap` was told or has decided.
+    """How labels teach an Anchor, as given to `wrap` or decided by it.
 
     Args:
         raw: a loss of what the network itself returns, in place of the Anchor's own; None without one.
@@ -108,7 +108,7 @@ def uses_default_loss(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO
 def reads_modality_labels(c: CoLeaFConfig, anchor: nn.Module, how: LabelLoss = VIDEO_ALONE) -> bool:
     """Whether a training may read `Batch.modality_labels`: by the Reference's loss, the Anchor's own, or the default.
 
-    Of an own loss it is not known, so it counts. A default loss reads them where a batch has any (`anchor_update`).
+    An Anchor's own loss is assumed to read them. A default loss does where a batch has any (`anchor_update`).
 
     Args:
         c: which loss terms there are.
@@ -195,7 +195,7 @@ def pseudo_label_terms(
 ) -> dict[str, Tensor]:
     """The weighted terms of the data's pseudo-labels, means over videos; empty where their weights are 0.
 
-    Empty too where only the Anchor's moving average makes them and has not begun (`label_teacher_warmup`).
+    Also empty until `label_teacher_warmup` ends, if the Anchor's moving average alone makes the pseudo-labels.
 
     Args:
         c: weights, form, smoothing and balance.
@@ -207,8 +207,8 @@ def pseudo_label_terms(
         Name -> scalar.
 
     Raises:
-        ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and how many
-            are positive is not known.
+        ValueError: a weight is set and the batch has no pseudo-labels, or the labels are to be balanced and the share
+            of positive ones is unknown.
     """
     if not c.reads_segment_labels:
         return {}

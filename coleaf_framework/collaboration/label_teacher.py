@@ -1,7 +1,7 @@
 """A moving average of the Anchor refines pseudo-labels of segments.
 
-The teacher is a mean teacher (Tarvainen, Valpola, NeurIPS 2017); what it makes of a label is soft bootstrapping (Reed
-et al., ICLR 2015) with beta = 1/2, within the weak label. Shape letters: see `protocol.py`.
+The teacher is a mean teacher (Tarvainen, Valpola, NeurIPS 2017); labels are refined by soft bootstrapping (Reed et al.,
+ICLR 2015) with beta = 1/2, within the weak label. Shape letters: see `protocol.py`.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ def mix_videos(batch: Batch, alpha: float) -> Batch:
     permutation among videos with the same real segments: with another length, a part of a video would be mixed with
     padding. A video whose length no other has stays as it is.
 
-    Streams, `labels`, `modality_labels` and `pseudo_labels` are mixed; pseudo-labels of a mixture say something where
-    those of both videos do. `segment_labels` are left out: the truth of a mixture is not binary. `mask`, `ids` and
+    Streams, `labels`, `modality_labels` and `pseudo_labels` are mixed; pseudo-labels of a mixture are valid where those
+    of both videos are. `segment_labels` are left out: the truth of a mixture is not binary. `mask`, `ids` and
     `fraction` stay.
 
     Random numbers come from PyTorch's global generator on the CPU, which a training run seeds for each step and rank.

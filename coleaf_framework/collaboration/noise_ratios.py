@@ -103,7 +103,7 @@ def read_noise_ratios(path: Path) -> NoiseRatios:
 
 
 def write_noise_ratios(path: Path, ratios: Tensor, classes: Sequence[str]) -> None:
-    """Write ratios (M,C) atomically as the published file has them, with the names of the classes beside them."""
+    """Write ratios (M,C) atomically in the form of the published file, with the names of the classes."""
     arrays = dict(zip(MODALITIES, ratios.double().numpy(), strict=True))
 
     def write(temporary: Path) -> None:
@@ -127,7 +127,7 @@ def unimodal_probs(output: AnchorOutput) -> Tensor:
 
 
 def denoised_labels(ratios: NoiseRatios, output: AnchorOutput, batch: Batch, progress: Progress) -> Tensor:
-    """The batch's modality labels without those that JoMoLD's rule takes for wrong; in the first epoch all of them.
+    """The batch's modality labels minus those that JoMoLD's rule finds wrong; the first epoch keeps all.
 
     Losses are ranked within the given batch, so within a micro-batch where a step is divided. They are taken against
     visual labels smoothed to 0.95, as published.

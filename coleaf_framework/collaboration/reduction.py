@@ -1,4 +1,4 @@
-"""How a loss term is reduced over videos, which says what a micro-batch's term is of its step's."""
+"""How a loss term is reduced over videos, which decides how the terms of a micro-batch are scaled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Reduction(Enum):
-    """How a term comes from those of single videos."""
+    """How the losses of single videos are reduced to a term."""
 
     MEAN = "mean over videos"
     SUM = "sum over videos"

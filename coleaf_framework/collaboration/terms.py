@@ -2,8 +2,8 @@
 
 Those of labels alone are in `label_loss`. Shape letters: see `protocol.py`.
 
-Each term stops gradients on its teacher's side. Numbers in capitals are those of the authors' code, some of whose forms
-are sums where the paper's are means.
+Each term stops gradients on its teacher's side. Constants in capitals are from the authors' code, which sums in some
+terms where the paper takes means.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def custom_modality_labels(anchor: nn.Module) -> Callable[..., Tensor] | None:
 def modality_labels(
     c: CoLeaFConfig, anchor: nn.Module, output: AnchorOutput, batch: Batch, progress: Progress
 ) -> Tensor:
-    """What each modality is taught to contain: (B,M,C) in [0,1], without gradient.
+    """The labels that each modality is trained on: (B,M,C) in [0,1], without gradient.
 
     Weak labels, those of either modality where the data set gives them; or the Anchor's own
     `modality_labels(output, batch, progress)`; or, for an Anchor without it, weak labels smoothed as in the authors'
@@ -192,7 +192,7 @@ def _pseudo_label_term(
 
 @dataclass(frozen=True)
 class TeachingTerm:
-    """A loss term by which the Reference teaches the Anchor. Whether it is on is said by `CoLeaFConfig.teaching`.
+    """A loss term by which the Reference teaches the Anchor; `CoLeaFConfig.teaching` lists those that are on.
 
     Args:
         name: of the term; a custom loss must not use it.

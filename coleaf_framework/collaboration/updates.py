@@ -1,4 +1,4 @@
-"""The updates of a training step: what each is made of, from the outputs of both branches.
+"""The updates of a training step: the losses of each, from the outputs of both branches.
 
 Shape letters: see `protocol.py`.
 """
@@ -37,8 +37,8 @@ class StepOutput(NamedTuple):
 
     Args:
         losses: "anchor/..." and "reference/..." -> scalar; the update minimises their sum.
-        observations: what was seen and trains nothing, name -> scalar without gradient: "theta/audio" and
-            "theta/visual", the means over videos of the weights of eq. 9-11, where they weigh. As the losses, those of
+        observations: values to be logged, name -> scalar without gradient: "theta/audio" and "theta/visual", the means
+            over videos of the weights of eq. 9-11, while the event-aware contrast is active. Like the losses, those of
             a micro-batch are its share of the step's.
     """
 
@@ -109,7 +109,7 @@ def anchor_update(
         reference: the teacher's answer; None where nothing is to be learnt from it.
         batch: the videos.
         progress: of the epochs that train the Anchor.
-        how: how labels teach the Anchor; where the batch has labels of either modality, a default loss reads them.
+        how: which loss reads the labels; a default loss reads labels per modality if the batch has them.
 
     Returns:
         Losses, "anchor/..." -> scalar, as the micro-batch's part of the step's; and the observed means of theta over

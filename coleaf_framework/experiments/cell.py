@@ -1,7 +1,7 @@
 """Train one cell of a grid in its own process: `python -m coleaf_framework.experiments.cell FOLDER`.
 
 SIGINT and SIGTERM end it after the current step with a checkpoint, from which the same command goes on. With
-`--attached`, it ends so with the process that started it, too.
+`--attached`, it also ends so when the process that started it ends.
 """
 
 from __future__ import annotations

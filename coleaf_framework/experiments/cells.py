@@ -27,7 +27,7 @@ class Planned:
         cells: in the order of rows and seeds.
         told: a sentence for each variant that an Anchor has no option for, and for each Anchor that is left out.
         left_out: optional Anchors that cannot be trained -> why.
-        built: (Anchor, name of a variant) of models that were built already, to see whether they can be.
+        built: (Anchor, name of a variant) of models that were already built as a check.
     """
 
     cells: list[Cell] = field(default_factory=list)
@@ -119,7 +119,7 @@ def _network_of(anchor: str) -> str:
 
 
 def folder_stem(anchor: str) -> str:
-    """How the folders of an Anchor's cells begin: its name, of a declaration file the file's without its ending."""
+    """The beginning of the names of an Anchor's cell folders: its name, or a declaration file's without its ending."""
     return Path(anchor).stem if is_declaration_file(anchor) else anchor.replace(":", ".")
 
 

@@ -17,8 +17,8 @@ class Chosen:
 
     Args:
         names: of the Anchors, in the order in which they were named; those of "all" by name.
-        optional: those that only "all" stands for: where one cannot take the data, it is left out instead of refused.
-        broken: plugins that "all" does not stand for, since they do not work -> why.
+        optional: those that only "all" includes; one that cannot take the data is left out instead of refused.
+        broken: plugins that "all" leaves out since they do not work -> why.
     """
 
     names: tuple[str, ...]

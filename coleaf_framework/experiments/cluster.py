@@ -61,7 +61,7 @@ def read_jobs(folder: Path) -> dict[str, str]:
 class ClusterExecutor:
     """Runs each cell as a job.
 
-    A cell that has a job in the queue, or that runs, is not submitted again, whichever command submitted it.
+    A cell with a queued or running job is not submitted again, whichever command submitted it.
 
     Args:
         backend: submitit's executor, whose folder is OUT/jobs.
@@ -132,7 +132,7 @@ class ClusterExecutor:
         return Polled(tuple(f"{n} {state}" for state, n in sorted(states.items())), failed)
 
     def cancel(self) -> None:
-        """Leave the jobs alone: they are the cluster's."""
+        """Leave the jobs running: they belong to the cluster."""
         if self._open:
             ids = " ".join(str(job.job_id) for _, job in self._open.values())
             ids = ids if len(self._open) <= _MOST_NAMED else f"and the ids in {self._folder / RECORD}"
@@ -140,7 +140,7 @@ class ClusterExecutor:
         self._open = {}
 
     def close(self) -> None:
-        """Leave the jobs alone, too."""
+        """Leave the jobs running."""
 
     def _job(self, job_id: str) -> Job[Any]:
         """A job that was submitted before; submitit asks the cluster for all of them at once."""

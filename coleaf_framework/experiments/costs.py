@@ -179,7 +179,7 @@ def _deployed_size(anchor: nn.Module) -> int:
 
 
 def name_of(device: torch.device) -> str:
-    """What a device is called in a table of costs."""
+    """The name of a device in a table of costs."""
     threads = torch.get_num_threads()
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} CPU thread{'s' * (threads > 1)}"
 

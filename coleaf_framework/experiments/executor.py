@@ -1,4 +1,4 @@
-"""What runs the cells of a grid: processes of this machine (`local`) or jobs of a cluster (`cluster`)."""
+"""Executors run the cells of a grid: as local processes (`local`) or as jobs of a cluster (`cluster`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Polled:
 
 
 class Executor(Protocol):
-    """Runs cells, each in a process of its own. A cell is done when its folder says so.
+    """Runs cells, each in a process of its own. The files in a cell's folder tell whether it is done.
 
     Attributes:
         poll_seconds: how long to wait between two calls of `poll`.
@@ -42,9 +42,9 @@ class Executor(Protocol):
         ...
 
     def cancel(self) -> None:
-        """React to SIGINT or SIGTERM; `poll` then says when nothing is under way any more."""
+        """React to SIGINT or SIGTERM; `poll` then tells when nothing is under way any more."""
         ...
 
     def close(self) -> None:
-        """Leave nothing behind that nobody watches; called once, whatever happened."""
+        """Leave no unwatched process behind; called once, also after an error."""
         ...

@@ -59,7 +59,7 @@ class Study:
         variants: the ways to train an Anchor.
         pairs: names (treated, control) of the variants to compare.
         paper: the paper's numbers; None where it has none.
-        counts_types: whether it counts types of events, which the scored split's ground truth then has to tell apart.
+        counts_types: whether it counts event types, which the scored split's ground truth must then distinguish.
     """
 
     name: str
@@ -118,7 +118,7 @@ class CellPlan(StrictConfig):
     Args:
         split: to score.
         config: what is trained.
-        group: what trackers show the run with: the study that planned it first, Anchor and variant.
+        group: the trackers' name of its group: the study that planned it first, Anchor and variant.
     """
 
     split: Literal["train", "val", "test"]
@@ -155,7 +155,7 @@ class Grid:
         split: the scored split.
         out: folder of the cells.
         notes: the caveats of the result.
-        left_out: Anchors that `--anchors all` stands for and that cannot be trained on the data -> why.
+        left_out: Anchors of `--anchors all` that cannot be trained on the data -> why.
     """
 
     study: Study

@@ -52,7 +52,7 @@ class LocalExecutor:
         self._cancelled = False
 
     def submit(self, cells: Sequence[Cell]) -> None:
-        """Queue cells; says so if they have to share GPUs."""
+        """Queue cells; logs if they have to share GPUs."""
         for cell in cells:
             (cell.folder / DONE).unlink(missing_ok=True)
         self._waiting = list(cells)

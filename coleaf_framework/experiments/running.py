@@ -64,7 +64,7 @@ def run_grid(grid: Grid, executor: Executor | None = None) -> None:
 def cell_commands(grid: Grid) -> list[str]:
     """For each cell that is not done, a line for a shell that trains and scores it in this folder, by this Python.
 
-    Such a cell ends by itself alone, or by SIGINT or SIGTERM with a checkpoint, from which the same line goes on.
+    Such a cell runs to its end, or until SIGINT or SIGTERM, with a checkpoint from which the same line goes on.
     """
     here = shlex.quote(str(Path.cwd()))
     folders = [cell.folder.resolve() for cell in grid.cells if grid.needs_work(cell)]
@@ -72,7 +72,7 @@ def cell_commands(grid: Grid) -> list[str]:
 
 
 class _Display:
-    """Progress bar over the epochs of all cells, with the what runs."""
+    """Progress bar over the epochs of all cells, with the cells that run."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

@@ -31,7 +31,7 @@ class ScoredRuns:
     Args:
         rows: one per group of runs, and per file, in the order in which they are named.
         pairs: their differences to the first row.
-        predictions: of any of them, for the ground truth.
+        predictions: of any row, for the ground truth.
         title: heading of the table.
         by_run: run folder, or file -> column -> percent.
         notes: the caveats.

@@ -1,4 +1,4 @@
-"""The recipes ma and jomold: a first run, what it says of the training labels, and the run that is taught by that.
+"""The recipes ma and jomold: a first run, its estimate of wrong training labels, and a run trained with that.
 
 RUN/step1/              step 1, a run folder: MA's base model, or JoMoLD's noise estimator
 RUN/removals.json       step 2 of ma: labels that are wrong in a modality
@@ -6,7 +6,7 @@ RUN/noise_ratios.npz    step 2 of jomold: shares of wrong labels
 RUN/recipe.yaml         the configuration, from which `--resume` goes on before step 3 has begun
 RUN/                    step 3, trained from scratch
 
-Steps 1 and 2 are of the Anchor alone, with weak labels alone, whatever teaches it in step 3.
+Steps 1 and 2 train the Anchor alone, with weak labels alone, whatever is set for step 3.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEP1, PLAN = "step1", "recipe.yaml"
 
 
 class Steps(ABC):
-    """What is peculiar to a recipe of three steps.
+    """The parts in which the recipes of three steps differ.
 
     Attributes:
         file: what step 2 writes, in the run folder.

@@ -26,7 +26,7 @@ class FoundInputs:
     Args:
         inputs: what each argument gets; None where each stream is an argument of its own name.
         notes: what was assumed or overruled, a sentence each.
-        rivals: other ways that run too and that nothing tells apart from `inputs`.
+        rivals: other ways that also run and cannot be told apart from `inputs`.
     """
 
     inputs: Inputs | None

@@ -37,7 +37,7 @@ class FlatOutput:
         values: (B,C).
         responses: to the logits of the first and of the second half of the segment probabilities.
         reads: whether it depends on the tokens of the first and of the second half; neither where that is not known.
-        name: what the network's code calls it; its path where it calls it nothing.
+        name: its name in the network's code, or its path where it has none.
     """
 
     seen: Seen
@@ -60,7 +60,7 @@ class FlatOutput:
 
     @property
     def role(self) -> Role | None:
-        """What its name says that it is."""
+        """The role that its name suggests."""
         return role_of(self.name)
 
     @property
@@ -165,7 +165,7 @@ def _shifted_values(seen: Seen, layout: str, target: str, index: int | None, val
 
 
 def _response(values: Tensor) -> Response:
-    """What (shifts, B, C) do as the logits of class 0 of video 0 rise."""
+    """How values (shifts, B, C) respond as the logits of class 0 of video 0 rise."""
     steps = values.diff(dim=0)
     if float(steps.abs().max()) < _LEAST:
         return "stays"
@@ -176,7 +176,7 @@ def _response(values: Tensor) -> Response:
 
 
 def _gradient_response(values: Tensor, sources: Sequence[tuple[Seen, str]], half: int) -> Response:
-    """What an output (B,C) does as the probabilities of one half rise, by its gradients to them."""
+    """How an output (B,C) responds as the probabilities of one half rise, by its gradients to them."""
     tensors = [seen.tensor for seen, _ in sources]
     found: set[Response] = set()
     for video in range(len(values)):

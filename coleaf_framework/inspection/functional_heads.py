@@ -1,4 +1,4 @@
-"""Find the tokens of a network whose segment probabilities no submodule makes, as a product with prototypes.
+"""Find the tokens of a network whose segment probabilities no submodule makes, but, say, a product with prototypes.
 
 Shape letters: see `protocol.py`.
 """
@@ -23,7 +23,7 @@ _MOST = 10
 
 @dataclass(frozen=True, eq=False)
 class FunctionalHead:
-    """The tensors that segment probabilities are made of, each segment of its own: one with an axis m, or two.
+    """The tensors from which each segment's probabilities are computed: one with an axis m, or two.
 
     Args:
         sources: one, or one for each half, in the order of the halves.
@@ -140,7 +140,7 @@ def _is_half(seen: Seen, half: Tensor) -> bool:
 
 
 def _reads_all_channels(halves: Sequence[Tensor], head: FunctionalHead) -> bool:
-    """Whether one class depends on most channels of what may be the tokens, as it does not of logits of each class."""
+    """Whether one class depends on most channels of a candidate for the tokens; of per-class logits it does not."""
     half, sources = halves[0], head.token_tensors()
     weights = torch.zeros_like(half)
     weights[..., 0] = torch.randn_like(weights[..., 0])

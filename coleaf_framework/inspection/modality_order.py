@@ -1,4 +1,4 @@
-"""Tell which of two halves of a network's output is the audio's, from what each depends on.
+"""Find out which half of a network's output is audio, from what each half depends on.
 
 Shape letters: see `protocol.py`.
 """
@@ -30,7 +30,7 @@ class Order:
     """Which half is the audio's.
 
     Args:
-        audio: 0 or 1; None where nothing tells.
+        audio: 0 or 1; None without evidence.
         why: the evidence, or what is missing, in a few words.
         overruled: a sentence, where names say otherwise; None where they do not.
     """

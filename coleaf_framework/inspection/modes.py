@@ -25,7 +25,7 @@ class ModeDifferences:
     Args:
         by_path: path of an output -> a sentence, for outputs that cannot be declared once for both modes.
         changing: a sentence, where outputs change between two calls in evaluation; None where none does.
-        notes: what differs and is no hindrance, a sentence each.
+        notes: harmless differences, a sentence each.
     """
 
     by_path: Mapping[str, str]

@@ -1,6 +1,6 @@
-"""What the names of a network's arguments, outputs and submodules say about modality and role.
+"""Hints on modality and role in the names of a network's arguments, outputs and submodules.
 
-Names are hints: `find_inputs` and `propose` overrule them where the structure says otherwise, and say so.
+`find_inputs` and `propose` overrule names where the structure contradicts them, with a note.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def spatiotemporal(name: str) -> bool:
 
 
 def role_of(name: str) -> Role | None:
-    """What the name of an output says that it is; None where it says nothing."""
+    """The role that the name of an output suggests; None if it suggests none."""
     found = words(name)
     return next((role for role, known in _ROLES if found & known), None)
 

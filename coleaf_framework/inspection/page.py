@@ -1,4 +1,4 @@
-"""What `describe` says of a network, line by line."""
+"""The output of `describe`, line by line."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Description:
         network: class name of the network.
         lines: the description, line by line.
         call: a `wrap(...)` call that passes the dry run; None where something is open.
-        problem: why there is none; None otherwise.
-        proposed: what is proposed: "inputs", and the fields of the protocol, as `Declaration` takes them. What is open
-            is absent. Empty for a network that follows the protocol.
+        problem: why there is no call; None otherwise.
+        proposed: "inputs" and the fields of the protocol, as `Declaration` takes them; open ones are absent. Empty for
+            a network that follows the protocol.
         arguments: the arguments of the call; None where there is none.
     """
 

@@ -1,4 +1,4 @@
-"""Run a copy of a network on synthetic batches, and record its outputs and what goes into and out of its submodules.
+"""Run a copy of a network on synthetic batches, and record its outputs and its submodules' inputs and outputs.
 
 Shape letters: see `protocol.py`.
 """

@@ -1,4 +1,4 @@
-"""Propose where the protocol's fields are in a network's outputs; each only on evidence, which is said.
+"""Propose where the protocol's fields are in a network's outputs, each only on evidence, which is stated.
 
 Shape letters: see `protocol.py`.
 """

@@ -1,4 +1,4 @@
-"""What is proposed of a network's outputs, field by field."""
+"""The proposal for a network's outputs, field by field."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from coleaf_framework.adapters import DERIVE, Out, Tap
 
 @dataclass
 class Proposal:
-    """What is proposed of a network's outputs.
+    """A proposal for a network's outputs.
 
     Args:
         fields: "segment_probs", "video_probs", "modality_probs", "tokens" -> its declaration; an open field is absent.
         evidence: the same names -> why.
-        open: the same names -> what was found, and what would tell.
+        open: the same names -> what was found, and what would decide.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Proposal:
 
 
 def agreed(proposals: Sequence[Proposal]) -> Proposal:
-    """What several proposals have in common; what they differ in is open."""
+    """What several proposals agree on; the fields in which they differ are open."""
     first = proposals[0]
     common = Proposal(open=dict(first.open))
     for name, value in first.fields.items():

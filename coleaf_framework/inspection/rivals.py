@@ -1,4 +1,4 @@
-"""What tells candidates for the segment probabilities apart."""
+"""Choose among candidates for the segment probabilities."""
 
 from __future__ import annotations
 

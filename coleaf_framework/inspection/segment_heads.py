@@ -1,6 +1,6 @@
 """Find the classifier that makes a network's segment probabilities; its input is the output token, as in the paper.
 
-Shape letters: see `protocol.py`. Here a half is what a network says of one modality, before it is known of which.
+Shape letters: see `protocol.py`. A half is a network's output for one modality, before it is known which.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Classifier:
 
 
 def find_classifier(probe: Probe, halves: Sequence[Tensor], num_classes: int) -> Classifier | None:
-    """The classifier of two halves (B,T,C) of segment probabilities; None where no submodule is it.
+    """The classifier of two halves (B,T,C) of segment probabilities; None if it is not a submodule.
 
     Of submodules inside one another it is the outermost that works on each segment alone: the input of an MLP, and not
     its hidden layer, is the token.

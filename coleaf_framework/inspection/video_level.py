@@ -1,8 +1,8 @@
 """Tell the modality and the video probabilities among a network's outputs of one row per video.
 
 A probability rises when the logits of its class rise: one modality's with that modality's logits alone, the video's
-with both. An uncertainty does not rise everywhere. What does not move with the segments' logits has a head of its own:
-then the tokens that it reads tell, or names.
+with both. An uncertainty does not rise everywhere. An output that does not move with the segments' logits has a head of
+its own: then the tokens that it reads decide, or names.
 
 Shape letters: see `protocol.py`.
 """
@@ -24,7 +24,7 @@ class Verdict:
 
     Args:
         chosen: one output, or the audio's and the visual's; empty where it is to be derived; None where it is open.
-        why: the evidence, or what would tell.
+        why: the evidence, or what would decide.
     """
 
     chosen: tuple[FlatOutput, ...] | None

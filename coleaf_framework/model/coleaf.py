@@ -45,12 +45,11 @@ class CoLeaF(PersistentModule):
     Made by `wrap`, which checks the Anchor first. `anchor` is the user's network itself; it expects
     standardised streams where `standardizer` is set.
 
-    Three ways to train it, from the shortest to the closest:
+    Three ways to train it, from the shortest to the most detailed:
 
-    - `CoLeaFTrainer`, which does all that follows.
+    - `CoLeaFTrainer`, which does all of the following.
     - A loop of one's own: `losses = model(batch)`, one backward of their sum, one update; both branches at once.
-    - A loop that follows the configuration to the letter, as `config.update` "reference_first" and `config.mixup`
-      need::
+    - A loop that follows the whole configuration, which `config.update` "reference_first" and `config.mixup` need::
 
         batch = model.mix(batch)
         shared = model.shared_pass(batch, progress)
@@ -112,8 +111,8 @@ class CoLeaF(PersistentModule):
         """Every loss term of a batch, weighted, by name; with the paper's recipe their sum is what training minimises.
 
         Each term stops gradients on its teacher's side, so one backward updates both branches as the paper's
-        two do. Terms of weight 0, or before their warm-up ends, are absent. Those of a batch that is a part of a
-        step (`batch.fraction`) are that part of the step's.
+        two do. Terms of weight 0, or before their warm-up ends, are absent. The terms of a micro-batch are scaled
+        (`batch.fraction`), so that those of all micro-batches add up to the step's.
 
         Args:
             batch: streams and weak labels (B,C).
@@ -131,8 +130,8 @@ class CoLeaF(PersistentModule):
     def updates(self, progress: Progress) -> tuple[Update, ...]:
         """The updates of a training step, in their order.
 
-        One of both branches; or, where `config.update` is "reference_first", the Reference's and then the Anchor's
-        against the updated Reference. One branch alone in the Reference's head start, and without a Reference.
+        One update of both branches; or, if `config.update` is "reference_first", the Reference's and then the
+        Anchor's against the updated Reference. One branch alone in the head start, and without a Reference.
         """
         if self.reference is None:
             return ("anchor",)
@@ -147,7 +146,7 @@ class CoLeaF(PersistentModule):
         which: Update = "both",
         shared: AnchorPass | None = None,
     ) -> StepOutput:
-        """The forward of one update: its losses, and what was observed on the way.
+        """The forward of one update: its losses, and observations to be logged.
 
         Args:
             batch: streams and weak labels (B,C).
@@ -189,11 +188,11 @@ class CoLeaF(PersistentModule):
         return StepOutput(losses | of_reference, observations)
 
     def mix(self, batch: Batch) -> Batch:
-        """The batch that a step trains on: its videos mixed where `config.mixup` asks for it; see `mix_videos`."""
+        """The batch that a step trains on, with mixed videos if `config.mixup` is set; see `mix_videos`."""
         return mix_videos(batch, self.config.mixup) if self.config.mixup else batch
 
     def shared_pass(self, batch: Batch, progress: Progress) -> AnchorPass | None:
-        """The Anchor's forward pass, for all updates of a step; None where there is one update, which makes its own.
+        """The Anchor's forward pass, shared by all updates of a step; None if there is one update, which runs its own.
 
         In a step of several micro-batches each has its own, kept until its last update. Errors as in `forward`.
 
@@ -279,7 +278,7 @@ class CoLeaF(PersistentModule):
         return self._signal
 
     def strip(self) -> nn.Module:
-        """The user's network alone, as it came: same object, same state-dict keys, no hooks.
+        """The user's network alone, unchanged: same object, same state-dict keys, no hooks.
 
         What `wrap` froze can be trained again.
 

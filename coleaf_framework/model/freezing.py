@@ -1,4 +1,4 @@
-"""Parameters of an Anchor that no loss reaches, frozen while a model is around it."""
+"""Freezing the parameters of an Anchor that no loss reaches, while it is part of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def freeze(anchor: nn.Module, names: tuple[str, ...]) -> None:
 
 
 def unfreeze(anchor: nn.Module, also: tuple[str, ...] = ()) -> None:
-    """Let the parameters be trained again that a model around this network froze.
+    """Make the parameters trainable again that a model around this network froze.
 
     Args:
         anchor: the network.

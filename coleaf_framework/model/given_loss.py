@@ -1,4 +1,4 @@
-"""The loss that `wrap` was given, named in a record and found again."""
+"""The loss that was given to `wrap`: its name in a record, and the function for a name."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from coleaf_framework.plugins import import_function, importable_name
 
 
 def named(loss: RawLoss | None) -> bool | str:
-    """A loss as a record has it: "module:function"; True for one that no import finds again; False for None."""
+    """A loss as written in a record: "module:function"; True if it cannot be imported by name; False for None."""
     if loss is None:
         return False
     return importable_name(loss) or True
 
 
 def recorded_loss(source: Path, recorded: bool | str, *, trust: bool) -> RawLoss | None:
-    """The loss that a record names; one that raises when it is called, where it is not to be had.
+    """The loss that a record names, or a placeholder that raises when it is called.
 
-    A model answers without its loss, so nothing is refused before it is trained.
+    Inference needs no loss, so a missing one is an error only in training.
 
     Args:
         source: the record's file.
@@ -44,7 +44,7 @@ def recorded_loss(source: Path, recorded: bool | str, *, trust: bool) -> RawLoss
 
 
 class MissingLoss:
-    """Stands for a loss that is needed to train and was not given.
+    """Placeholder for a loss that was not given; only training needs it.
 
     Args:
         message: what to say when it is called.

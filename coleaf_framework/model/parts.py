@@ -21,14 +21,14 @@ from coleaf_framework.storage import CONFIG, WEIGHTS, read_tensors
 
 @dataclass(frozen=True)
 class SavedParts:
-    """What a saved model is built of; the arguments of `CoLeaF`, and the weights to fill it with.
+    """Parts of a saved model: the arguments of `CoLeaF`, and the weights to load into it.
 
     Args:
         anchor: with fresh weights, or the one that was given.
-        reference: with fresh weights; None where it is not wanted or the Anchor was trained alone.
+        reference: with fresh weights; None if not asked for, or if the Anchor was trained alone.
         arguments: the other arguments of `CoLeaF`.
         tensors: name -> weights.
-        source: the file that they are from.
+        source: the file of the weights.
     """
 
     anchor: nn.Module
@@ -38,7 +38,7 @@ class SavedParts:
     source: Path
 
     def fill(self, model: nn.Module) -> None:
-        """Give the model made of these parts its weights.
+        """Load the weights into the model made of these parts.
 
         Raises:
             ValueError: they do not fit it, or parameters are to be frozen that it lacks; names the file and up to five
@@ -127,7 +127,7 @@ def read_parts(
 
 
 def _loss(source: Path, record: RunRecord, given: RawLoss | None, *, trust: bool) -> RawLoss | None:
-    """The loss that the Anchor was wrapped with: given again, or found by its record."""
+    """The loss that the Anchor was wrapped with: as given, or imported by its recorded name."""
     if given is None:
         return recorded_loss(source, record.model.loss, trust=trust)
     if record.model.loss is False:

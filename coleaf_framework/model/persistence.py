@@ -35,7 +35,7 @@ class PersistentModule(nn.Module):
     adapter: Adapter | None
 
     def save(self, directory: Path | str) -> None:
-        """Write `config.yaml` (the record, by which to build the networks) and `model.safetensors`, each atomically.
+        """Write `config.yaml` (the record, from which networks are rebuilt) and `model.safetensors`, each atomically.
 
         Raises:
             ValueError: the model was not made by `wrap` or `load`, so it has no record.
@@ -100,9 +100,9 @@ class PersistentModule(nn.Module):
         branch: str | None = None,
         create_pr: bool | None = None,
     ) -> str:
-        """Push the model, Anchor and Reference, to a repository, which is made if need be.
+        """Push the model, Anchor and Reference, to a repository, which is created if it does not exist.
 
-        A run folder is better pushed by `coleaf push RUN user/name`: its card says what was measured.
+        A run folder is better pushed by `coleaf push RUN user/name`, whose card has the scores.
 
         Args:
             repo_id: "user/name".

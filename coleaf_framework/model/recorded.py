@@ -1,4 +1,4 @@
-"""The record that belongs to a model, and what it asks for."""
+"""Access to the record of a model, and checks of what it requires."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def require_record(model: Recorded) -> RunRecord:
 
 
 def require_adapter(model: Recorded, directory: Path | str) -> None:
-    """Refuse to go without the adapter that a folder's Anchor was wrapped with.
+    """Check that a model has the adapter that a folder's Anchor was wrapped with, if any.
 
     Args:
         model: with a record.

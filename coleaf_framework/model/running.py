@@ -33,7 +33,7 @@ def batch_shape(streams: Mapping[str, Tensor], specs: Mapping[str, StreamSpec]) 
 
 
 def fixed_length(network: nn.Module, segments: int) -> str:
-    """The sentence that a network works for one T only, and what sets it."""
+    """A sentence for messages: the network works for one T only, and where that T is set."""
     name = type(network).__name__
     if getattr(network, "fixed_segments", None) is None:
         return f"{name} was wrapped with segments={segments}"

@@ -66,7 +66,7 @@ class TrainingSignal:
 
 
 def _cell(share: float) -> str:
-    """A share as a percentage that is 100 only where it is all; a dash where it is none."""
+    """A share in percent: 100 only for the whole, a dash for none."""
     if share == 0:
         return "-"
     return "100%" if share == 1 else f"{min(99, max(1, round(100 * share)))}%"

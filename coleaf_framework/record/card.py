@@ -1,4 +1,4 @@
-"""The model card of a run, README.md of its repository, as far as the run's record and given measurements say it."""
+"""The model card of a run, README.md of its repository, from the run's record and given measurements."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def model_card(
 
 
 def escaped(text: str) -> str:
-    """A text on one line, of which Markdown and HTML read nothing as theirs.
+    """A text on one line, in which no character is markup in Markdown or HTML.
 
     Example:
         >>> escaped("a_b | <i>")
@@ -141,7 +141,7 @@ def _code(text: str) -> str:
 
 
 def _head(record: RunRecord, repo_id: str, licence: str | None, measured: Sequence[Measured]) -> str:
-    """What the Hub reads of the card: its search, and the box of scores."""
+    """The card's YAML metadata, for the Hub's search and its box of scores."""
     hub = require_library("huggingface_hub", "a model card", "hub")
     results = [
         hub.EvalResult(
@@ -264,7 +264,7 @@ def _training(record: RunRecord, epochs_done: int | None) -> str:
 
 
 def _settings(record: RunRecord) -> list[str]:
-    """Each setting that is not the default and that no sentence of the card tells, in Markdown."""
+    """Each setting that is not the default and is not in the card's text, in Markdown."""
     told = {"seed", "epochs", "root", "streams"}
     sections: tuple[tuple[str, BaseModel | None, BaseModel], ...] = (
         ("coleaf", record.coleaf, CoLeaFConfig()),

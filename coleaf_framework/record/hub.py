@@ -1,7 +1,7 @@
 """Runs on the Hugging Face Hub: which files of a repository are a run, and fetching them.
 
-A repository is somebody else's: nothing but the files named here is fetched, none of them is code or a pickle, and they
-are read as those of any other run folder, which says how large they may be and that what they name is not imported.
+A repository is somebody else's: only the files named here are fetched, up to a size each, and none is code or a pickle.
+They are read as those of any other run folder, so code that they name is not imported.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class FoundRun:
 
     Args:
         folder: where it is.
-        repository: "user/name" of the Hub that it was fetched from; None for a folder that was there.
-        commit: the commit's full hash; None for a folder that was there.
+        repository: "user/name" of the Hub that it was fetched from; None for a local folder.
+        commit: the commit's full hash; None for a local folder.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class FoundRun:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """By what to cite the run: a sentence to stand beside what it answers."""
+        """A sentence that names repository and commit, shown beside the run's results."""
         if self.repository is None:
             return ()
         return (f"the run is {self.repository} of the Hugging Face Hub, commit {self.commit}",)
@@ -82,7 +82,7 @@ def find_run(run: Path | str, *, revision: str | None = None, **how: Any) -> Fou
     """The folder of a run that is named by its path, or by its repository on the Hub, which is then fetched.
 
     What exists here is a path. "user/name" and "user/name@revision" are repositories, unless there is a folder "user"
-    here; "hf://user/name" always is one. Anything else is a path too, whose reader says that it is missing.
+    here; "hf://user/name" always is one. Anything else is a path too; reading it fails if it is missing.
 
     Args:
         run: its name.
@@ -169,12 +169,12 @@ def _fetched(name: str, revision: str | None, how: Mapping[str, Any]) -> FoundRu
 
 
 def first_line(problem: BaseException) -> str:
-    """What an error of huggingface_hub says first; where to read more of HTTP follows."""
+    """The first line of an error of huggingface_hub; references on HTTP follow it."""
     return str(problem).strip().partition("\n")[0] or type(problem).__name__
 
 
 def _refuse_token(where: str, problem: BaseException) -> None:
-    """Say so where the Hub does not take the token."""
+    """Raise PermissionError if the Hub rejected the token."""
     if getattr(getattr(problem, "response", None), "status_code", None) in (401, 403):
         raise PermissionError(f"{where}: the Hub does not accept the token: `hf auth login`, or HF_TOKEN") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A record or configuration as an earlier version wrote it, in today's form; today's stays as it is.
+    """A record or configuration of an earlier version in today's form; today's are returned unchanged.
 
     Keys that came later need nothing: their defaults do what was done before there was the key. What else changed:
 

@@ -50,7 +50,7 @@ def push_folder(folder: Path, repo_id: str, **how: Any) -> str:
     )
 
     class Pushed(hub.ModelHubMixin):  # type: ignore[misc,name-defined]
-        """Made here, since its base class is that of an extra, and without arguments, which it would publish."""
+        """Defined in a function, since its base is from an extra. Its arguments would be published: it has none."""
 
         def _save_pretrained(self, save_directory: Path) -> None:
             for path in sorted(folder.iterdir()):

@@ -27,7 +27,7 @@ from coleaf_framework.storage import CONFIG, read_yaml, write_yaml
 
 
 class ModelEntry(BaseModel):
-    """The networks' shape and how the Anchor is called; unknown keys, of a newer version, are passed over.
+    """The networks' shape and how the Anchor is called; unknown keys, of a newer version, are ignored.
 
     Args:
         anchor_class: "module:Class" of the Anchor.
@@ -84,7 +84,7 @@ class AnchorEntry(PluginEntry):
     """The Anchor of the model.
 
     Args:
-        declaration: how it was wrapped, where that is known as plain values.
+        declaration: how it was wrapped, where plain values can express that.
     """
 
     declaration: WrapArguments | None = None
@@ -109,7 +109,7 @@ class TrainedOn(BaseModel):
 
 
 class RunRecord(StrictConfig):
-    """Everything that a run folder knows of a run, its weights and log aside.
+    """All that a run folder records of a run, its weights and log aside.
 
     Args:
         model: shape and classes of the networks.

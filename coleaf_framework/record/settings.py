@@ -63,7 +63,7 @@ def load_config(path: Path | str | None = None, settings: Iterable[str] = (), *,
 
 
 def require_sections(values: Mapping[str, Any], source: str) -> None:
-    """Check that what is named as a section of `RunConfig` is one.
+    """Check that every section of `RunConfig` is a mapping.
 
     Args:
         values: section -> key -> value.
@@ -78,7 +78,7 @@ def require_sections(values: Mapping[str, Any], source: str) -> None:
 
 
 def _without_record(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run folder's record without the sections that follow from the others."""
+    """A run folder's record without the sections that are written when a model is made or trained."""
     return {key: value for key, value in values.items() if key not in ("model", "train", "features", "made_of")}
 
 
@@ -159,7 +159,7 @@ def _with_declaration(
 
 
 def _require_no_code(values: Mapping[str, Any], source: str, told: Collection[str], kinds: Sequence[str]) -> None:
-    """Check that no code is named but by the user, by a setting whose key is in `told`."""
+    """Check that code is named only by the user, by a setting whose key is in `told`."""
     for kind in kinds:
         section = values.get(kind)
         name = section.get("name") if isinstance(section, Mapping) else None
@@ -264,7 +264,7 @@ def _published_schedule(anchor: Any) -> dict[str, Any]:
 
 
 def _weigh_labels(given: Mapping[str, Any], defaults: dict[str, dict[str, Any]]) -> None:
-    """Give labels of segments the weight 1 where nothing says which loss reads them."""
+    """Give labels of segments the weight 1 if no weight is set for a loss that reads them."""
     labels = given.get("labels")
     sources = labels.get("sources") if isinstance(labels, Mapping) else None
     told = {"segment_label_weight", "modality_label_weight"} & given.get("coleaf", {}).keys()

@@ -1,4 +1,4 @@
-"""A network's outputs over a split as `Predictions`. Shape letters: see `protocol.py`; N videos."""
+"""Assembles a network's outputs over a split into `Predictions`. Shape letters: see `protocol.py`; N videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decided events as probabilities of 0 and 1, so that whoever reads scores from probabilities decides the same."""
+"""Decided events as probabilities of 0 and 1, from which the same decisions follow."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def harmonic_mean(seen: float, unseen: float) -> float:
 
 
 def over_classes(predictions: Predictions, classes: Sequence[str]) -> Predictions:
-    """What was decided of some of the classes, and their truth, as if there were no others.
+    """Restrict decisions and ground truth to some of the classes.
 
     Args:
         predictions: of a split with ground truth.

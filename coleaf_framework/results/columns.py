@@ -1,8 +1,8 @@
 """The columns that exist for a kind of ground truth.
 
-Where all annotated events are audible and visible ("joint" truth, as UnAV-100's), an event that is heard alone or seen
-alone is not annotated. A prediction of one is then neither right nor wrong, so that all columns with A, V, Ao or Vo in
-them do not exist; Type@ and Event@ are made of these too. AV alone remains.
+Where all annotated events are audible and visible ("joint" truth, as UnAV-100's), audible-only and visible-only events
+are not annotated. A prediction of one is then neither right nor wrong, so no column that uses A, V, Ao or Vo exists,
+which includes Type@ and Event@. Only AV remains.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from coleaf_framework.results.tables import plain_table
 def true_types(predictions: Predictions) -> tuple[str, ...]:
     """The types that a segment's true event may have; "none" is no event.
 
-    Of a joint ground truth, which names audible-visible events alone, "none" is no type: what is heard alone or seen
-    alone is not annotated there.
+    In joint ground truth, which has audible-visible events alone, "none" is no type: audible-only and visible-only
+    events are not annotated there.
     """
     return ("audible-visible",) if predictions.truth_kind == "joint" else SEGMENT_TYPES
 

@@ -29,7 +29,7 @@ class Standing:
     Args:
         name: of the system, and how it was trained.
         kind: "run", "trivial" for a trivial parser, or "published".
-        scores: column -> percent, the mean over seeds; what is not known is absent.
+        scores: column -> percent, the mean over seeds; unknown ones are absent.
         intervals: column -> 95 % interval over videos and seeds; empty for a trivial parser and published scores.
         seeds: number of seeds; 0 where nothing was trained.
         gain: the paired difference of a system in CoLeaF less the same alone; None where there is no such pair.

@@ -22,8 +22,8 @@ from coleaf_framework.results.predictions import Predictions
 class ParsedVideo:
     """What a network found in a media file.
 
-    A file longer than the run's window is answered window by window; the segments of all windows stand side by side
-    here, so an event that goes on over the end of a window is one event.
+    A file longer than the run's window is parsed window by window; the segments of all windows are concatenated here,
+    so an event that crosses the border of two windows is one event.
 
     Args:
         file: The media file.
@@ -33,7 +33,7 @@ class ParsedVideo:
         decision: The thresholds.
         segment_seconds: Length of a segment.
         segment_probs: (T,M,C) float32 in [0,1].
-        gate_probs: (T,M,C) float32 in [0,1]: the probabilities that the gate is on, those of a segment's window.
+        gate_probs: (T,M,C) float32 in [0,1]: the probabilities that the gate compares, of each segment's window.
         decided: (T,M,C) bool: the predicted events.
         absent: The modality whose track the file lacks: no events are heard, or seen.
         notes: Sentences to be shown with the events.

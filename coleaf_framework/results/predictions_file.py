@@ -1,4 +1,4 @@
-"""The file in which a run keeps its predictions of a split. Shape letters: see `protocol.py`."""
+"""The file with a run's predictions of a split. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """F-scores published for LLP's test split, with their sources, to be shown beside measured ones.
 
 They are from Tables 6 and 7 of CoLeaF (ECCV 2024), without its "selected thresholds", and from the README files of two
-repositories where these print other numbers for the same system. Each is one number, without an interval; their
+repositories where these print other numbers for the same system. Each is one number, without an interval; the systems'
 decision rules differ.
 """
 

@@ -1,4 +1,4 @@
-"""Batches of a data set: read by `torch.utils.data.DataLoader`, or gathered from tensors that hold all of it."""
+"""Batches of a data set: read by `torch.utils.data.DataLoader`, or gathered from tensors that hold all videos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BatchLoader:
 
     Args:
         data: the data set.
-        device: where batches are to be.
+        device: of the batches.
         workers: processes that read videos.
         cache: "none" reads each video anew; "memory" keeps all in the main memory, "device" on the device, both
             from the first time on.
@@ -106,7 +106,7 @@ class BatchLoader:
             yield batch
 
     def _begin(self, loader: DataLoader[Any]) -> Iterator[Any]:
-        """Start the loader's iterator; the death of a reading process is noticed in its `next` alone."""
+        """Start the loader's iterator; only its `next` notices the death of a reading process."""
         if not (self.workers and hasattr(signal, "SIGCHLD")):
             return iter(loader)
         # Processes that start now inherit the mask, so no signal comes before `_begin_reading` has run.
@@ -178,7 +178,7 @@ class _Order(Sampler[tuple[int, ...]]):
 
 
 class _Readable(Dataset[Any]):
-    """A data set that returns its errors, so that they arrive as errors and not as a traceback in a text."""
+    """A data set that returns its errors, since a worker's exception would arrive as text with a traceback."""
 
     def __init__(self, data: AVVPDataset) -> None:
         self.data = data

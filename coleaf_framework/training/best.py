@@ -45,7 +45,7 @@ class BestWeights:
             read_tensors(self.folder.weights)
 
     def restore(self, model: nn.Module) -> None:
-        """Give `model` the weights kept."""
+        """Load the kept weights into `model`."""
         kept = read_tensors(self.folder.weights) if self.folder is not None else self._kept
         if kept is not None:
             model.load_state_dict(dict(kept))

@@ -1,4 +1,4 @@
-"""What a trainer checks before it trains: its options, and that its data can teach the model."""
+"""Checks before training: the trainer's options, and that the data can train the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from coleaf_framework.training.run_folder import OnExisting
 def require_options(
     config: object, decision: object, out: object, cache: object, on_existing: object, factories: Mapping[str, object]
 ) -> None:
-    """Check the arguments of `CoLeaFTrainer`, which it describes.
+    """Check the arguments of `CoLeaFTrainer`; see there.
 
     Raises:
         WrongTypeError: one has another type; names it.

@@ -38,9 +38,8 @@ def require_fitting_data(model: CoLeaF, decision: DecisionConfig, data: AVVPData
 
     Raises:
         TypeError: it is no data set.
-        ValueError: it is empty, has other classes or streams, or videos of another length than the only one that the
-            network works for; says of its segments or its ground truth what cannot be; or lacks the ground truth. Names
-            what differs.
+        ValueError: it is empty; has other classes, other streams or videos of another T than the model; its segment
+            length or kind of ground truth is invalid; or it lacks the ground truth. Names what differs.
     """
     if not all(hasattr(data, name) for name in ("name", "split", "classes", "streams", "__len__")):
         raise WrongTypeError(f"{shown(data)} is no data set: expected LLP, AVVPFolder or another AVVPDataset")
@@ -91,7 +90,7 @@ def _require_fitting_streams(model: CoLeaF, data: AVVPDataset, where: str) -> No
 
 
 def _require_fitting_length(model: CoLeaF, data: AVVPDataset, where: str) -> None:
-    """Check that every video has the only T that a network works for, where there is such a T and no mask."""
+    """Check that every video has the T that a network works for, if it works for one T only and takes no mask."""
     if model.segments is None or not hasattr(data, "segments") or takes_mask(model.anchor, model.adapter):
         return
     for index in range(len(data)):
@@ -101,7 +100,7 @@ def _require_fitting_length(model: CoLeaF, data: AVVPDataset, where: str) -> Non
 
 
 def require_answer(model: CoLeaF, data: AVVPDataset) -> None:
-    """Check that a model answers two videos of a split, whose number of segments its Anchor may not take.
+    """Run a model on two videos of a split, since its Anchor may not support their number of segments.
 
     Args:
         model: takes the split's streams.
@@ -124,7 +123,7 @@ def require_answer(model: CoLeaF, data: AVVPDataset) -> None:
 
 
 def require_read_labels(model: CoLeaF, train: AVVPDataset) -> None:
-    """Check that a loss reads the labels that a training split has beside the weak ones, and the other way round.
+    """Check that a loss reads the split's labels beside the weak ones, and that the split has the labels losses read.
 
     Args:
         model: to be trained.
@@ -167,7 +166,7 @@ def positive_shares_of(train: AVVPDataset) -> Tensor | None:
 
 
 def _labelled(data: object) -> WithPseudoLabels | None:
-    """The data set with pseudo-labels that a data set is, or wraps as `AveragedFrames` does."""
+    """The data set with pseudo-labels: this one, or the one that it wraps, as `AveragedFrames` does."""
     while data is not None and not isinstance(data, WithPseudoLabels):
         data = getattr(data, "dataset", None)
     return data
@@ -177,7 +176,7 @@ def with_fitting_monitor(config: TrainerConfig, val: AVVPDataset, *, log: bool =
     """A configuration whose `monitor` names columns that exist for the ground truth of the validation split.
 
     The default, Type@AVo, does not exist where the ground truth does not tell audible from visible events. There the
-    default is the same mean of AV, and the run's record has it so.
+    default is the same mean of AV, and is recorded as such.
 
     Args:
         config: how to train.

@@ -1,4 +1,4 @@
-"""The thresholds of a run that is used."""
+"""The thresholds that apply when a run is used."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def require_processes(name: str, processes: int) -> None:
     """Check that this machine can start so many processes.
 
     Raises:
-        ValueError: names `name`, which says how many, and what would do.
+        ValueError: too many; names the setting `name` and a value that works.
     """
     most = max(64, 4 * cores())
     if processes > most:
@@ -34,7 +34,7 @@ def choose_device(name: str, what: str = "trainer.device") -> torch.device:
     """The device called `name`; "auto" is cuda, then mps, then cpu. Under torchrun each process has its own GPU.
 
     Raises:
-        ValueError: there is no such device here; names `what`, which says it.
+        ValueError: the device cannot be used here; names the setting `what`.
     """
     if name.partition(":")[0] == "meta":
         raise ValueError(f"{what} {name!r} cannot be used here: it computes nothing")

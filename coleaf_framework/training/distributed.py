@@ -31,7 +31,7 @@ class DistributedContext:
     def join(cls) -> DistributedContext:
         """Join the processes that torchrun started; a context of size 1 without torchrun.
 
-        CPU tensors travel by gloo, CUDA tensors by nccl.
+        CPU tensors are sent by gloo, CUDA tensors by nccl.
         """
         if not dist.is_available():
             return cls()

@@ -1,4 +1,4 @@
-"""From a configuration to data sets, a trained model, and back from a run folder to a trainer."""
+"""Data sets, model and trainer from a configuration; a trainer again from a run folder."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ Digests = dict[tuple[str | None, str], dict[str, str]]
 def caveats_of_data(run: Path, scored: DataConfig, known: Digests | None = None) -> list[str]:
     """Caveats of scoring a run on other data than it was trained on.
 
-    Splits that either lacks are passed over.
+    Splits that either lacks are ignored.
 
     Args:
         run: its folder.
@@ -237,7 +237,7 @@ def _digests(data: DataConfig, split: str) -> dict[str, str]:
 
 
 def _require_declared_so(source: Path, file: DeclarationFile, record: RunRecord) -> None:
-    """Check that a declaration file says of the outputs what the run's record says, where the record can say it."""
+    """Check that a declaration file declares the outputs as the run's record does, where the record has them."""
     recorded = record.model.adapter
     if recorded is True:
         return

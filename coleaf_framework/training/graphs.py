@@ -3,13 +3,13 @@
 A captured step repeats its kernels with the numbers that Python gave them, on the very tensors it was captured with. So
 whatever Python computes must be the same in every step that is replayed:
 
-- Within an epoch learning rate and loss terms are; each epoch captures anew, after a few steps that run as they are.
-- Batches are copied into the tensors that were captured. Those of another shape, as an epoch's last one, have a graph
-  of their own, or run as they are where there are few of them.
-- A loss may read the step's number as `step % n` alone: there is a graph for each remainder.
+- Learning rate and loss terms are constant within an epoch; each epoch captures anew, after a few uncaptured steps.
+- Batches are copied into the tensors that were captured. Batches of another shape, such as an epoch's last one, have a
+  graph of their own, or are not captured if there are few of them.
+- A loss may read the step's number only as `step % n`: there is a graph for each remainder.
 - Random numbers of the device follow from the seed at each replay, as without graphs: a replay takes the generator's
-  seed and offset of that moment. Those of the host would be the same ones in each replay, so a step that draws any is
-  refused; and so is a step that changes plain attributes of a module or of the optimiser, puts another tensor in place
+  seed and offset of that moment. Random numbers of the host would be the same in each replay, so a step that draws any
+  is refused. So is a step that changes plain attributes of a module or of the optimiser, puts another tensor in place
   of one that a module keeps, or reads the names of videos.
 """
 
@@ -39,7 +39,7 @@ MakeStep = Callable[[Sequence[Batch], Progress, Note], None]
 
 
 class GraphBackend(Protocol):
-    """What captures and replays; the device's, or a test's."""
+    """Captures and replays steps: on the device, or in a test."""
 
     def warm_up(self, run: Callable[[], None]) -> None:
         """Run on the stream that will capture."""
@@ -95,8 +95,8 @@ class CapturedSteps:
 
     Args:
         make: makes a step as it is: forward, backward, update and moving averages.
-        model: whose plain attributes a step must leave as they are; tensors that it keeps may change in place.
-        optimizer: likewise.
+        model: a step must not change its plain attributes; tensors that it keeps may change in place.
+        optimizer: the same holds for it.
         backend: captures and replays.
     """
 
@@ -110,10 +110,10 @@ class CapturedSteps:
         self._moduli: set[int] = {1}
 
     def step(self, batches: Sequence[Batch], progress: Progress, note: Note) -> None:
-        """Make one training step; `note` is told what the forwards returned, and must copy what it keeps.
+        """Make one training step; `note` gets the outputs of the forwards, and must copy what it keeps.
 
         Raises:
-            ValueError: the step computes on the host what would be the same in each replay.
+            ValueError: the step uses a value of the host that each replay would repeat.
             RuntimeError: the step cannot be captured.
         """
         if progress.epoch != self._epoch:  # gives back the memory of the last epoch's graphs
@@ -151,7 +151,10 @@ class CapturedSteps:
                 _refuse(f"changes the attribute {name}")
 
     def _kept(self) -> dict[str, Any]:
-        """What Python keeps from step to step: tensors, which a graph knows by their memory, and plain values."""
+        """Plain values and tensors of model and optimiser, which a captured step must not replace.
+
+        A graph knows tensors by their memory, and a replay would not change plain values.
+        """
         return {
             f"{type(module).__name__}.{name}" + f" of {path}" * bool(path): value
             for path, module in self._model.named_modules()
@@ -184,7 +187,7 @@ class CapturedSteps:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A captured step: the tensors it reads, what it told, and what runs it."""
+    """A captured step: the tensors it reads, its outputs, and the function that replays it."""
 
     batches: Sequence[Batch]
     outputs: Sequence[StepOutput]
@@ -200,7 +203,7 @@ class _Graph:
 
 
 class _StepNumber:
-    """The number of a step as a loss may read it where steps are captured: `step % n`, which is written down."""
+    """The number of a captured step, which a loss may read only as `step % n`; each n is noted."""
 
     def __init__(self, number: int, moduli: set[int]) -> None:
         self._number, self._moduli = number, moduli
@@ -218,7 +221,7 @@ class _StepNumber:
 
 
 class _Names:
-    """In place of a batch's `ids`, which are other ones in each replay."""
+    """Placeholder for a batch's `ids`, which differ in each replay."""
 
     def _unknown(self, *_: object) -> NoReturn:
         _refuse("reads the names of videos, batch.ids")
@@ -246,7 +249,7 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
 
 
 def _layout(batch: Batch) -> tuple[Any, ...]:
-    """What must be equal for one graph to serve two batches."""
+    """The properties that two batches of one graph must share."""
     return batch.fraction, *((name, x.shape, x.dtype) for name, x in _tensors(batch).items())
 
 

@@ -98,7 +98,7 @@ def import_run(
 
 
 def _with_published(options: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Constructor options, with those that the network needs to take a published checkpoint; the given ones win."""
+    """Constructor options, completed by those that a published checkpoint needs; given ones take precedence."""
     return {**({} if is_declaration_file(name) else published_options(name)), **options}
 
 
@@ -118,7 +118,7 @@ def _load_into(network: nn.Module, path: Path, name: str) -> None:
 
 
 def _converted(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) -> Mapping[str, Tensor]:
-    """The tensors of a file as the network names them, by its `published_tensors` where it has that."""
+    """The tensors of a file under the network's names, by its `published_tensors` if it has that method."""
     convert = getattr(network, "published_tensors", None)
     try:
         return tensors if convert is None else dict(convert(dict(tensors)))

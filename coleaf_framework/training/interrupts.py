@@ -13,7 +13,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 class Interrupts:
     """Records SIGINT and SIGTERM, to be handled between two steps; a second SIGINT raises at once.
 
-    Does nothing outside the main thread, where no signal arrives.
+    Does nothing outside the main thread, since signals arrive only there.
 
     Args:
         patient: a second SIGINT is only noted too, since torchrun repeats the terminal's.

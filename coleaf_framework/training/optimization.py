@@ -31,7 +31,7 @@ ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
 def learning_rate_groups(anchor: nn.Module, others: Iterable[nn.Parameter], rate: float) -> list[ParameterGroup]:
-    """What is to be trained, in groups of one learning rate.
+    """The parameters to train, in groups of one learning rate.
 
     Args:
         anchor: its attribute `learning_rate_factors`, where it has one, maps beginnings of parameter names to factors.
@@ -146,7 +146,7 @@ def clip_gradients(branch: nn.Module, most: float) -> None:
 
 @contextmanager
 def never_captured() -> Iterator[None]:
-    """Steps of an optimiser that can be captured run as they are while this lasts, of which PyTorch would warn."""
+    """Hide PyTorch's warning that steps of a capturable optimiser run without capture."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
         yield

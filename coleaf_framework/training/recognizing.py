@@ -23,9 +23,9 @@ class _Match:
     Args:
         name: of the plugin.
         own: number of the network's parameters and buffers.
-        named: how many of these the file has, by name.
-        shaped: how many it has in the same shape.
-        share: `named` over the number of names that either has, in [0,1].
+        named: how many of these the file has by the same name.
+        shaped: how many of those have the same shape, too.
+        share: `named` over the number of names in the union of both, in [0,1].
     """
 
     name: str

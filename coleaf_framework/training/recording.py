@@ -1,4 +1,4 @@
-"""What the record of a model says of a training."""
+"""What a training adds to the record of its model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def recorded(
 def with_made(
     record: RunRecord, stepper: Stepper, optimizer: OptimizerFactory | None, schedule: ScheduleFactory | None
 ) -> RunRecord:
-    """The record with the classes of what the user's factories made, which the configuration lacks.
+    """The record with the classes of the optimiser and schedule from the user's factories.
 
     Args:
         record: from `recorded`.

@@ -83,7 +83,7 @@ class ResumeState(BaseModel):
 
 
 def require_fitting(state: Mapping[str, Any], stepper: Stepper, steps: int, source: Path) -> None:
-    """Check that a state fits these networks and this optimiser, whose kernel would crash on another.
+    """Check that a state fits these networks and this optimiser, whose kernel would crash on a wrong one.
 
     Args:
         state: from `parse_resume`.

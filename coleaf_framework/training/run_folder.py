@@ -2,12 +2,12 @@
 
 config.yaml          the resolved configuration, with what is needed to build the networks again
 model.safetensors    the weights of the best epoch so far
-resume.safetensors   everything that training goes on from
+resume.safetensors   the state from which training resumes
 log.jsonl            one line per epoch
 decision.yaml        thresholds that `coleaf thresholds` chose, if it did
-projection.safetensors  by which the training features were projected, if they were
+projection.safetensors  the projection of the training features, if they were projected
 trace.json           where the time of some steps went, with --profile
-trackers.json        where trackers keep the run, and the last epoch that each was told of
+trackers.json        where trackers keep the run, and the last epoch reported to each
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RunFolder:
     """The files of a run: every write is atomic, and a lock admits one writing process.
 
     Args:
-        path: made if need be.
+        path: created if it does not exist.
         on_existing: what to do if it holds a run: refuse, resume it, or overwrite it.
         can_resume: whether the message may advise to resume.
 

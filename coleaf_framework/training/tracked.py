@@ -1,4 +1,4 @@
-"""What the trackers of a run are told: numbers of every epoch, timelines of a few videos, a table at the end."""
+"""What trackers get from a run: numbers and timelines of a few videos after each epoch, a table at the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def hyperparameters(record: RunRecord | None) -> dict[str, Plain]:
 
 
 def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
-    """What trackers are told of an epoch.
+    """The numbers of an epoch for trackers.
 
     Args:
         entry: as `CoLeaFTrainer.fit` returns it.
@@ -86,12 +86,12 @@ class TrivialParsers:
 
 
 class TrackedTraining:
-    """Tells the trackers of a training of its epochs.
+    """Reports the epochs of a training to its trackers.
 
-    Nothing here changes the training: a random state is put back, and an error is a warning.
+    Nothing here changes the training: random states are restored, and errors become warnings.
 
     Args:
-        trackers: of the first rank; without any there, nothing is told.
+        trackers: of the first rank; without any, nothing is tracked.
         name: what tables call the model.
         measure: whether the trivial parsers are scored too, on every rank or on none.
         timelines: given to trackers after each epoch; None draws none.
@@ -103,7 +103,7 @@ class TrackedTraining:
 
     @property
     def trivial(self) -> TrivialParsers | None:
-        """What gathers the trivial parsers' scores in a pass over the validation split; None where they are known."""
+        """Meters of the trivial parsers for a pass over the validation split; None if their scores are known."""
         return TrivialParsers() if self._measure and not self._trivial else None
 
     def measured(self, scores: Mapping[str, dict[str, float]]) -> None:
@@ -112,7 +112,7 @@ class TrackedTraining:
 
     @contextmanager
     def running(self, run: TrackedRun, history: Sequence[Mapping[str, Any]], *, resuming: bool) -> Iterator[None]:
-        """A context in which the run is tracked; how it is left is the run's status.
+        """A context in which the run is tracked: "finished" at its end, else "interrupted" or "failed".
 
         Args:
             run: the run.
@@ -141,7 +141,7 @@ class TrackedTraining:
                 self.trackers.finish(status)
 
     def epoch_done(self, entry: Mapping[str, Any], best: int) -> None:
-        """Tell of an epoch, with the model as it was scored.
+        """Report an epoch, with the model as it was scored.
 
         Args:
             entry: of the history.
@@ -158,7 +158,7 @@ class TrackedTraining:
             self.trackers.scalars([(entry["epoch"], numbers_of(entry) | {"best_epoch": float(best)})])
 
     def trained(self, history: Sequence[Mapping[str, Any]], best: int) -> None:
-        """Tell of the validation scores of the best epoch, beside the trivial parsers'."""
+        """Report the validation scores of the best epoch, beside the trivial parsers'."""
         scores = history[best - 1].get("val") if best else None
         if scores is None:
             return

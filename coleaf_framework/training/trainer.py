@@ -57,7 +57,7 @@ class CoLeaFTrainer:
         cache: "memory" or "device" keeps videos there after they were first read.
         quiet: no progress bar.
         profile: write a trace of some steps into `out` and print where their time went.
-        accept_changes: resume a run though its code or data have changed since; its scores then come with a note.
+        accept_changes: resume a run although its code or data have changed; its scores then have a caveat.
         optimizer: makes the optimiser from the list of parameters to train, in place of the one that `config` names:
             `optimizer=lambda parameters: torch.optim.NAdam(parameters, lr=1e-3)`.
         schedule: makes the learning-rate schedule of an optimiser, in place of the one that `config` names. It is
@@ -65,10 +65,10 @@ class CoLeaFTrainer:
             `schedule=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)`.
         trackers: follow the run, in place of `config.trackers`: their names, or objects of one's own that have the
             methods of `tracking.Tracker`: `trackers=["wandb", MyTracker()]`.
-        group: what trackers show the run with.
+        group: the group under which trackers show the run.
 
-    A run that is resumed needs the same `optimizer` and `schedule` as it began with. Their classes are recorded and
-    checked, and of the optimiser the numbers that it was made with.
+    A resumed run needs the `optimizer` and `schedule` that it began with. Their classes and the optimiser's
+    hyper-parameters are recorded and checked.
 
     Under torchrun each process makes the same trainer and the same calls. `fit` and `evaluate` divide the videos among
     them; only the first process writes.
@@ -123,7 +123,7 @@ class CoLeaFTrainer:
         The best epoch is the first with the highest mean of the columns `config.monitor` on `val`; without `val`,
         or without columns, it is the last. Where the ground truth of `val` has only the columns AV, the default of
         `monitor` is the mean of those. With a run folder, an interrupted run goes on from its last checkpoint and
-        ends with the very weights that it would have had. SIGINT and SIGTERM end it after the step under way, with a
+        ends with the same weights as an uninterrupted one. SIGINT and SIGTERM end it after the current step, with a
         checkpoint. With `config.anchor_ema` the Anchor's weights are the averaged ones.
 
         Args:
@@ -134,8 +134,8 @@ class CoLeaFTrainer:
 
         Returns:
             One entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
-            eq. 9-11's weights, where they weigh), "val" (column -> percent) and "monitor"; "lrs", the rates of all
-            groups of parameters, where they differ.
+            the weights of eq. 9-11, while the event-aware contrast is active), "val" (column -> percent) and "monitor";
+            "lrs", the rates of all groups of parameters, where they differ.
 
         Raises:
             ValueError: a data set does not fit the model, or a tracker cannot start.
@@ -228,7 +228,7 @@ class CoLeaFTrainer:
     def _tracked(
         self, trackers: dict[str, Tracker], val: BatchLoader | None, folder: Path | None, epochs: int
     ) -> TrackedTraining:
-        """What tells the trackers, on the first rank, of a training of which so many epochs are done."""
+        """What reports a training, of which so many epochs are done, to the trackers of the first rank."""
         known = Trackers(trackers if self.distributed.first else {}, folder)
         if epochs == self.config.epochs and known.done(epochs):  # nothing is left to be trained or told
             known = Trackers({}, None)

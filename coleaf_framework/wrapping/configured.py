@@ -1,4 +1,4 @@
-"""`wrap` as a run's configuration says. Shape letters: see `protocol.py`."""
+"""`wrap` with the arguments of a run's configuration. Shape letters: see `protocol.py`."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class UsedParts:
         loss: whether its custom loss.
         labels: whether its modality labels.
         supervised: the output fields that losses of CoLeaF read.
-        given: has the loss that `wrap` was given.
+        given: holds the loss that was given to `wrap`.
         tokens: whether a Reference will teach its tokens.
     """
 

@@ -1,4 +1,4 @@
-"""The network that `wrap` is given: made if need be, and its streams and classes checked."""
+"""The network given to `wrap`: constructed if it is a class or a name, with checked streams and classes."""
 
 from __future__ import annotations
 

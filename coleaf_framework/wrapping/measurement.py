@@ -61,8 +61,8 @@ def measure(
     """Measure a network that has passed the dry run, on a copy; random state and gradients do not change.
 
     Contrast is measured with theta = 1 against random tokens, and the other terms of the Reference against random
-    probabilities. The default loss is decided too: BCE on video probabilities, and on both modalities too where
-    there is a parameter to which the segment probabilities give a gradient and those give none.
+    probabilities. The default loss is decided too: BCE on video probabilities, and also on those of both modalities
+    if some parameter gets a gradient from the segment probabilities but not from the video probabilities.
 
     Args:
         network: the Anchor.
@@ -71,8 +71,8 @@ def measure(
         num_classes: number of classes, C.
         segments: number of segments, T, where it has a fixed one.
         config: the loss terms.
-        label_loss: has the loss that `wrap` was given.
-        dead: parameters that no loss reaches, to be looked for behind all that the network returns.
+        label_loss: holds the loss that was given to `wrap`.
+        dead: parameters that no loss reaches; the raw outputs that depend on them are searched for.
         decide: whether to decide the default loss; False keeps the one of `label_loss`.
         on_original: run the network itself and restore it, since no copy can stand for it (`DryRun.on_original`).
 
@@ -236,7 +236,7 @@ class _Measuring:
         return weak
 
     def see_term(self, name: str, epoch: int, value: Tensor) -> None:
-        """Note what a term reaches, unless all that it depends on is known to be reached."""
+        """Note which parameters a term reaches; skipped once it has reached all that it depends on."""
         reached = self.found.terms.setdefault(name, set())
         if self.missing.get((name, epoch)) == set():
             return
@@ -258,7 +258,7 @@ class _Measuring:
 
 
 def _random_reference(output: AnchorOutput) -> ReferenceOutput:
-    """The answer of a Reference that knows nothing."""
+    """Random outputs of a Reference."""
     assert output.modality_probs is not None
     probs = torch.rand_like(output.modality_probs.float())
     return ReferenceOutput(torch.rand_like(output.segment_probs), probs, torch.randn_like(output.tokens))

@@ -102,11 +102,12 @@ def checked_signal(
         segments: number of segments, T, where it has a fixed one.
         config: the loss terms.
         label_loss: has the loss that `wrap` was given.
-        dead: parameters that no loss reaches, to be looked for behind all that the network returns.
+        dead: parameters that no loss reaches; which outputs of the network depend on them is measured.
         on_original: run the network itself and restore it, since no copy can stand for it.
 
     Returns:
-        The checks that passed, with what was measured, for the one of the parameters that turn out to be frozen.
+        The checks, which have passed, and the measurement. `run_on_dead` is left to the caller, who knows the
+        parameters to freeze only later.
 
     Raises:
         ValueError: a loss term does not reach what it should.

@@ -82,9 +82,9 @@ def readers_of_mixed_segments(
     *,
     on_original: bool = False,
 ) -> tuple[bool, str | None]:
-    """Whether some of these parameters read what other ones have mixed over segments, and the classifier among them.
+    """Whether some of these parameters follow a layer that mixes segments, and the first classifier among those.
 
-    One segment of the streams is changed: an input of which more than that segment's part changes is mixed.
+    One segment of the streams is changed: if more of a submodule's input changes, segments were mixed before it.
 
     Args:
         network: the Anchor; a copy is run.
@@ -93,10 +93,10 @@ def readers_of_mixed_segments(
         num_classes: number of classes, C.
         length: number of segments, T.
         among: names of parameters.
-        on_original: as in `signal.measure`.
+        on_original: as in `measurement.measure`.
 
     Returns:
-        Whether there is one, and the path of the first such submodule that returns C values for each position.
+        Whether there are any, and the path of the first such submodule that returns C values for each position.
     """
     with ExitStack() as stack:
         if on_original:

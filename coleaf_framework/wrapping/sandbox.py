@@ -1,4 +1,4 @@
-"""A copy of a network to experiment on, random numbers that nobody else sees, and synthetic streams."""
+"""A copy of a network to experiment on, isolated random numbers, and synthetic streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `wrap` refuses and warns of, once it knows which loss term trains which parameters of the Anchor."""
+"""Refusals and warnings of `wrap` that follow from which loss term trains which parameters of the Anchor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SignalChecks:
         network: the Anchor.
         config: the loss terms.
         found: what was measured.
-        mixing: whether some of the named parameters read what others have mixed over segments, and the classifier among
+        mixing: names of parameters -> whether any follow a layer that mixes segments, and the first classifier among
             their submodules; see `reach.readers_of_mixed_segments`.
     """
 

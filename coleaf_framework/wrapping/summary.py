@@ -19,7 +19,7 @@ def summarize(network: nn.Module, names: Collection[str]) -> str:
 
 
 def submodule_rows(network: nn.Module) -> dict[str, list[str]]:
-    """Names of all parameters by submodule: the children, and instead of one that holds most parameters its children.
+    """Names of all parameters by child module; a child that holds most parameters is replaced by its children.
 
     Parameters of no submodule are listed under "(own)", behind the path of the expanded child where they are its own.
     """

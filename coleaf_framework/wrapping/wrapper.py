@@ -226,7 +226,7 @@ def _anchor_entry(
     segments: int | None,
     loss: bool | str,
 ) -> AnchorEntry:
-    """What a run keeps to make the network again; nothing where it was made outside or cannot be imported."""
+    """What a run records to construct the network again; empty for an instance, or if nothing can be imported."""
     name = network if isinstance(network, str) else None if isinstance(network, nn.Module) else importable_name(network)
     options, declaration = without_namespaces(options), _plain_declaration(adapter, streams)
     whole = is_plain(options) and loss is not True and (adapter is None or declaration is not None)

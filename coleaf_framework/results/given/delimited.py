@@ -1,4 +1,4 @@
-"""Files of events with a row each, divided by tabs or commas: DCASE's, LLP's, and a plain CSV."""
+"""Files with one event a row, divided by tabs or commas: DCASE's, LLP's, and a plain CSV."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ROW_FORMS: Mapping[str, RowForm] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """The cells of a file, and the form that its header tells.
+    """The cells of a file, and the form that its header indicates.
 
     Args:
         path: the file.
@@ -65,7 +65,7 @@ class Rows:
 
 
 def read_rows(path: Path, text: str) -> Rows:
-    """Divide a text into cells: by tabs where its first line has one, by commas, with quotes, where it has not.
+    """Divide a text into cells: by tabs if its first line has one, else by commas, with quotes.
 
     Raises:
         ValueError: it cannot be divided; names the line.

@@ -1,4 +1,4 @@
-"""Files of events as JSON, as `coleaf predict` and `coleaf parse` write them; a language model may leave most out.
+"""Files of events as JSON, as `coleaf predict` and `coleaf parse` write them; only these keys are required:
 
 {"videos": {ID: {"events": [{"label", "modality", "onset", "offset"}, ...]}}}
 """
@@ -38,7 +38,7 @@ class VideoEntry(StrictConfig):
 
 
 class _File(BaseModel):
-    """The whole file; what else is in it, such as a model's version, is let be."""
+    """The whole file; further keys, such as a model's version, are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -97,7 +97,7 @@ def _events(where: str, what: str, events: Iterable[EventEntry]) -> list[GivenEv
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON file, of which Python would keep the last of two equal keys without a word."""
+    """An object of a JSON file whose keys must differ, since Python would silently keep the last of two equal ones."""
     content = dict(pairs)
     if len(content) < len(pairs):
         seen: set[str] = set()

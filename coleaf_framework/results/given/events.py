@@ -1,4 +1,4 @@
-"""What a file of events says, before it is held to a data set."""
+"""The content of a file of events, before it is matched to a data set."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class GivenEvent:
 
 @dataclass(frozen=True)
 class GivenEvents:
-    """All that a file says, with videos as the file names them.
+    """The content of a file, with videos as the file names them.
 
     Args:
         source: the file, or the two files, for messages.
@@ -69,12 +69,13 @@ class GivenEvents:
         where: name of a video -> where the file names it first.
         seconds: name of a video -> its length, where the file has it.
         truth: name of a video -> the ground truth that the file holds.
-        data: name of the data set that the file says; None where it says none.
-        split: name of the split that the file says.
+        data: name of the data set that the file gives; None if it gives none.
+        split: name of the split that the file gives.
         notes: the caveats that the file holds.
         in_segments: whether times are the number of segments times their length, as `coleaf predict` writes them;
             False for the time of the media.
-        untold: name of a video -> "audible" or "visible", the events of which no file tells; see `joined`.
+        untold: of two files, name of a video that only one names -> "audible" or "visible", the kind of events in the
+            other; see `joined`.
     """
 
     source: str
@@ -92,7 +93,7 @@ class GivenEvents:
 
     @property
     def read_as(self) -> str:
-        """A sentence that tells what the file was taken for."""
+        """A sentence that names the form that the file was read as."""
         events = sum(map(len, self.videos.values()))
         return f"{self.source}: read as {self.form}, {events} events in {len(self.videos)} videos"
 
@@ -140,7 +141,7 @@ def joined(audio: GivenEvents, visual: GivenEvents) -> GivenEvents:
 
 
 def of_one_modality(given: GivenEvents, modality: int) -> GivenEvents:
-    """A file of one modality that stands alone, with the caveat that nothing is said of the other one."""
+    """A file of one modality without one of the other; the caveat says which columns are left."""
     kind, other = KINDS[modality], KINDS[1 - modality]
     column = "AV"[modality]
     told = (

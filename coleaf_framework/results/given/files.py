@@ -22,7 +22,7 @@ class GivenFiles:
     """Files of events, each the answer of one parser, or of one parser and modality.
 
     Args:
-        paths: files that say the modalities themselves.
+        paths: files with the modality of each event.
         audio: files of audible events; the i-th belongs to the i-th of `visual`, where there are both.
         visual: files of visible events.
         form: as of `read_events`, for files without a header.

@@ -1,4 +1,4 @@
-"""Names in a file of events held to those of a data set: which video, which class."""
+"""Match the video and class names of a file of events to those of a data set."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def class_names_of(
 ) -> tuple[dict[str, str | None], list[str]]:
     """The class of the data that each class name of a file means, None where its events are left out.
 
-    Nothing is guessed: a name is one of the data's, or `class_map` says what it means.
+    Nothing is guessed: a name is one of the data's, or is in `class_map`.
 
     Returns:
         Class name of the file -> class of the data; and the caveats of what was left out.
@@ -133,7 +133,7 @@ def class_names_of(
 
 
 def read_class_map(path: Path, classes: tuple[str, ...]) -> dict[str, str | None]:
-    """Read a YAML file that says what class names of others mean: `name: class`, or `name: null` to leave it out.
+    """Read a YAML file that maps foreign class names: `name: class`, or `name: null` to leave its events out.
 
     Args:
         path: the file.

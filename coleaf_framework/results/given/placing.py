@@ -1,4 +1,4 @@
-"""Events of a file on the segments of a data set: whose video, which class, which segments.
+"""Place the events of a file on the segments of a data set.
 
 The rule of time: an event marks the segments whose centre lies in it, from onset to offset, and the nearest segment
 where it meets no centre (`metrics.time_grid.mark_segments`). Shape letters: see `protocol.py`.
@@ -27,7 +27,7 @@ _EXACT = 1e-5  # of a segment; times are written with 6 decimals
 
 @dataclass(frozen=True)
 class Placing:
-    """What is allowed of a file.
+    """Options for matching a file to a split.
 
     Args:
         class_map: class name of the file -> class name of the data, or None where its events are left out.
@@ -41,12 +41,12 @@ class Placing:
 
 
 def predictions_of(given: GivenEvents, truth: SplitTruth, placing: Placing | None = None) -> Predictions:
-    """A file's events as predictions of a split; everything odd that is no error is among the caveats.
+    """A file's events as predictions of a split; oddities that are no errors become caveats.
 
     Args:
         given: what the file says.
         truth: the split.
-        placing: what is allowed of it.
+        placing: how names and videos are matched.
 
     Raises:
         ValueError: the file names a video or class that the data do not have, names a video under two names, or leaves

@@ -1,4 +1,4 @@
-"""Which form a file of events has, by its content, and what it says."""
+"""Read a file of events, whose form is recognised by its content."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_events(path: Path, modality: Modality | None = None, form: str | None =
 
 
 def _form_of(rows: Rows, asked: str | None) -> str:
-    """The form of a file: by its header, or as is asked for where it has none."""
+    """The form of a file: by its header, or the requested one if it has none."""
     if rows.form is not None:
         return rows.form
     headers = "; ".join(f"{name}: {', '.join(form.columns)}" for name, form in ROW_FORMS.items())

@@ -26,10 +26,10 @@ class SplitTruth:
         truth: (N,T,M,C) bool, False in padding.
         labels: (N,C) weak labels in {0,1}.
         mask: (N,T) bool, True = real segment.
-        seconds: length of each video in seconds, at least that of its segments.
+        seconds: length of each video: the annotated one, or T x segment_seconds where that is longer.
         filenames: video id -> its name in the annotations, where that has more than the id (LLP's `_0_10`).
         segment_seconds: length of a segment.
-        truth_kind: what the truth tells.
+        truth_kind: "modalities", or "joint" for audible-visible events alone.
         grid: where segments lie in the time of the media; UnAV-100's tokens do not begin with the video.
         caveats: sentences to be shown with scores.
     """
@@ -96,7 +96,7 @@ def _annotations(data: AVVPDataset, index: int) -> tuple[Tensor, Tensor]:
 
 
 def _seconds(data: AVVPDataset, index: int, of_segments: float) -> float:
-    """How long a video lasts: its segments may end a little before it does."""
+    """Length of a video; its segments may end a little earlier."""
     durations: Sequence[float] | None = getattr(data, "durations", None)
     if durations is not None:
         return max(of_segments, durations[index])
