@@ -46,10 +46,13 @@ class ScoreTotals:
         self._videos += len(predictions)
 
     def scores(self, total: Callable[[list[float]], list[float]] = list) -> dict[str, float]:
-        """All columns: name, one of `ALL_KEYS` -> percent.
+        """All columns, of this process alone or of all ranks.
 
         Args:
             total: adds up lists of numbers over ranks, such as `DistributedContext.total`; every rank calls it.
+
+        Returns:
+            Name, one of `ALL_KEYS` -> percent.
         """
         summed = torch.tensor(total([*torch.cat(self._sums).tolist(), self._videos]), dtype=torch.float64)
         sums, supported_sums, supports = summed[:-1].chunk(3)

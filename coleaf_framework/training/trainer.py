@@ -129,8 +129,7 @@ class CoLeaFTrainer:
         Args:
             train: to train on.
             val: to choose the best epoch on; it needs ground truth.
-            test: never trained or scored on here; the run folder records its digests, so that a later score can tell
-                whether it is still the same.
+            test: neither trained nor scored on; its digests are recorded, so that a later score can tell if it changed.
 
         Returns:
             One entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
@@ -153,8 +152,8 @@ class CoLeaFTrainer:
         self.config = require_training_data(
             self.model, self.decision, self.config, train, val, parts=parts, log=self.distributed.first
         )
-        shares = positive_shares_of(train)  # on the device from now on: a copy in each step would stall it
-        shares = None if shares is None else shares.to(self.device)
+        if (shares := positive_shares_of(train)) is not None:
+            shares = shares.to(self.device)  # from now on: a copy in each step would stall it
         self.model.label_loss = replace(self.model.label_loss, positive_shares=shares)
         features = recipe_of(train)
         if self.model.record is not None:
