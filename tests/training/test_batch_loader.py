@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.data._utils import signal_handling
 
 from coleaf_framework import Batch
 from coleaf_framework.data import AVVPFolder, Video
@@ -124,8 +126,18 @@ def test_reading_processes_end_when_their_parent_says_so(data_root: Path) -> Non
     assert reader.exitcode is not None
 
 
+@pytest.fixture
+def first_loader(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The state of a process whose loader is the first: PyTorch sets its handler of SIGCHLD once, for good."""
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
+@pytest.mark.usefixtures("first_loader")
 def test_a_death_is_told_where_a_batch_is_asked_for(data_root: Path) -> None:
     """Not by an exception in the middle of a step, which could not be resumed."""
     loader = BatchLoader(AVVPFolder(data_root, "val"), CPU, workers=1)
