@@ -9,7 +9,7 @@ JOBS ?= 2
 # A file's tests share what they have trained, so they stay in one process.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test test-release check coverage check-lowest browser bench torture docs linkcheck lock clean
+.PHONY: demo test test-release check lint types environments coverage check-lowest browser bench torture docs linkcheck lock clean
 
 demo: $(READY)  ## train HAN alone and in CoLeaF on TuxAV mini, and show what came of it
 	$(BIN)/coleaf demo --data examples/tuxav_mini --video examples/clips/tuxva000000.mp4
@@ -21,11 +21,15 @@ test-release: $(READY)  ## wheel, sdist, lock, Dockerfile and notebook alone
 	$(BIN)/python $(PYTEST) tests/release tests/test_notebook.py
 
 check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation, tests
+	$(MAKE) -j $(JOBS) lint types docs
+	$(BIN)/python $(PYTEST)
+
+lint: $(READY)  ## formatting, and what ruff finds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(READY)  ## types, of tests, benchmarks and examples too
 	$(BIN)/mypy
-	$(BIN)/sphinx-build -q -W -b html docs docs/_build
-	$(BIN)/python $(PYTEST)
 
 coverage: $(READY) browser  ## all tests, and that they run 95 % of the code; takes half as long again
 	$(BIN)/python $(PYTEST) --cov
@@ -35,6 +39,8 @@ TORCH_ALONE := $(addprefix --ignore=tests/,adapters backbones collaboration insp
 
 check-lowest: $(LOWEST)/.ready  ## the fast tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python $(PYTEST) -m "not slow" $(TORCH_ALONE)
+
+environments: $(READY) $(LOWEST)/.ready  ## both environments of the checks
 
 browser:  ## Chromium, in which tests look at the report; without it they skip, and fail where CI is set
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
