@@ -21,7 +21,7 @@ test-release: $(READY)  ## wheel, sdist, lock, Dockerfile and notebook alone
 	$(BIN)/python $(PYTEST) tests/release tests/test_notebook.py
 
 check: $(READY) browser  ## what CI runs: formatting, lint, types, documentation, tests
-	$(MAKE) -j $(JOBS) lint types docs
+	$(MAKE) -j 3 lint types docs
 	$(BIN)/python $(PYTEST)
 
 lint: $(READY)  ## formatting, and what ruff finds

@@ -20,6 +20,7 @@ CONFIGS = {
     "official": CoLeaFConfig.official(),
     "table 2, nce": CoLeaFConfig(contrast="nce"),
     "table 2, bce": CoLeaFConfig(contrast="bce"),
+    "strong": CoLeaFConfig.strong(),
     "pseudo-labels": CoLeaFConfig(segment_label_weight=1.0, modality_label_weight=0.5),
     "label teacher": CoLeaFConfig(segment_label_weight=1.0, label_teacher_ema=0.5),
     "mixed": CoLeaFConfig(reference_loss="official", cooccurrence_form="official", update="reference_first"),

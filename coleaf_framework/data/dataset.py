@@ -181,8 +181,8 @@ def collate(videos: Sequence[Video], streams: Mapping[str, StreamSpec]) -> Batch
         streams: Specs of their streams.
 
     Returns:
-        Batch of B videos in the given order, T that of the longest. `mask` is None where all have T segments, and so is
-        a field that a video lacks.
+        Batch of B videos in the given order, T that of the longest. `mask` is None where all have T segments, and
+        `segment_labels` where a video lacks them.
 
     Raises:
         ValueError: some of the videos have labels per modality, or pseudo-labels, and others have not. Names one.

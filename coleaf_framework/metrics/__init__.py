@@ -1,5 +1,6 @@
 """Metrics of audio-visual video parsing, and the thresholding that turns probabilities into predictions."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from coleaf_framework._extras import require_library
@@ -38,7 +39,6 @@ __all__ = [
     "Event",
     "ModalityThresholds",
     "ParsedSplit",
-    "ParsingScores",
     "ScoreTotals",
     "all_scores",
     "choose_gates",
@@ -51,6 +51,9 @@ __all__ = [
     "support_only_scores",
     "video_label_parser",
 ]
+
+if find_spec("torchmetrics"):  # of an extra, without which `import *` takes all the others
+    __all__ += ["ParsingScores"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """All scores over batches and ranks, as a torchmetrics `Metric`. Shape letters: see `protocol.py`.
 
-A module of its own, since importing torchmetrics takes as long as importing PyTorch.
+A module of its own, since torchmetrics is an extra and slow to import.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from coleaf_framework.metrics.scores import _MEASURED, LEVELS, _check, _finish, 
 class ScoreTotals:
     """The sums over videos of which every column is made, over batches and ranks.
 
-    `ParsingScores` is the same as a torchmetrics `Metric`, whose library takes longer to import than PyTorch.
+    `ParsingScores` is the same as a torchmetrics `Metric`, for which that library has to be installed.
 
     Example:
         >>> truth = torch.ones(2, 10, 2, 1, dtype=torch.bool)  # (N,T,M,C)
@@ -33,8 +33,8 @@ class ScoreTotals:
         """Add the videos of a batch.
 
         Args:
-            predictions: (N,T,M,C) bool, False in padding.
-            ground_truth: (N,T,M,C) bool, False in padding.
+            predictions: (N,T,M,C) bool, False in padding, on the CPU.
+            ground_truth: (N,T,M,C) bool, False in padding, on the CPU.
 
         Raises:
             ValueError: another shape or dtype.
@@ -52,7 +52,8 @@ class ScoreTotals:
             total: adds up lists of numbers over ranks, such as `DistributedContext.total`; every rank calls it.
 
         Returns:
-            Name, one of `ALL_KEYS` -> percent.
+            Name, one of `ALL_KEYS` -> percent; NaN in support-only columns that no video supports, and in all without
+            a video.
         """
         summed = torch.tensor(total([*torch.cat(self._sums).tolist(), self._videos]), dtype=torch.float64)
         sums, supported_sums, supports = summed[:-1].chunk(3)

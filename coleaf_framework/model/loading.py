@@ -32,8 +32,8 @@ def load_anchor(
         trust: whether code that the folder names and that is no plugin, "module:Class", may be imported.
 
     Returns:
-        The network. It returns an `AnchorOutput`; or its own outputs, where it was wrapped by an adapter or a
-        declaration and its streams are not standardised.
+        The network, with its own outputs; where its streams are standardised, with the standardisation in front, and
+        returning an `AnchorOutput`.
     """
     directory = find_run(directory).folder
     parts = read_parts(directory, anchor=anchor, adapter=adapter, with_reference=False, trust=trust)

@@ -129,7 +129,7 @@ class CoLeaFTrainer:
         Args:
             train: to train on.
             val: to choose the best epoch on; it needs ground truth.
-            test: neither trained nor scored on; its digests are recorded, so that a later score can tell if it changed.
+            test: neither trained nor scored on; the run folder records its digests, for later scores to notice changes.
 
         Returns:
             One entry per epoch: "epoch", "lr", "seconds", "losses" (term -> mean), "theta" (modality -> mean of
