@@ -30,6 +30,11 @@ def one_line(name: str) -> str:
     return printable(name).replace("\n", r"\n")
 
 
+def counted(number: int, name: str) -> str:
+    """A number with what it counts: "1 event", "2 events"."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a text of one or more lines, on standard output where `file` is None.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coleaf_framework._text import one_line, say
+from coleaf_framework._text import counted, one_line, say
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import (
     CONCLUDING,
@@ -192,7 +192,8 @@ def predict(
         say(f"NOTE: {note}", sys.stderr)
     videos = predictions.events()
     write_events(out, predictions.parser, predictions.data, split, videos, predictions.caveats)
-    say(f"{sum(len(video.events) for video in videos)} events in {len(videos)} videos; {out}")
+    events = sum(len(video.events) for video in videos)
+    say(f"{counted(events, 'event')} in {counted(len(videos), 'video')}; {out}")
 
 
 def plot(

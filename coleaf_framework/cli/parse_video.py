@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coleaf_framework._text import one_line, say
+from coleaf_framework._text import counted, one_line, say
 from coleaf_framework.cli.extracting import seconds_bar
 from coleaf_framework.cli.importing import importing
 from coleaf_framework.cli.options import Decision, DeclarationFile, Features, RunDevice, Trust, Weights
@@ -74,7 +74,8 @@ def parse(
         for note in notes:
             say(f"NOTE: {note}", sys.stderr)
         write_events(json_, parsed[0].parser, MEDIA_FILES, "test", [v.as_video_events() for v in parsed], notes)
-        say(f"{sum(len(v.events()) for v in parsed)} events in {len(parsed)} videos; {json_}")
+        events = sum(len(v.events()) for v in parsed)
+        say(f"{counted(events, 'event')} in {counted(len(parsed), 'video')}; {json_}")
     if html is not None and parsed:
         write_page(html, parsed, embed=embed)
         say(f"page {html}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from coleaf_framework._config import nearest
+from coleaf_framework._text import counted
 from coleaf_framework.protocol import MODALITIES
 
 SPELLINGS: Mapping[str, tuple[int, ...]] = {
@@ -95,7 +96,7 @@ class GivenEvents:
     def read_as(self) -> str:
         """A sentence that names the form that the file was read as."""
         events = sum(map(len, self.videos.values()))
-        return f"{self.source}: read as {self.form}, {events} events in {len(self.videos)} videos"
+        return f"{self.source}: read as {self.form}, {counted(events, 'event')} in {counted(len(self.videos), 'video')}"
 
 
 def modalities_at(where: str, spelt: str) -> tuple[tuple[int, ...], bool]:

@@ -50,7 +50,7 @@ def test_a_form_is_told_by_its_content(
     given = read_events(written(tmp_path, text), modality)
     (found,) = given.videos["v"]
     assert (given.form, found.modalities, found.label, found.onset, found.offset) == (form, modalities, "Dog", 0, 1.5)
-    assert given.read_as == f"{tmp_path / 'theirs.txt'}: read as {form}, 1 events in 1 videos"
+    assert given.read_as == f"{tmp_path / 'theirs.txt'}: read as {form}, 1 event in 1 video"
 
 
 def test_a_comma_in_quotes_is_part_of_the_class(tmp_path: Path) -> None:
