@@ -9,6 +9,13 @@ import pytest
 
 from coleaf_framework.cli.main import main
 
+TINY = [
+    x
+    for setting in ("trainer.epochs=2", "trainer.batch_size=4", "trainer.device=cpu", "anchor.options.width=8")
+    for x in ("--set", setting)
+]
+"""Options of a training that takes a second."""
+
 
 class Command:
     """`coleaf` in this process; a call returns what it printed."""

@@ -1,4 +1,4 @@
-"""Selected thresholds and published checkpoints, from Python; test_cli.py has the commands."""
+"""Selected thresholds and published checkpoints, from Python; tests of cli have the commands."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from coleaf_framework.record.settings import load_config
 from coleaf_framework.training.experiment import open_split, train
 from tests.helpers.command import Command
 
-MINI = Path(__file__).resolve().parents[1] / "examples/tuxav_mini"
+MINI = Path(__file__).resolve().parents[2] / "examples/tuxav_mini"
 TINY = (
     "data.synthetic_train=8",
     "data.synthetic_val=4",
